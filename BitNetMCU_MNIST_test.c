@@ -1,0 +1,29 @@
+/* Classifies the ten embedded test images with the exported network and compares every logit with
+ * what Python computed. Exits 0 when all are equal, 1 otherwise. */
+
+#include <stdio.h>
+
+#define BITNETMCU_MODEL_IMPLEMENTATION
+#include "BitNetMCU_model.h"
+
+#include "BitNetMCU_MNIST_test_data.h"
+
+int main(void) {
+    int differing = 0, correct = 0;
+    unsigned i, k;
+
+    printf("network %s, %d test images\n", BITNETMCU_MODEL_NAME, BITNETMCU_TEST_IMAGES);
+    for (i = 0; i < BITNETMCU_TEST_IMAGES; i++) {
+        int32_t logits[BITNETMCU_CLASSES];
+        unsigned prediction = BitNetMCU_infer(BitNetMCU_test_inputs[i], logits);
+        unsigned label = BitNetMCU_test_labels[i];
+
+        for (k = 0; k < BITNETMCU_CLASSES; k++)
+            differing += logits[k] != BitNetMCU_test_logits[i][k];
+        correct += prediction == label;
+        printf("image %u: label %u, predicted %u%s\n", i, label, prediction,
+               prediction == label ? "" : "  <- misread");
+    }
+    printf("images=%d correct=%d differing_logits=%d\n", BITNETMCU_TEST_IMAGES, correct, differing);
+    return differing != 0;
+}

@@ -1,0 +1,43 @@
+/* BitNetMCU inference kernels: ANSI C with C99 integer types.
+ *
+ * No multiplication, no division, no floating point, no dynamic memory, no libc beyond <stdint.h>.
+ * The generated header BitNetMCU_model.h calls these functions in BitNetMCU_infer().
+ *
+ * The integer contract (docs/contract.md): a layer sums int8 activations times integer weights
+ * into int32 accumulators; ShiftNorm and ReLU bring them back to 0..127 with one shift; the last
+ * layer's accumulators are the logits.
+ */
+#ifndef BITNETMCU_INFERENCE_H
+#define BITNETMCU_INFERENCE_H
+
+#include <stdint.h>
+
+/* Called after each layer with its value: `count` int32 accumulators and the shift that ShiftNorm
+ * chose (0 in the last layer). Define it before including this header to record layers. */
+#ifndef BITNETMCU_TRACE
+#define BITNETMCU_TRACE(layer, accumulators, count, shift) ((void)(shift))
+#endif
+
+/* Fully connected layers, one per number format:
+ *     accumulators[o] = sum over i of activations[i] * weight[o][i]
+ * A row holds the codes of one output's weights, the first input in the lowest bits, padded to
+ * whole words. Exact for any int8 activations while the accumulators fit int32, which the
+ * exporter proves. */
+typedef void BitNetMCU_fc(const int8_t *activations, const uint32_t *weights, uint32_t inputs,
+                          uint32_t outputs, int32_t *accumulators);
+
+BitNetMCU_fc BitNetMCU_fc_Binary;  /* 1 bit:  -1, 1 */
+BitNetMCU_fc BitNetMCU_fc_2bitsym; /* 2 bits: -3, -1, 1, 3 */
+BitNetMCU_fc BitNetMCU_fc_4bitsym; /* 4 bits: -15, -13 .. 13, 15 */
+BitNetMCU_fc BitNetMCU_fc_FP130;   /* 4 bits: sign, exponent: 1, 2 .. 128, -1, -2 .. -128 */
+BitNetMCU_fc BitNetMCU_fc_8bit;    /* 8 bits: -128 .. 127 */
+
+/* ShiftNorm and ReLU: with s = max(0, bit length of the largest accumulator - 7),
+ *     activations[i] = min(127, (accumulators[i] + ((1 << s) >> 1)) >> s), or 0 if negative.
+ * Returns s. */
+uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations);
+
+/* The index of the first largest of `count` >= 1 logits. */
+uint32_t BitNetMCU_argmax(const int32_t *logits, uint32_t count);
+
+#endif

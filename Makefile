@@ -1,0 +1,81 @@
+# BitNetMCU: `make demo` shows the whole pipeline, `make test` proves it. `make help` lists the rest.
+
+VENV ?= .venv
+BUILD ?= build
+BASE_PYTHON ?= python3
+CFLAGS ?= -O2
+STRICT = -std=c99 -Wall -Wextra -Werror -pedantic
+
+ifeq ($(OS),Windows_NT)
+BIN = $(VENV)/Scripts
+LIBRARY ?= $(BUILD)/Bitnet_inf.dll
+else
+BIN = $(VENV)/bin
+ifeq ($(shell uname -s),Darwin)
+LIBRARY ?= $(BUILD)/Bitnet_inf.dylib
+else
+LIBRARY ?= $(BUILD)/Bitnet_inf.so
+endif
+endif
+PYTHON = $(BIN)/python
+READY = $(VENV)/.bitnetmcu-ready
+DEMO = build/demo
+
+ENGINE = BitNetMCU_inference.c BitNetMCU_inference.h
+
+.PHONY: help demo test test-long setup train export parity study-fc bench-training lib ctest clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, prove
+	$(PYTHON) training.py dataset=Digits num_epochs=40 --out $(DEMO) --build $(DEMO)
+	$(PYTHON) exportquant.py --build $(DEMO)
+	$(MAKE) -s ctest BUILD=$(DEMO)
+	$(PYTHON) test_inference.py --build $(DEMO)
+
+test: $(READY) ## the tests, minutes
+	$(PYTHON) -m pytest
+
+test-long: $(READY) ## the tests with long fuzzing
+	$(PYTHON) -m pytest --long
+
+setup: $(READY) ## virtual environment with all packages
+
+$(READY): requirements.txt
+	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	$(PYTHON) -m pip install -r requirements.txt
+	@touch $@
+
+train: $(READY) ## train what trainingparameters.yaml names (ARGS="key=value ...")
+	$(PYTHON) training.py --build $(BUILD) $(ARGS)
+
+export: $(READY) ## write the C of the network that was trained last
+	$(PYTHON) exportquant.py --build $(BUILD) $(ARGS)
+
+parity: $(READY) ## prove C = Python on all test images for what was exported last
+	$(PYTHON) test_inference.py --build $(BUILD)
+
+study-fc: $(READY) ## five seeds of the committed networks -> docs/study-fc.csv (resumes)
+	$(PYTHON) study.py studies/fc.yaml
+
+bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
+	$(PYTHON) docs/bench_training.py
+
+lib: $(LIBRARY)
+
+$(LIBRARY): BitNetMCU_lib.c $(ENGINE) $(BUILD)/BitNetMCU_model.h
+	$(CC) $(CFLAGS) $(STRICT) -fPIC -shared -I. -I$(BUILD) -o $@ BitNetMCU_lib.c BitNetMCU_inference.c
+
+$(BUILD)/BitNetMCU_MNIST_test: BitNetMCU_MNIST_test.c $(ENGINE) $(BUILD)/BitNetMCU_model.h \
+		$(BUILD)/BitNetMCU_MNIST_test_data.h
+	$(CC) $(CFLAGS) $(STRICT) -I. -I$(BUILD) -o $@ BitNetMCU_MNIST_test.c BitNetMCU_inference.c
+
+ctest: $(BUILD)/BitNetMCU_MNIST_test ## ten test images through the exported C
+	$<
+
+$(BUILD)/BitNetMCU_model.h $(BUILD)/BitNetMCU_MNIST_test_data.h:
+	@echo "$@ is missing; run exportquant.py first" >&2; exit 1
+
+clean: ## remove the build folder (models and virtual environment stay)
+	rm -rf $(BUILD)

@@ -1,0 +1,55 @@
+"""What every script shares: errors a user can act on, atomic files, a progress bar."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class UserError(ValueError):
+    """A mistake a user can mend; the message names the thing, the value and the way out."""
+
+
+def run(main):
+    """Call `main()` and exit: 0, its own status, 2 with one line for a `UserError`, 130 on Ctrl-C."""
+    try:
+        status = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted: no finished file was changed", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def write_atomic(path, content):
+    """Write `content` (str or bytes) to `path` so that a reader sees the old file or the new one.
+
+    Creates the folder. Raises `UserError` where the file system refuses.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            # mkstemp makes the file private; give it what a plain open() would have given.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose a folder you may write to")
+
+
+def progress(iterable, **options):
+    """A tqdm bar on standard error when that is a terminal, otherwise just the iterable."""
+    return tqdm(iterable, disable=not sys.stderr.isatty(), leave=False, **options)

@@ -1,0 +1,177 @@
+"""The hyperparameters of a run: which there are, which values they take, and the run's name.
+
+The values and what they mean stand in `trainingparameters.yaml`; this module is strict about them.
+"""
+
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+import BitNetMCU
+import data
+from cli import UserError
+
+DEFAULT_PARAMETERS = Path(__file__).parent / "trainingparameters.yaml"
+
+
+@dataclass(frozen=True)
+class Choice:
+    options: tuple
+
+    def parse(self, value):
+        value = "None" if value is None else str(value)
+        if value not in self.options:
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return "one of: " + ", ".join(self.options)
+
+
+@dataclass(frozen=True)
+class Number:
+    kind: type
+    low: float
+    high: float
+
+    def parse(self, value):
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)  # also '1e-3', which YAML 1.1 calls a string; nan is out of range
+        if not self.low <= number <= self.high or number != self.kind(number):
+            raise ValueError
+        return self.kind(number)
+
+    def __str__(self):
+        name = "a whole number" if self.kind is int else "a number"
+        return f"{name} from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    def parse(self, value):
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return "one of: True, False"
+
+
+@dataclass(frozen=True)
+class Widths:
+    fewest: int
+    most: int
+    widest: int
+
+    def parse(self, value):
+        values = value.split(",") if isinstance(value, str) else value
+        if not isinstance(values, list) or not self.fewest <= len(values) <= self.most:
+            raise ValueError
+        return [Number(int, 1, self.widest).parse(width) for width in values]
+
+    def __str__(self):
+        return (
+            f"{self.fewest} to {self.most} whole numbers from 1 to {self.widest}, as 64,64 or [64, 64]"
+        )
+
+
+PARAMETERS = {
+    "model": Choice(tuple(BitNetMCU.MODELS)),
+    "widths": Widths(2, 3, 4096),
+    "QuantType": Choice((*BitNetMCU.FORMATS, BitNetMCU.FLOAT)),
+    "WScale": Choice(BitNetMCU.WEIGHT_SCALES),
+    "NormType": Choice(tuple(BitNetMCU.NORMS)),
+    "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),
+    "shiftnorm_aware": Flag(),
+    "maxw_algo": Choice(tuple(BitNetMCU.CLIPPING)),
+    "maxw_quantscale": Number(float, 0.01, 100),
+    "maxw_update_until_epoch": Number(int, 0, 100_000),
+    "dataset": Choice(tuple(data.DATASETS)),
+    "image_size": Number(int, 4, 64),
+    "validation_samples": Number(int, 0, 10_000_000),
+    "augmented_copies": Number(int, 0, 100),
+    "rotation": Number(float, 0, 180),
+    "shift": Number(float, 0, 1),
+    "scale": Number(float, 0, 0.9),
+    "shear": Number(float, 0, 80),
+    "seed": Number(int, 0, 2**32 - 1),
+    "num_epochs": Number(int, 1, 100_000),
+    "batch_size": Number(int, 1, 1_000_000),
+    "learning_rate": Number(float, 1e-9, 10),
+    "scheduler": Choice(("Cosine", "StepLR")),
+    "step_size": Number(int, 1, 100_000),
+    "lr_decay": Number(float, 0.001, 1),
+}
+
+
+def parse(values, source):
+    """Check `values` (a dict, perhaps partial) against PARAMETERS; `source` names them in errors."""
+    checked = {}
+    for key, value in values.items():
+        if key not in PARAMETERS:
+            close = difflib.get_close_matches(str(key), PARAMETERS, n=1, cutoff=0.5)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise UserError(
+                f"{source}: parameter '{key}' is not known; {hint}"
+                f"the parameters are: {', '.join(PARAMETERS)}"
+            )
+        try:
+            checked[key] = PARAMETERS[key].parse(value)
+        except (ValueError, TypeError, OverflowError):
+            raise UserError(f"{source}: {key}={value!r} is not valid; it takes {PARAMETERS[key]}")
+    return checked
+
+
+def read_yaml(path):
+    """The mapping in the YAML file at `path`. Raises `UserError` if there is none."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; name a YAML file of parameters")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}")
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no 'key: value' lines; see {DEFAULT_PARAMETERS.name}")
+    return values
+
+
+def load(path=DEFAULT_PARAMETERS, overrides=()):
+    """The configuration in the YAML file `path`, changed by `overrides` ("key=value" strings).
+
+    Returns a dict with every key of PARAMETERS. Raises `UserError` for unknown keys, missing keys,
+    wrong types and values out of range.
+    """
+    config = parse(read_yaml(path), path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise UserError(f"'{override}' is not an override; write key=value, as num_epochs=10")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        config.update(parse({key: value}, "command line"))
+    missing = [key for key in PARAMETERS if key not in config]
+    if missing:
+        raise UserError(f"{path} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")
+    return {key: config[key] for key in PARAMETERS}
+
+
+def run_name(config):
+    """MODEL-DATASET-FORMAT-8HEX; the hex digits are a hash of the whole configuration."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    return f"{config['model']}-{config['dataset']}-{config['QuantType']}-{digest[:8]}"
+
+
+def overrides_from(base, config):
+    """The "key=value" arguments that turn the configuration `base` into `config`."""
+    return [f"{key}={_text(value)}" for key, value in config.items() if value != base[key]]
+
+
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

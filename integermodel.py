@@ -1,0 +1,119 @@
+"""The integer model: what is exported, and the exact rules by which it runs.
+
+This is the reference executor of the integer contract (see BitNetMCU.py), in NumPy integers and
+independent of PyTorch's arithmetic. The C and the network's eval mode must agree with it on every
+value of every layer.
+
+Shapes: B = images, I, O = inputs and outputs of a layer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from BitNetMCU import ACTIVATION_MAX, BitLinear, Format, ShiftNormReLU
+from cli import UserError
+
+INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """A fully connected layer: integer weights int32 [O, I], each one of `format.levels`."""
+
+    format: Format
+    weights: np.ndarray
+
+    @property
+    def outputs(self):
+        return self.weights.shape[0]
+
+    @property
+    def inputs(self):
+        return self.weights.shape[1]
+
+    def codes(self):
+        """The weights as indices into `format.levels`, uint32 [O, I]."""
+        order = np.argsort(self.format.levels)
+        ascending = np.array(self.format.levels)[order]
+        return order[np.searchsorted(ascending, self.weights)].astype(np.uint32)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The value of one layer for a batch: accumulators int32 [B, O] and shifts int32 [B]."""
+
+    accumulators: np.ndarray
+    shifts: np.ndarray
+
+
+@dataclass(frozen=True)
+class IntegerModel:
+    """Fully connected layers with ShiftNorm and ReLU between them."""
+
+    layers: tuple
+
+    @property
+    def inputs(self):
+        return self.layers[0].inputs
+
+    @property
+    def classes(self):
+        return self.layers[-1].outputs
+
+    def execute(self, inputs):
+        """Run int8 `inputs` [B, I]. Returns the `Trace` of each layer; the last holds the logits."""
+        traces = []
+        activations = inputs.astype(np.int32)
+        for layer in self.layers:
+            accumulators = activations @ layer.weights.T
+            if layer is self.layers[-1]:
+                shifts = np.zeros(len(inputs), np.int32)
+            else:
+                shifts = shiftnorm_shifts(accumulators)
+                activations = shiftnorm_relu(accumulators, shifts)
+            traces.append(Trace(accumulators, shifts))
+        return traces
+
+    def predict(self, inputs):
+        """The class of each of the int8 `inputs` [B, I], int64 [B]: the first largest logit."""
+        return self.execute(inputs)[-1].accumulators.argmax(axis=1)
+
+
+def shiftnorm_shifts(accumulators):
+    """The shift of each row of int32 [B, O]: max(0, bit_length(max(0, largest)) - 7), int32 [B]."""
+    largest = accumulators.max(axis=1).tolist()
+    return np.array([max(0, max(0, m).bit_length() - 7) for m in largest], np.int32)
+
+
+def shiftnorm_relu(accumulators, shifts):
+    """int32 [B, O] -> activations 0..127, int32 [B, O]: rounding right shift of what is positive."""
+    half = ((1 << shifts) >> 1)[:, None]
+    rounded = (np.maximum(accumulators, 0) + half) >> shifts[:, None]
+    return np.minimum(rounded, ACTIVATION_MAX).astype(np.int32)
+
+
+def lower(network):
+    """The integer model of a trained `BitNetMCU.Network`.
+
+    Raises `UserError` for a layer that has no integer rule, and for accumulators that could leave
+    int32.
+    """
+    layers = []
+    for index, module in enumerate(network.layers):
+        expected = BitLinear if index % 2 == 0 else ShiftNormReLU
+        if not isinstance(module, expected) or getattr(module, "format", True) is None:
+            raise UserError(
+                f"layer {index} ({module}) has no integer form; only BitLinear layers with an "
+                "integer QuantType, and ReLU between them, can be exported"
+            )
+        if expected is BitLinear:
+            weights = module.integer_weights().cpu().numpy().astype(np.int32)
+            bound = 128 * int(np.abs(weights.astype(np.int64)).sum(axis=1).max())
+            if bound > INT32_MAX:
+                raise UserError(
+                    f"layer {index} could reach {bound}, past int32 ({INT32_MAX}); "
+                    "use fewer inputs or fewer bits"
+                )
+            layers.append(IntegerLayer(module.format, weights))
+    return IntegerModel(tuple(layers))

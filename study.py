@@ -1,0 +1,190 @@
+"""Run many trainings, each exported and proven in C, and collect one CSV row for each.
+
+A study is a YAML file: `base` (changes to trainingparameters.yaml for all runs), `grid` (a list of
+values for each of some hyperparameters: all combinations), `variants` (a list of sets of changes)
+and `seeds`. Finished rows are kept: a study that was stopped goes on where it was.
+"""
+
+import argparse
+import csv
+import itertools
+import os
+import statistics
+from pathlib import Path
+
+import joblib
+
+import cli
+import config
+import data
+import exportquant
+import test_inference
+import training
+
+EXAMPLES = """examples:
+  python study.py studies/fc.yaml              -> docs/study-fc.csv
+  python study.py studies/fc.yaml --summary    only the table of means, from the CSV as it is
+"""
+
+KEYS = ("base", "grid", "variants", "seeds")
+RESULTS = (
+    "accuracy",
+    "accuracy_float",
+    "validation_accuracy",
+    "train_loss",
+    "weight_bytes",
+    "differing_values",
+    "differing_predictions",
+    "seconds",
+)
+COLUMNS = ("name", *config.PARAMETERS, *RESULTS)
+
+
+def expand(study, source):
+    """The configurations of a study (a dict with KEYS), in order. Raises `UserError`."""
+    unknown = [key for key in study if key not in KEYS]
+    if unknown:
+        raise cli.UserError(f"{source}: '{unknown[0]}' is not known; it takes: {', '.join(KEYS)}")
+    base = config.load() | config.parse(study.get("base") or {}, source)
+    grid = study.get("grid") or {}
+    variants = study.get("variants") or [{}]
+    seeds = study.get("seeds") or [base["seed"]]
+    lists = {"variants": variants, "seeds": seeds, **{f"grid: {key}": v for key, v in grid.items()}}
+    for key, values in lists.items():
+        if not isinstance(values, list):
+            raise cli.UserError(f"{source}: {key} takes a list of values, not {values!r}")
+    settings = []
+    for variant, *values in itertools.product(variants, *grid.values()):
+        changes = config.parse(variant | dict(zip(grid, values)), source)
+        for seed in seeds:
+            settings.append(base | changes | config.parse({"seed": seed}, source))
+    return settings
+
+
+def run(settings, folder):
+    """Train, export and prove one configuration; returns its CSV row as a dict of strings."""
+    build = Path(folder) / config.run_name(settings)
+    checkpoint_path = training.train(settings, out=build, report=lambda line: None)
+    report = exportquant.export(checkpoint_path, build)
+    parity = test_inference.compare(build)
+    metrics = exportquant.checkpoint.load(checkpoint_path).metrics
+    results = {
+        "accuracy": parity["accuracy_c"],
+        "accuracy_float": parity["accuracy_float"],
+        "validation_accuracy": metrics.get("validation_accuracy", ""),
+        "train_loss": metrics["train_loss"],
+        "weight_bytes": report["weight_bytes"],
+        "differing_values": parity["differing_values"],
+        "differing_predictions": parity["differing_predictions"],
+        "seconds": metrics["seconds"],
+    }
+    row = {"name": build.name, **settings} | results
+    return {key: f"{v:.4f}" if isinstance(v, float) and key in results else str(v) for key, v in row.items()}
+
+
+def read_rows(path):
+    """The rows of a study's CSV, none if it does not exist yet. Raises `UserError`."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError:
+        return []
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise cli.UserError(
+            f"{path} has other columns than this version writes; move it away or name another --out"
+        )
+    return rows
+
+
+def summarise(rows):
+    """Lines of a table: mean +- sd over seeds of each group of runs that differ only in the seed."""
+    same = ("name", "seed", *RESULTS)
+    varying = [
+        key for key in COLUMNS if key not in same and len({row[key] for row in rows}) > 1
+    ]
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in varying), []).append(row)
+    header = [*varying, "seeds", "accuracy %", "validation %", "float %", "bytes", "differing"]
+    table = [header]
+    for values, members in groups.items():
+        table.append(
+            [
+                *values,
+                str(len(members)),
+                mean_sd(members, "accuracy"),
+                mean_sd(members, "validation_accuracy"),
+                mean_sd(members, "accuracy_float"),
+                members[0]["weight_bytes"],
+                str(
+                    sum(int(m["differing_values"]) + int(m["differing_predictions"]) for m in members)
+                ),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*table)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in table
+    ]
+
+
+def mean_sd(rows, key):
+    """"mean +- sd" of a column in `rows`, "-" where it is empty."""
+    values = [float(row[key]) for row in rows if row[key]]
+    if not values:
+        return "-"
+    sd = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{sd}"
+
+
+def run_all(settings, out, folder, jobs):
+    """Run the configurations whose names are not in the CSV `out` yet; returns all of its rows."""
+    rows = read_rows(out)
+    done = {row["name"] for row in rows}
+    waiting = [s for s in settings if config.run_name(s) not in done]
+    print(f"{len(settings)} runs, {len(settings) - len(waiting)} of them done; writing {out}")
+    if waiting:
+        data.load(waiting[0])  # fails, or downloads, once and before the work is spread
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
+        finished = parallel(joblib.delayed(run)(s, folder) for s in waiting)
+        for row in cli.progress(finished, total=len(waiting), unit="run"):
+            rows.append(row)
+            ordered = sorted(rows, key=lambda row: row["name"])
+            cli.write_atomic(out, training.csv_text([{k: r[k] for k in COLUMNS} for r in ordered]))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", help="YAML file, as those in studies/")
+    parser.add_argument("--out", metavar="CSV", help="default: docs/study-NAME.csv")
+    parser.add_argument(
+        "--build", default="build/study", metavar="DIR", help="folder for models and C of the runs"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: one per core)"
+    )
+    parser.add_argument("--summary", action="store_true", help="train nothing, print the table")
+    arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        raise cli.UserError(f"--jobs {arguments.jobs} is not valid; it takes 1 or more")
+
+    settings = expand(config.read_yaml(arguments.study), arguments.study)
+    out = Path(arguments.out or f"docs/study-{Path(arguments.study).stem}.csv")
+    if arguments.summary:
+        rows = read_rows(out)
+    else:
+        rows = run_all(settings, out, arguments.build, arguments.jobs)
+    by_name = {row["name"]: row for row in rows}
+    rows = [by_name[name] for name in map(config.run_name, settings) if name in by_name]
+    if not rows:
+        raise cli.UserError(f"{out} has no row of this study yet; run it without --summary")
+    print("\n".join(summarise(rows)))
+    return 1 if any(row["differing_values"] != "0" or row["differing_predictions"] != "0" for row in rows) else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

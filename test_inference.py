@@ -1,0 +1,159 @@
+"""Prove that the exported C computes what PyTorch computes, on every test image.
+
+Builds the shared library Bitnet_inf from build/BitNetMCU_model.h, runs all test images, and
+compares every layer's accumulators and shifts with the integer model and every prediction with
+PyTorch's. Exits 1 on any difference.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import checkpoint
+import cli
+import data
+import exportquant
+import integermodel
+
+EXAMPLES = """examples:
+  python test_inference.py                       the network that exportquant.py wrote last
+  python test_inference.py --build build/demo    the one in another folder
+"""
+
+ROOT = Path(__file__).resolve().parent
+SUFFIX = {"Darwin": ".dylib", "Windows": ".dll"}.get(platform.system(), ".so")
+CHUNK = 10_000  # images whose traces are in memory at a time
+
+
+def build_library(build):
+    """Compile the shared library in the folder `build`; returns its path."""
+    library = Path(build).resolve() / f"Bitnet_inf{SUFFIX}"
+    command = [os.environ.get("MAKE", "make"), "-s", "-C", str(ROOT), "lib"]
+    command += [f"BUILD={library.parent}", f"LIBRARY={library}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise cli.UserError(
+            f"cannot run {command[0]}: {error.strerror}; install make and a C compiler"
+        )
+    if done.returncode:
+        raise cli.UserError(f"the C code does not compile: {' '.join(command)}\n{done.stderr}")
+    return library
+
+
+class Library:
+    """The compiled network, called through ctypes."""
+
+    def __init__(self, path, model):
+        self.model = model
+        self.library = ctypes.CDLL(str(path))
+        self.library.Bitnet_inf_checkpoint.restype = ctypes.c_char_p
+        pointer = np.ctypeslib.ndpointer
+        self.library.Bitnet_inf.restype = None
+        self.library.Bitnet_inf.argtypes = [
+            pointer(np.int8, flags="C"),
+            ctypes.c_uint32,
+            pointer(np.uint32, flags="C"),
+            pointer(np.int32, flags="C"),
+        ]
+
+    @property
+    def checkpoint(self):
+        """The SHA-256 of the checkpoint that was exported, as hex digits."""
+        return self.library.Bitnet_inf_checkpoint().decode()
+
+    def execute(self, inputs):
+        """Run int8 `inputs` [B, I]; returns (predictions [B], the `Trace` of each layer)."""
+        sizes = [layer.outputs for layer in self.model.layers]
+        trace = np.zeros((len(inputs), sum(sizes) + len(sizes)), np.int32)
+        predictions = np.zeros(len(inputs), np.uint32)
+        self.library.Bitnet_inf(np.ascontiguousarray(inputs), len(inputs), predictions, trace)
+        traces = []
+        at = 0
+        for size in sizes:
+            traces.append(integermodel.Trace(trace[:, at : at + size], trace[:, at + size]))
+            at += size + 1
+        return predictions.astype(np.int64), traces
+
+
+def differing_values(traces, expected):
+    """The number of accumulators and shifts in which two lists of `Trace` differ."""
+    return sum(
+        int((ours.accumulators != theirs.accumulators).sum() + (ours.shifts != theirs.shifts).sum())
+        for ours, theirs in zip(traces, expected, strict=True)
+    )
+
+
+def compare(build):
+    """Run the network exported to `build` as C, integer model and PyTorch on all test images.
+
+    Returns a dict: images, differing_values, differing_predictions, accuracies in percent.
+    """
+    report_path = Path(build) / exportquant.REPORT
+    try:
+        report = json.loads(report_path.read_text(encoding="utf-8"))
+        path, sha256 = report["checkpoint"], report["sha256"]
+    except FileNotFoundError:
+        raise cli.UserError(f"{report_path} is missing; run exportquant.py first")
+    except (json.JSONDecodeError, KeyError):
+        raise cli.UserError(f"{report_path} is damaged; run exportquant.py again")
+    trained = checkpoint.load(path)
+    model = integermodel.lower(trained.network)
+    library = Library(build_library(build), model)
+    if not library.checkpoint == sha256 == trained.sha256:
+        raise cli.UserError(
+            f"{build} was not exported from the present {path}; run exportquant.py again"
+        )
+
+    dataset = data.load(trained.config)
+    inputs = data.to_inputs(dataset.test_images, trained.config["image_size"])
+    differing = {"values": 0, "predictions": 0}
+    correct = {"c": 0, "pytorch": 0, "float": 0}
+    with torch.no_grad():
+        for part, truth in zip(inputs.split(CHUNK), dataset.test_labels.split(CHUNK)):
+            predictions, traces = library.execute(part.numpy())
+            predicted = {
+                "c": torch.from_numpy(predictions),
+                "pytorch": trained.network.eval()(part.float()).argmax(1),
+                "float": trained.network.train()(part.float()).argmax(1),
+            }
+            differing["values"] += differing_values(traces, model.execute(part.numpy()))
+            differing["predictions"] += (predicted["c"] != predicted["pytorch"]).sum().item()
+            for executor, classes in predicted.items():
+                correct[executor] += (classes == truth).sum().item()
+    result = {"images": len(inputs)}
+    result |= {f"differing_{key}": count for key, count in differing.items()}
+    result |= {f"accuracy_{key}": 100 * count / len(inputs) for key, count in correct.items()}
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--build", default="build", metavar="DIR", help="folder with the export")
+    arguments = parser.parse_args()
+
+    start = time.perf_counter()
+    result = compare(arguments.build)
+    result["seconds"] = time.perf_counter() - start
+    decimals = {"seconds": 1}
+    print(
+        " ".join(
+            f"{key}={value:.{decimals.get(key, 2)}f}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in result.items()
+        )
+    )
+    return 1 if result["differing_values"] or result["differing_predictions"] else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
