@@ -37,6 +37,8 @@ class Format:
 
     levels: the integers a weight can be, in code order (a weight is stored as its index).
     clip: the integer that the clip value `maxw` stands for, the outer edge of the last cell.
+    clip_bits: bits of the uniform quantiser for which OCTAV chooses `maxw`; those of the format,
+        but for FP130 the 8 binary orders of magnitude that it spans.
     centred: the mean of the weights is subtracted before they are rounded.
     """
 
@@ -44,6 +46,7 @@ class Format:
     bits: int
     levels: tuple
     clip: float
+    clip_bits: int
     centred: bool = False
 
     @cached_property
@@ -76,16 +79,16 @@ def _odd(count):
     return tuple(range(1 - count, count, 2))
 
 
-_POWERS = tuple(2**exponent for exponent in range(8))
+_POWERS = tuple(sign * 2**exponent for sign in (1, -1) for exponent in range(8))
 
 FORMATS = {
     row.name: row
     for row in (
-        Format("Binary", 1, _odd(2), clip=2, centred=True),  # sign(w - mean)
-        Format("2bitsym", 2, _odd(4), clip=4),  # +-0.5, +-1.5, doubled
-        Format("4bitsym", 4, _odd(16), clip=16),  # +-0.5 .. +-7.5, doubled
-        Format("FP130", 4, _POWERS + tuple(-p for p in _POWERS), clip=192),  # +-2^0 .. +-2^7
-        Format("8bit", 8, tuple(range(-128, 128)), clip=128),
+        Format("Binary", 1, _odd(2), clip=2, clip_bits=1, centred=True),  # sign(w - mean)
+        Format("2bitsym", 2, _odd(4), clip=4, clip_bits=2),  # +-0.5, +-1.5, doubled
+        Format("4bitsym", 4, _odd(16), clip=16, clip_bits=4),  # +-0.5 .. +-7.5, doubled
+        Format("FP130", 4, _POWERS, clip=192, clip_bits=8),  # +-2^0 .. +-2^7
+        Format("8bit", 8, tuple(range(-128, 128)), clip=128, clip_bits=8),
     )
 }
 
@@ -168,7 +171,9 @@ class BitLinear(nn.Linear):
     def update_clipping(self):
         """Set `maxw` from the present weights."""
         if self.format:
-            clip = CLIPPING[self.maxw_algo](self.weight, self.format.bits, self.maxw_quantscale)
+            clip = CLIPPING[self.maxw_algo](
+                self.weight, self.format.clip_bits, self.maxw_quantscale
+            )
             self.maxw.fill_(clip)
 
     @property

@@ -23,13 +23,14 @@ DEMO = build/demo
 
 ENGINE = BitNetMCU_inference.c BitNetMCU_inference.h
 
-.PHONY: help demo test test-long setup train export parity study-fc bench-training lib ctest clean
+.PHONY: help demo test test-long setup toolchain train export parity study-fc study-fc-choices \
+	bench-training lib ctest clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, prove
-	$(PYTHON) training.py dataset=Digits num_epochs=40 --out $(DEMO) --build $(DEMO)
+	$(PYTHON) training.py dataset=Digits num_epochs=60 --out $(DEMO) --build $(DEMO)
 	$(PYTHON) exportquant.py --build $(DEMO)
 	$(MAKE) -s ctest BUILD=$(DEMO)
 	$(PYTHON) test_inference.py --build $(DEMO)
@@ -38,9 +39,19 @@ test: $(READY) ## the tests, minutes
 	$(PYTHON) -m pytest
 
 test-long: $(READY) ## the tests with long fuzzing
-	$(PYTHON) -m pytest --long
+	$(PYTHON) -m pytest -m "long or not long"
 
 setup: $(READY) ## virtual environment with all packages
+
+PACKAGES = gcc clang libclang-rt-dev make
+
+toolchain: ## C compilers that the tests use (apt, as root; otherwise prints the command)
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	else \
+		echo "install the compilers, on Debian and Ubuntu with:"; \
+		echo "  sudo apt-get install $(PACKAGES)"; \
+	fi
 
 $(READY): requirements.txt
 	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
@@ -58,6 +69,9 @@ parity: $(READY) ## prove C = Python on all test images for what was exported la
 
 study-fc: $(READY) ## five seeds of the committed networks -> docs/study-fc.csv (resumes)
 	$(PYTHON) study.py studies/fc.yaml
+
+study-fc-choices: $(READY) ## what the defaults were chosen on -> docs/study-fc-choices.csv
+	$(PYTHON) study.py studies/fc-choices.yaml
 
 bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
 	$(PYTHON) docs/bench_training.py

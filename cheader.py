@@ -106,6 +106,7 @@ def model_header(model, name, sha256, settings):
     buffers = [f"{b.ctype} {b.name}[{b.count}];" for b in plan_buffers(model)]
     body = "\n    ".join([*buffers, "uint32_t shift;", ""])
     body += "\n    " + "\n    ".join(_calls(model))
+    trace_values = sum(layer.outputs + 1 for layer in model.layers)
     listing = "\n".join(f" *   {key}: {value}" for key, value in settings.items())
     weights = "\n".join(_weights(i, layer) for i, layer in enumerate(model.layers, start=1))
     return f"""{NOTICE}
@@ -121,6 +122,7 @@ def model_header(model, name, sha256, settings):
 #define BITNETMCU_CHECKPOINT_SHA256 "{sha256}"
 #define BITNETMCU_INPUTS {model.inputs}
 #define BITNETMCU_CLASSES {model.classes}
+#define BITNETMCU_TRACE_VALUES {trace_values} /* accumulators and shifts of all layers */
 
 /* Classifies `input`, BITNETMCU_INPUTS values (a pixel >> 1 each). Writes BITNETMCU_CLASSES
  * logits and returns the class. */

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import joblib
 
+import checkpoint
 import cli
 import config
 import data
@@ -64,10 +65,10 @@ def expand(study, source):
 def run(settings, folder):
     """Train, export and prove one configuration; returns its CSV row as a dict of strings."""
     build = Path(folder) / config.run_name(settings)
-    checkpoint_path = training.train(settings, out=build, report=lambda line: None)
-    report = exportquant.export(checkpoint_path, build)
+    path = training.train(settings, out=build, report=lambda line: None)
+    report = exportquant.export(path, build)
     parity = test_inference.compare(build)
-    metrics = exportquant.checkpoint.load(checkpoint_path).metrics
+    metrics = checkpoint.load(path).metrics
     results = {
         "accuracy": parity["accuracy_c"],
         "accuracy_float": parity["accuracy_float"],

@@ -91,12 +91,22 @@ def layer_statistics(network):
     return row
 
 
-def format_row(row):
-    """One epoch as a line to read: `epoch=1 train_loss=0.3012 ...`."""
-    return " ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in row.items()
+def format_epoch(row, epochs):
+    """One epoch's CSV row as a line to read."""
+
+    def each(prefix):
+        return " ".join(f"{value:.3g}" for key, value in row.items() if key.startswith(prefix))
+
+    line = (
+        f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.4f}  "
+        f"accuracy {row['train_accuracy']:.2f} %"
     )
+    if "validation_loss" in row:
+        line += (
+            f"  validation loss {row['validation_loss']:.4f}  "
+            f"accuracy {row['validation_accuracy']:.2f} %"
+        )
+    return line + f"  clip {each('clip')}  entropy {each('entropy')}  {row['seconds']:.2f} s"
 
 
 def csv_text(rows):
@@ -150,7 +160,7 @@ def train(settings, out=checkpoint.MODELDATA, report=print):
         row["seconds"] = time.perf_counter() - start
         rows.append(row)
         cli.write_atomic(partial, csv_text(rows))
-        report(format_row(row))
+        report(format_epoch(row, settings["num_epochs"]))
 
     metrics = {key: value for key, value in rows[-1].items() if key.startswith(("train", "valid"))}
     test = evaluate(network, *prepared(dataset.test_images, dataset.test_labels))

@@ -1,0 +1,127 @@
+"""Training speed: the tensor pipeline against a per-sample torchvision/PIL pipeline, in one run.
+
+Both train the same network with the same augmentation on the same images. The per-sample pipeline
+is the usual one: PIL images, RandomAffine and Resize in a DataLoader with one worker per core.
+They take turns for several rounds; the figures are the medians. Writes docs/bench-training.csv.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import BitNetMCU
+import cli
+import config
+import data
+import training
+
+EXAMPLES = """examples:
+  python docs/bench_training.py
+  python docs/bench_training.py --samples 60000 --rounds 1
+"""
+
+
+class PerSample(Dataset):
+    """The images as PIL images, augmented and resized one at a time."""
+
+    def __init__(self, images, labels, settings):
+        self.images, self.labels = images, labels
+        self.transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomAffine(
+                    settings["rotation"],
+                    (settings["shift"],) * 2,
+                    (1 - settings["scale"], 1 + settings["scale"]),
+                    settings["shear"],
+                    transforms.InterpolationMode.BILINEAR,
+                ),
+                transforms.Resize((settings["image_size"],) * 2),
+                transforms.PILToTensor(),
+            ]
+        )
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.transform(self.images[index]) >> 1, self.labels[index]
+
+
+def make_network(settings, dataset):
+    torch.manual_seed(settings["seed"])
+    network = BitNetMCU.build_model(settings, settings["image_size"] ** 2, dataset.classes)
+    return network, torch.optim.Adam(network.parameters(), settings["learning_rate"], fused=True)
+
+
+def tensor_epoch(dataset, settings, samples):
+    """Seconds for one epoch of `samples` augmented images through training.py's own code."""
+    network, optimizer = make_network(settings, dataset)
+    images, labels = dataset.train_images[:samples], dataset.train_labels[:samples]
+    generator = torch.Generator().manual_seed(0)
+    nothing = torch.empty(0, settings["image_size"] ** 2, dtype=torch.int8)
+    start = time.perf_counter()
+    inputs, _ = data.epoch_samples(images, nothing, labels, settings, generator)
+    training.train_epoch(network, optimizer, (inputs, labels), settings, generator, epoch=1)
+    return time.perf_counter() - start
+
+
+def pil_epoch(dataset, settings, samples):
+    """Seconds for one epoch of `samples` augmented images fed by the per-sample pipeline."""
+    network, optimizer = make_network(settings, dataset)
+    images = PerSample(dataset.train_images[:samples], dataset.train_labels[:samples], settings)
+    loader = DataLoader(
+        images, settings["batch_size"], shuffle=True, num_workers=os.cpu_count(),
+        persistent_workers=True,
+    )
+    start = time.perf_counter()
+    network.train()
+    for inputs, labels in loader:
+        loss = torch.nn.functional.cross_entropy(network(inputs.flatten(1).float()), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--samples", type=int, default=20_000, help="images in an epoch")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.samples < 1 or arguments.rounds < 1:
+        raise cli.UserError("--samples and --rounds take 1 or more")
+
+    settings = config.load() | {"augmented_copies": 1}
+    dataset = data.load(settings)
+    samples = min(arguments.samples, len(dataset.train_labels))
+    pipelines = {"tensors": tensor_epoch, "per-sample PIL": pil_epoch}
+    seconds = {name: [] for name in pipelines}
+    for _ in cli.progress(range(arguments.rounds), unit="round"):
+        for name, epoch in pipelines.items():
+            seconds[name].append(epoch(dataset, settings, samples))
+    rates = {name: samples / statistics.median(times) for name, times in seconds.items()}
+    ratio = rates["tensors"] / rates["per-sample PIL"]
+    rows = [
+        {"pipeline": name, "samples": samples, "samples_per_second": round(rate)}
+        for name, rate in rates.items()
+    ]
+    cli.write_atomic(Path(__file__).parent / "bench-training.csv", training.csv_text(rows))
+    for row in rows:
+        print(f"{row['pipeline']:15} {row['samples_per_second']:8} samples per second")
+    print(f"cores={os.cpu_count()} samples={samples} rounds={arguments.rounds} ratio={ratio:.1f}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,111 @@
+"""What the tests share: random integer models, compiled harnesses, and script runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import BitNetMCU
+import cheader
+import config
+import data
+from integermodel import IntegerLayer, IntegerModel, Trace
+
+ROOT = Path(__file__).parent.parent
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", str(ROOT)]
+SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+@pytest.fixture
+def settings():
+    """A small configuration on the embedded data, to be changed by the tests."""
+    return config.load(overrides=["dataset=Digits", "num_epochs=2", "widths=8,8"])
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    if not (data.data_folder() / "MNIST" / "raw").is_dir():
+        pytest.skip("no MNIST in $BITNETMCU_DATA or datasets/; training.py downloads it")
+    return data.load({"dataset": "MNIST"})
+
+
+def random_model(rng, formats, sizes):
+    """An `IntegerModel` with uniformly random weights; `sizes`: inputs, hidden widths, classes."""
+    layers = []
+    for name, inputs, outputs in zip(formats, sizes, sizes[1:], strict=False):
+        row = BitNetMCU.FORMATS[name]
+        weights = rng.choice(row.levels, (outputs, inputs)).astype(np.int32)
+        layers.append(IntegerLayer(row, weights))
+    return IntegerModel(tuple(layers))
+
+
+def extreme_inputs(rng, size, signed=True):
+    """int8 [N, size]: all 0, all 127, all -128, single spikes, sparse and dense noise."""
+    low = -128 if signed else 0
+    constants = [np.full((1, size), value) for value in (0, 1, 127, low)]
+    spikes = 127 * np.eye(size, dtype=int)[rng.permutation(size)[:8]]
+    dense = rng.integers(low, 128, (8, size))
+    sparse = rng.integers(low, 128, (8, size)) * (rng.random((8, size)) < 0.2)
+    return np.concatenate([*constants, spikes, dense, sparse]).astype(np.int8)
+
+
+def compiler(name, flags=()):
+    """The command for compiler `name` with `flags`, or a skip where it cannot link them."""
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed; make toolchain installs it")
+    command = [name, *flags]
+    probe = subprocess.run(
+        [*command, "-x", "c", "-", "-o", os.devnull], input="int main(void){return 0;}", text=True,
+        capture_output=True,
+    )
+    if probe.returncode:
+        pytest.skip(f"{' '.join(command)} does not link here: {probe.stderr.strip()[:200]}")
+    return command
+
+
+class Harness:
+    """An exported model compiled into a program of its own, so that sanitizers can watch it."""
+
+    def __init__(self, model, folder, command):
+        self.model = model
+        self.program = folder / "harness"
+        header = cheader.model_header(model, "test", "0" * 64, {})
+        (folder / "BitNetMCU_model.h").write_text(header)
+        sources = ("tests/harness.c", "BitNetMCU_lib.c", "BitNetMCU_inference.c")
+        subprocess.run(
+            [*command, *STRICT, "-I", folder, "-o", self.program, *(ROOT / s for s in sources)],
+            check=True,
+        )
+
+    def execute(self, inputs):
+        """Run int8 `inputs` [B, I]; returns (predictions [B], the `Trace` of each layer)."""
+        done = subprocess.run([self.program], input=inputs.tobytes(), capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        rows = np.frombuffer(done.stdout, np.int32).reshape(len(inputs), -1)
+        traces = []
+        at = 1
+        for layer in self.model.layers:
+            end = at + layer.outputs
+            traces.append(Trace(rows[:, at:end], rows[:, end]))
+            at = end + 1
+        return rows[:, 0], traces
+
+
+def run_script(*arguments, **environment):
+    """Run a Python script of the project as a user would; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )

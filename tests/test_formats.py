@@ -1,0 +1,181 @@
+"""Number formats, clipping and the straight-through estimator."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import BitNetMCU
+import cheader
+import config
+from BitNetMCU import FORMATS, BitLinear, ShiftNormReLU
+from integermodel import IntegerLayer
+
+
+def noise(seed, heavy_tails=False, count=20_000):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(count, generator=generator)
+    return values * values.abs() if heavy_tails else values
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_quantise_finds_the_nearest_level_as_brute_force_does(name):
+    row = FORMATS[name]
+    weights = noise(0, count=3000)
+    maxw = torch.tensor(1.7)
+    centred = weights - weights.double().mean().float() if row.centred else weights
+    levels = torch.tensor(sorted(row.levels, reverse=True), dtype=torch.float32)  # ties: larger
+    nearest = (centred[:, None] / row.scale(maxw) - levels).abs().argmin(1)
+    assert torch.equal(row.quantise(weights, maxw), levels[nearest])
+
+
+def test_quantise_4bitsym_is_the_mid_rise_quantiser():
+    weights, maxw = noise(1), 2.0
+    step = maxw / 8
+    formula = ((weights / step).floor() + 0.5).clamp(-7.5, 7.5)
+    assert torch.equal(FORMATS["4bitsym"].quantise(weights, torch.tensor(maxw)), 2 * formula)
+
+
+def test_quantise_2bitsym_has_half_integer_levels():
+    weights = torch.tensor([-9.0, -1.01, -0.99, -0.01, 0.0, 0.99, 1.0, 9.0])
+    expected = torch.tensor([-3.0, -3, -1, -1, 1, 1, 3, 3])
+    assert torch.equal(FORMATS["2bitsym"].quantise(weights, torch.tensor(2.0)), expected)
+
+
+def test_quantise_binary_is_the_sign_after_the_mean_is_subtracted():
+    weights = noise(2) + 0.3
+    expected = torch.where(weights >= weights.mean(), 1.0, -1.0)
+    assert torch.equal(FORMATS["Binary"].quantise(weights, torch.tensor(1.0)), expected)
+
+
+def test_quantise_fp130_gives_signed_powers_of_two():
+    unit = 1 / 192
+    weights = unit * torch.tensor([0.0, 0.2, 1.4, 1.6, 2.9, 3.1, 127, 1000, -0.2, -5.9, -6.1, -500])
+    expected = torch.tensor([1.0, 1, 1, 2, 2, 4, 128, 128, -1, -4, -8, -128])
+    assert torch.equal(FORMATS["FP130"].quantise(weights, torch.tensor(1.0)), expected)
+
+
+def test_quantise_8bit_rounds():
+    weights = noise(3)
+    expected = (weights * 64 + 0.5).floor().clamp(-128, 127)
+    assert torch.equal(FORMATS["8bit"].quantise(weights, torch.tensor(2.0)), expected)
+
+
+@pytest.mark.parametrize("heavy_tails", [False, True])
+@pytest.mark.parametrize(("bits", "slack"), [(1, 0.02), (2, 0.005), (4, 0.0005), (8, 0.0005)])
+def test_octav_is_the_minimum_of_the_papers_objective(bits, slack, heavy_tails):
+    """The iteration leaves out how many weights cross the clip: that matters with few bits only."""
+    magnitude = noise(4, heavy_tails).double().abs()
+
+    def squared_error(clip):  # equation 3 of Sakr et al.: rounding noise inside, clipping outside
+        inside = (4.0**-bits / 3) * clip**2 * (magnitude <= clip).double().mean()
+        return inside + (magnitude - clip).clamp(min=0).square().mean()
+
+    clip = BitNetMCU.octav(magnitude, bits)
+    grid = torch.linspace(0.05, magnitude.max().item(), 4000, dtype=torch.float64)
+    least = min(squared_error(value) for value in grid)
+    assert squared_error(clip) <= least * (1 + slack)
+
+
+@pytest.mark.parametrize("heavy_tails", [False, True])
+@pytest.mark.parametrize("name", FORMATS)
+def test_octav_clip_is_close_to_the_best_clip_of_the_real_quantiser(name, heavy_tails):
+    row = FORMATS[name]
+    weights = noise(5, heavy_tails)
+    target = weights - weights.mean() if row.centred else weights
+
+    def squared_error(clip):
+        maxw = torch.tensor(clip)
+        return (row.quantise(weights, maxw) * row.scale(maxw) - target).square().mean().item()
+
+    best = min(squared_error(0.2 * 1.03**k) for k in range(160))
+    assert squared_error(BitNetMCU.octav(weights, row.clip_bits)) < 1.15 * best
+
+
+def test_prop_clips_at_a_multiple_of_the_mean_magnitude():
+    layer = BitLinear(30, 20, "4bitsym", maxw_algo="prop", maxw_quantscale=2.5)
+    assert math.isclose(layer.maxw.item(), 2.5 * layer.weight.abs().mean().item(), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_gradient_passes_the_weight_quantiser_unchanged(name):
+    layer = BitLinear(12, 5, name).train()
+    x = torch.randint(0, 128, (7, 12)).float()
+    upstream = torch.randn(7, 5)
+    layer(x).backward(upstream)
+    assert torch.allclose(layer.weight.grad, upstream.T @ x / layer.scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_gradient_passes_the_activation_quantiser_where_accumulators_are_positive(aware):
+    accumulators = torch.tensor([[-900.0, 300, 1000, 5000], [-4, -3, -2, -1]], requires_grad=True)
+    output = ShiftNormReLU(aware).train()(accumulators)
+    output.sum().backward()
+    factor = 1 / 64 if aware else 127 / 5000
+    expected = torch.tensor([[0, factor, factor, factor], [0, 0, 0, 0]])
+    assert torch.allclose(accumulators.grad, expected)
+    assert torch.equal(output, output.floor())
+
+
+def test_float_layers_train_without_quantisation(settings):
+    network = BitNetMCU.build_model(settings | {"QuantType": "None"}, 16, 3)
+    x = torch.randn(4, 16)
+    assert torch.equal(network.layers[0](x), x @ network.layers[0].weight.T)
+    assert torch.equal(network.train()(x), network.eval()(x))
+
+
+@pytest.mark.parametrize("norm", BitNetMCU.NORMS)
+def test_a_norm_between_hidden_layers_changes_neither_logits_nor_gradients(settings, norm):
+    """The claim of BitNetMCU.py: one normalisation, in front of the last layer, is enough."""
+    torch.manual_seed(0)
+    network = BitNetMCU.build_model(settings | {"QuantType": "None", "NormType": norm}, 16, 3)
+    x, weights = torch.rand(6, 16), torch.randn(6, 3)
+    results = []
+    for inner in (lambda a: a, network.norm):
+        network.zero_grad()
+        y = x
+        for layer in network.layers[:-1]:
+            y = layer(y)
+            y = y / inner(y) if inner is network.norm else y
+        logits = network.layers[-1](y / network.norm(y))
+        (logits * weights).sum().backward()
+        results.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
+    for plain, normalised in zip(*results, strict=True):
+        assert torch.allclose(plain, normalised, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("inputs", [1, 3, 17, 60, 100])
+def test_packed_words_unpack_to_the_same_levels(name, inputs, rng):
+    row = FORMATS[name]
+    weights = rng.choice(row.levels, (5, inputs)).astype(np.int32)
+    words = cheader.pack(IntegerLayer(row, weights).codes(), row.bits)
+    assert words.shape == (5, math.ceil(inputs * row.bits / 32))
+    for output in range(5):
+        bits = sum(int(word) << (32 * index) for index, word in enumerate(words[output]))
+        for index in range(inputs):
+            code = bits >> (index * row.bits) & (2**row.bits - 1)
+            assert row.levels[code] == weights[output, index]
+        assert bits >> (inputs * row.bits) == 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_format_has_one_level_per_code(name):
+    row = FORMATS[name]
+    assert len(set(row.levels)) == 2**row.bits
+
+
+def test_entropy_of_equally_frequent_values_is_their_number_of_bits():
+    assert BitNetMCU.entropy(torch.arange(16).repeat(3)) == pytest.approx(4)
+    assert BitNetMCU.entropy(torch.zeros(9)) == 0
+
+
+def test_every_combination_of_choices_trains_a_step(settings):
+    for key, rule in config.PARAMETERS.items():
+        if key in ("dataset", "model", "activation") or not isinstance(rule, config.Choice):
+            continue
+        for option in rule.options:
+            network = BitNetMCU.build_model(settings | {key: option}, 16, 3).train()
+            network(torch.randint(0, 128, (4, 16)).float()).sum().backward()
+            assert all(p.grad.isfinite().all() for p in network.parameters()), (key, option)

@@ -1,0 +1,375 @@
+"""The scripts as a user runs them: configuration, training, export, parity, studies."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, run_script
+
+import checkpoint
+import config
+import data
+import exportquant
+import study
+import test_inference
+import training
+from cli import UserError
+
+QUICK = ("dataset=Digits", "num_epochs=2", "widths=17,9")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which training.py and exportquant.py have run on the embedded data."""
+    build = tmp_path_factory.mktemp("build")
+    for command in (("training.py", *QUICK, "--out", build), ("exportquant.py",)):
+        done = run_script(*command, "--build", build)
+        assert done.returncode == 0, done.stderr
+    return build
+
+
+def refused(done):
+    """The one line that a script gives for a user's mistake."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+# --- configuration
+
+
+def test_committed_parameters_are_complete_and_each_has_a_comment():
+    assert list(config.load()) == list(config.PARAMETERS)
+    for line in config.DEFAULT_PARAMETERS.read_text().splitlines():
+        assert not line or line.startswith("#") or re.search(r": .* # \w", line), line
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("learning_rat=1", "did you mean 'learning_rate'"),
+        ("QuantType=3bit", "one of: Binary, 2bitsym, 4bitsym, FP130, 8bit, None"),
+        ("num_epochs=0", "a whole number from 1"),
+        ("num_epochs=2.5", "a whole number from 1"),
+        ("num_epochs=many", "a whole number from 1"),
+        ("num_epochs=true", "a whole number from 1"),
+        ("num_epochs=[1]", "a whole number from 1"),
+        ("learning_rate=nan", "a number from"),
+        ("learning_rate=.inf", "a number from"),
+        ("shiftnorm_aware=3", "one of: True, False"),
+        ("widths=64", "2 to 3 whole numbers"),
+        ("widths=64,0", "2 to 3 whole numbers"),
+        ("widths=a,b", "2 to 3 whole numbers"),
+        ("model=CNN", "one of: FCMNIST"),
+        ("dataset=Cats", "one of: MNIST, Digits"),
+        ("num_epochs", "write key=value"),
+        ("activation=GELU", "not part of the integer contract"),
+        ("validation_samples=1347", "use 0 to 1346"),
+    ],
+)
+def test_bad_override_is_refused_with_the_valid_values(override, expected, tmp_path):
+    done = run_script("training.py", "dataset=Digits", override, "--out", tmp_path)
+    assert expected in refused(done)
+    assert not list(tmp_path.iterdir())
+
+
+def test_overrides_change_what_they_name_and_nothing_else():
+    changed = config.load(overrides=["learning_rate=1e-2", "widths=[16, 16]", "seed=7"])
+    different = {key for key, value in config.load().items() if changed[key] != value}
+    assert different == {"learning_rate", "widths", "seed"}
+    assert changed["learning_rate"] == 0.01
+    assert config.load(overrides=config.overrides_from(config.load(), changed)) == changed
+
+
+def test_every_parameter_is_part_of_the_name():
+    base = config.load()
+    other = {
+        int: lambda v: v + 1, float: lambda v: v + 0.25, bool: lambda v: not v,
+        str: lambda v: v + "x", list: lambda v: [*v, 1],
+    }
+    names = {config.run_name(base | {key: other[type(v)](v)}) for key, v in base.items()}
+    assert len(names | {config.run_name(base)}) == len(base) + 1
+
+
+def test_parameter_files_with_faults_are_refused(tmp_path):
+    file = tmp_path / "p.yaml"
+    for text, expected in (
+        ("model: [", "not valid YAML"),
+        ("", "holds no"),
+        ("seed: 1", "lacks: model"),
+        ("sed: 1", "did you mean 'seed'"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=re.escape(expected)):
+            config.load(file)
+    with pytest.raises(UserError, match="cannot read"):
+        config.load(tmp_path / "none.yaml")
+
+
+# --- training
+
+
+def test_training_is_repeatable(settings, tmp_path):
+    digests = set()
+    for folder in ("a", "b"):
+        path = training.train(settings, tmp_path / folder, report=lambda line: None)
+        weights = checkpoint.load(path).network.state_dict()
+        digests.add(tuple(tensor.sum().item() for tensor in weights.values()))
+    other = training.train(settings | {"seed": 1}, tmp_path, report=lambda line: None)
+    weights = checkpoint.load(other).network.state_dict()
+    assert len(digests) == 1
+    assert tuple(tensor.sum().item() for tensor in weights.values()) not in digests
+
+
+def test_training_learns_the_digits(settings, tmp_path):
+    for aware in (False, True):
+        changes = {"num_epochs": 15, "widths": [32, 32], "shiftnorm_aware": aware}
+        path = training.train(settings | changes, tmp_path, report=lambda line: None)
+        metrics = checkpoint.load(path).metrics
+        assert metrics["test_accuracy"] > 85
+        assert abs(metrics["test_accuracy"] - metrics["test_accuracy_float"]) < 3
+
+
+def test_epoch_rows_have_every_column(settings, tmp_path):
+    lines = []
+    changes = settings | {"validation_samples": 200, "maxw_update_until_epoch": 1}
+    path = training.train(changes, tmp_path, report=lines.append)
+    with path.with_suffix(".csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(lines) == 2
+    for key in ("train_loss", "validation_accuracy", "clip3", "entropy1", "seconds"):
+        assert all(float(row[key]) >= 0 for row in rows)
+    assert rows[0]["clip1"] == rows[1]["clip1"]  # updated in the first epoch only
+    assert not list(tmp_path.glob("*.partial.csv"))
+
+
+def test_accuracies_count_all_samples(settings, tmp_path):
+    path = training.train(settings | {"validation_samples": 131}, tmp_path, report=str)
+    metrics = checkpoint.load(path).metrics
+    for accuracy, count in ((metrics["validation_accuracy"], 131), (metrics["test_accuracy"], 450)):
+        assert accuracy * count / 100 == pytest.approx(round(accuracy * count / 100), abs=1e-6)
+
+
+def test_learning_rate_schedules():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for changes, expected in (
+        ({"scheduler": "Cosine", "num_epochs": 4}, [1, 0.853553, 0.5, 0.146447, 0]),
+        ({"scheduler": "StepLR", "step_size": 2, "lr_decay": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
+    ):
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        scheduler = training.make_scheduler(optimizer, config.load() | changes)
+        rates = []
+        for _ in range(5):
+            rates.append(scheduler.get_last_lr()[0])
+            optimizer.step()
+            scheduler.step()
+        assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def test_interrupt_changes_no_finished_file(tmp_path):
+    command = [sys.executable, "training.py", "dataset=Digits", "num_epochs=500", "--out", tmp_path]
+    process = subprocess.Popen(
+        [*command, "--build", tmp_path], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.partial.csv")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "Traceback" not in process.stderr.read()
+    assert [path.suffixes for path in tmp_path.iterdir()] == [[".partial", ".csv"]]
+
+
+# --- checkpoints and export
+
+
+def test_missing_truncated_and_foreign_checkpoints_are_refused(trained, tmp_path):
+    (good,) = trained.glob("*.pth")
+    bad = tmp_path / "bad.pth"
+    assert "cannot read the checkpoint" in refused(
+        run_script("exportquant.py", tmp_path / "none.pth", "--build", tmp_path)
+    )
+    foreign = {"weights": torch.zeros(3)}
+    for content in (b"", b"hello", good.read_bytes()[:2000], good.read_bytes()[:-100], foreign):
+        if isinstance(content, bytes):
+            bad.write_bytes(content)
+        else:
+            torch.save(content, bad)
+        line = refused(run_script("exportquant.py", bad, "--build", tmp_path))
+        assert "truncated or was not written by training.py" in line
+    assert list(tmp_path.iterdir()) == [bad]
+
+
+def test_checkpoint_with_other_shapes_is_refused(trained, tmp_path):
+    (good,) = trained.glob("*.pth")
+    content = torch.load(good, weights_only=True)
+    content["config"]["widths"] = [5, 5]
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(UserError, match="not written by training.py"):
+        checkpoint.load(tmp_path / "bad.pth")
+
+
+def test_float_networks_are_not_exported(settings, tmp_path):
+    path = training.train(settings | {"QuantType": "None"}, tmp_path, report=str)
+    with pytest.raises(UserError, match="no integer form"):
+        exportquant.export(path, tmp_path / "build")
+    assert not (tmp_path / "build").exists()
+
+
+def test_export_is_reproducible_byte_by_byte(trained, tmp_path):
+    (path,) = trained.glob("*.pth")
+    exportquant.export(path, tmp_path)
+    for name in (exportquant.MODEL_HEADER, exportquant.TEST_DATA_HEADER):
+        assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_header_names_checkpoint_and_settings(trained):
+    text = (trained / exportquant.MODEL_HEADER).read_text()
+    (path,) = trained.glob("*.pth")
+    assert checkpoint.load(path).sha256 in text
+    assert path.stem in text and "widths: [17, 9]" in text
+
+
+def test_report_accounts_for_bits_and_bytes(trained):
+    report = json.loads((trained / exportquant.REPORT).read_text())
+    assert [layer["bytes"] for layer in report["layers"]] == [17 * 128, 9 * 12, 10 * 8]
+    assert report["weights"] == 256 * 17 + 17 * 9 + 9 * 10
+    assert report["buffer_bytes"] == 17 * 4 + 17
+    for layer in report["layers"]:
+        assert sum(layer["levels_percent"].values()) == pytest.approx(100)
+
+
+def test_test_images_take_every_class_in_turn():
+    labels = torch.tensor([2, 2, 0, 2, 1, 0])
+    assert exportquant.choose_test_images(labels, 3, count=5) == [2, 4, 0, 5, 1]
+    assert exportquant.choose_test_images(labels, 4, count=9) == [2, 4, 0, 5, 1, 3]
+
+
+# --- parity
+
+
+def test_parity_holds_and_its_last_line_says_so(trained):
+    done = run_script("test_inference.py", "--build", trained)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"images=450 differing_values=0 differing_predictions=0 accuracy_c=(\d+\.\d\d) "
+        r"accuracy_pytorch=\1 accuracy_float=\d+\.\d\d seconds=\d+\.\d",
+        done.stdout.strip().splitlines()[-1],
+    )
+
+
+def test_one_changed_weight_is_found(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "build")
+    header = folder / exportquant.MODEL_HEADER
+    start, word, end = re.split(r"(0x[0-9a-f]{8})", header.read_text(), maxsplit=1)
+    header.write_text(start + f"0x{int(word, 16) ^ (1 << 30):08x}" + end)
+    done = run_script("test_inference.py", "--build", folder)
+    assert done.returncode == 1
+    assert "differing_values=0 " not in done.stdout
+
+
+def test_missing_and_stale_exports_are_refused(trained, tmp_path):
+    assert "run exportquant.py first" in refused(
+        run_script("test_inference.py", "--build", tmp_path)
+    )
+    folder = shutil.copytree(trained, tmp_path / "build")
+    report = json.loads((folder / exportquant.REPORT).read_text())
+    (folder / exportquant.REPORT).write_text(json.dumps(report | {"sha256": "0"}))
+    assert "not exported from" in refused(run_script("test_inference.py", "--build", folder))
+    (folder / exportquant.REPORT).write_text("{")
+    assert "is damaged" in refused(run_script("test_inference.py", "--build", folder))
+
+
+def test_c_program_checks_the_embedded_logits(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "build")
+    command = ["make", "-s", "ctest", f"BUILD={folder}"]
+    good = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert good.returncode == 0 and "differing_logits=0" in good.stdout
+    header = folder / exportquant.TEST_DATA_HEADER
+    text = header.read_text()
+    declaration, logit, rest = re.split(r"(?<=\{\n    )(-?\d+)", text, maxsplit=0)[-3:]
+    start = text.removesuffix(declaration + logit + rest)
+    header.write_text(start + declaration + str(int(logit) + 1) + rest)
+    bad = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert bad.returncode != 0 and "differing_logits=1" in bad.stdout
+
+
+@pytest.mark.parametrize("name", ["4bitsym", "2bitsym"])
+def test_committed_models_agree_on_all_mnist_test_images(name, mnist, tmp_path):
+    (path,) = checkpoint.MODELDATA.glob(f"FCMNIST-MNIST-{name}-*.pth")
+    report = exportquant.export(path, tmp_path)
+    result = test_inference.compare(tmp_path)
+    assert result["images"] == 10_000
+    assert result["differing_values"] == result["differing_predictions"] == 0
+    assert result["accuracy_c"] == result["accuracy_pytorch"] == report["accuracy"]
+    assert report["weight_bytes"] == {"4bitsym": 12_608, "2bitsym": 1_128}[name]
+
+
+def test_committed_parameters_name_a_committed_model():
+    assert (checkpoint.MODELDATA / f"{config.run_name(config.load())}.pth").is_file()
+
+
+# --- studies
+
+
+def test_study_resumes_and_adds_only_what_is_missing(tmp_path, capsys):
+    file, out = tmp_path / "s.yaml", tmp_path / "s.csv"
+    base = "base: {dataset: Digits, num_epochs: 1, widths: [5, 5]}\n"
+    file.write_text(base + "grid: {QuantType: [Binary, FP130]}\nseeds: [0]\n")
+    command = ("study.py", file, "--out", out, "--build", tmp_path / "runs")
+    first = run_script(*command)
+    assert first.returncode == 0, first.stderr
+    before = {row["name"]: row for row in study.read_rows(out)}
+    assert len(before) == 2
+    file.write_text(base + "grid: {QuantType: [Binary, FP130]}\nseeds: [0, 1]\n")
+    second = run_script(*command)
+    assert "4 runs, 2 of them done" in second.stdout
+    after = {row["name"]: row for row in study.read_rows(out)}
+    assert len(after) == 4 and before.items() <= after.items()
+    assert all(row["differing_values"] == "0" for row in after.values())
+    table = run_script(*command, "--summary").stdout.splitlines()
+    assert re.match(r"Binary +2 +\d+\.\d\d \+- \d+\.\d\d", table[1])
+
+
+def test_study_files_with_faults_are_refused(tmp_path):
+    for content, expected in (
+        ({"grids": {}}, "'grids' is not known"),
+        ({"grid": {"seed": 3}}, "takes a list"),
+        ({"base": {"sed": 3}}, "did you mean 'seed'"),
+    ):
+        with pytest.raises(UserError, match=re.escape(expected)):
+            study.expand(content, "s.yaml")
+    (tmp_path / "s.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="other columns"):
+        study.read_rows(tmp_path / "s.csv")
+
+
+def test_committed_studies_name_valid_runs():
+    for file in (ROOT / "studies").glob("*.yaml"):
+        names = [config.run_name(s) for s in study.expand(config.read_yaml(file), file)]
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    "script", ["training.py", "exportquant.py", "test_inference.py", "study.py", "modelcard.py"]
+)
+def test_help_shows_an_example(script):
+    done = run_script(script, "--help")
+    assert done.returncode == 0
+    assert "examples:" in done.stdout and f"python {script}" in done.stdout
+
+
+def test_data_folder_follows_the_environment(monkeypatch):
+    monkeypatch.delenv("BITNETMCU_DATA", raising=False)
+    assert str(data.data_folder()) == "datasets"
+    monkeypatch.setenv("BITNETMCU_DATA", "/elsewhere")
+    assert str(data.data_folder()) == "/elsewhere"
