@@ -45,7 +45,7 @@ def plan_buffers(model):
 
 
 def pack(codes, bits):
-    """Codes uint32 [O, I] -> words uint32 [O, ceil(I * bits / 32)], first code in the lowest bits."""
+    """Codes uint32 [O, I] -> words uint32 [O, ceil(I * bits / 32)], first code lowest."""
     per_word = 32 // bits
     outputs, inputs = codes.shape
     padded = np.zeros((outputs, -(-inputs // per_word) * per_word), np.uint32)

@@ -60,9 +60,16 @@ def load(path):
     foreign = f"{path} is truncated or was not written by training.py; train it anew"
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError, KeyError):
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+    ):
         raise UserError(foreign)
-    if not isinstance(content, dict) or not KEYS <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= KEYS:
         raise UserError(foreign)
     settings = config.parse(content["config"], path)
     missing = [key for key in config.PARAMETERS if key not in settings]

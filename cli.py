@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 def run(main):
-    """Call `main()` and exit: 0, its own status, 2 with one line for a `UserError`, 130 on Ctrl-C."""
+    """Call `main()` and exit with its status: 2 and one line for a `UserError`, 130 on Ctrl-C."""
     try:
         status = main()
     except UserError as error:
@@ -34,17 +34,18 @@ def write_atomic(path, content):
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
             # mkstemp makes the file private; give it what a plain open() would have given.
             mask = os.umask(0)
             os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-            os.replace(temporary, path)
+            temporary.chmod(0o666 & ~mask)
+            temporary.replace(path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink()
             raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose a folder you may write to")

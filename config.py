@@ -75,9 +75,7 @@ class Widths:
         return [Number(int, 1, self.widest).parse(width) for width in values]
 
     def __str__(self):
-        return (
-            f"{self.fewest} to {self.most} whole numbers from 1 to {self.widest}, as 64,64 or [64, 64]"
-        )
+        return f"{self.fewest} to {self.most} whole numbers from 1 to {self.widest}, as 64,64"
 
 
 PARAMETERS = {
@@ -110,7 +108,7 @@ PARAMETERS = {
 
 
 def parse(values, source):
-    """Check `values` (a dict, perhaps partial) against PARAMETERS; `source` names them in errors."""
+    """Check the dict `values`, perhaps partial, against PARAMETERS; errors name `source`."""
     checked = {}
     for key, value in values.items():
         if key not in PARAMETERS:

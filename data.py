@@ -70,7 +70,9 @@ def _torchvision(name):
     except Exception as error:  # whatever the network, the file system or the files bring up
         resources = [Path(url).stem for url, _ in getattr(datasets, name).resources]
         missing = [file for file in resources if not (raw / file).is_file()]
-        problem = f"these files are missing: {', '.join(missing)}" if missing else "a file is broken"
+        problem = (
+            f"these files are missing: {', '.join(missing)}" if missing else "a file is broken"
+        )
         raise UserError(
             f"{name} could not be loaded ({' '.join(str(error).split())}): {problem}; put them, "
             f"unpacked, into {raw} (or set BITNETMCU_DATA to the folder that holds {name}/raw), "

@@ -62,7 +62,7 @@ class IntegerModel:
         return self.layers[-1].outputs
 
     def execute(self, inputs):
-        """Run int8 `inputs` [B, I]. Returns the `Trace` of each layer; the last holds the logits."""
+        """Run int8 `inputs` [B, I]; returns the `Trace` of each layer, the last with the logits."""
         traces = []
         activations = inputs.astype(np.int32)
         for layer in self.layers:
@@ -81,13 +81,13 @@ class IntegerModel:
 
 
 def shiftnorm_shifts(accumulators):
-    """The shift of each row of int32 [B, O]: max(0, bit_length(max(0, largest)) - 7), int32 [B]."""
+    """int32 [B, O] -> max(0, bit_length(max(0, largest of the row)) - 7), int32 [B]."""
     largest = accumulators.max(axis=1).tolist()
     return np.array([max(0, max(0, m).bit_length() - 7) for m in largest], np.int32)
 
 
 def shiftnorm_relu(accumulators, shifts):
-    """int32 [B, O] -> activations 0..127, int32 [B, O]: rounding right shift of what is positive."""
+    """int32 [B, O] -> activations 0..127, int32 [B, O]: a rounding shift of what is positive."""
     half = ((1 << shifts) >> 1)[:, None]
     rounded = (np.maximum(accumulators, 0) + half) >> shifts[:, None]
     return np.minimum(rounded, ACTIVATION_MAX).astype(np.int32)

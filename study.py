@@ -79,14 +79,14 @@ def run(settings, folder):
         "differing_predictions": parity["differing_predictions"],
         "seconds": metrics["seconds"],
     }
-    row = {"name": build.name, **settings} | results
-    return {key: f"{v:.4f}" if isinstance(v, float) and key in results else str(v) for key, v in row.items()}
+    texts = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in results.items()}
+    return {"name": build.name} | {key: str(value) for key, value in settings.items()} | texts
 
 
 def read_rows(path):
     """The rows of a study's CSV, none if it does not exist yet. Raises `UserError`."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with Path(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
     except FileNotFoundError:
@@ -98,44 +98,36 @@ def read_rows(path):
     return rows
 
 
-def summarise(rows):
-    """Lines of a table: mean +- sd over seeds of each group of runs that differ only in the seed."""
-    same = ("name", "seed", *RESULTS)
-    varying = [
-        key for key in COLUMNS if key not in same and len({row[key] for row in rows}) > 1
-    ]
-    groups = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in varying), []).append(row)
-    header = [*varying, "seeds", "accuracy %", "validation %", "float %", "bytes", "differing"]
-    table = [header]
-    for values, members in groups.items():
-        table.append(
-            [
-                *values,
-                str(len(members)),
-                mean_sd(members, "accuracy"),
-                mean_sd(members, "validation_accuracy"),
-                mean_sd(members, "accuracy_float"),
-                members[0]["weight_bytes"],
-                str(
-                    sum(int(m["differing_values"]) + int(m["differing_predictions"]) for m in members)
-                ),
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*table)]
-    return [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in table
-    ]
+def differing(rows):
+    """How many values and predictions of the C differ from Python's in all `rows` together."""
+    return sum(int(row["differing_values"]) + int(row["differing_predictions"]) for row in rows)
 
 
 def mean_sd(rows, key):
-    """"mean +- sd" of a column in `rows`, "-" where it is empty."""
+    """Mean and standard deviation of a column of `rows`, "-" where it is empty."""
     values = [float(row[key]) for row in rows if row[key]]
     if not values:
         return "-"
     sd = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{sd}"
+
+
+def summarise(rows):
+    """Lines of a table: the runs that differ only in their seed as mean +- standard deviation."""
+    same = ("name", "seed", *RESULTS)
+    varying = [key for key in COLUMNS if key not in same and len({row[key] for row in rows}) > 1]
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in varying), []).append(row)
+    table = [[*varying, "seeds", "accuracy %", "validation %", "float %", "bytes", "differing"]]
+    for values, members in groups.items():
+        accuracies = ("accuracy", "validation_accuracy", "accuracy_float")
+        cells = [str(len(members)), *(mean_sd(members, key) for key in accuracies)]
+        table.append([*values, *cells, members[0]["weight_bytes"], str(differing(members))])
+    widths = [max(map(len, column)) for column in zip(*table)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in table
+    ]
 
 
 def run_all(settings, out, folder, jobs):
@@ -184,7 +176,7 @@ def main():
     if not rows:
         raise cli.UserError(f"{out} has no row of this study yet; run it without --summary")
     print("\n".join(summarise(rows)))
-    return 1 if any(row["differing_values"] != "0" or row["differing_predictions"] != "0" for row in rows) else 0
+    return 1 if differing(rows) else 0
 
 
 if __name__ == "__main__":

@@ -148,7 +148,9 @@ def main():
     decimals = {"seconds": 1}
     print(
         " ".join(
-            f"{key}={value:.{decimals.get(key, 2)}f}" if isinstance(value, float) else f"{key}={value}"
+            f"{key}={value:.{decimals.get(key, 2)}f}"
+            if isinstance(value, float)
+            else f"{key}={value}"
             for key, value in result.items()
         )
     )

@@ -1,4 +1,4 @@
-"""Train a network with quantised weights and write it to modeldata/MODEL-DATASET-FORMAT-HASH.pth."""
+"""Train a network with quantised weights; writes modeldata/MODEL-DATASET-FORMAT-HASH.pth."""
 
 import argparse
 import csv

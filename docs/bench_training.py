@@ -80,7 +80,10 @@ def pil_epoch(dataset, settings, samples):
     network, optimizer = make_network(settings, dataset)
     images = PerSample(dataset.train_images[:samples], dataset.train_labels[:samples], settings)
     loader = DataLoader(
-        images, settings["batch_size"], shuffle=True, num_workers=os.cpu_count(),
+        images,
+        settings["batch_size"],
+        shuffle=True,
+        num_workers=os.cpu_count(),
         persistent_workers=True,
     )
     start = time.perf_counter()

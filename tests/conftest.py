@@ -64,7 +64,9 @@ def compiler(name, flags=()):
         pytest.skip(f"{name} is not installed; make toolchain installs it")
     command = [name, *flags]
     probe = subprocess.run(
-        [*command, "-x", "c", "-", "-o", os.devnull], input="int main(void){return 0;}", text=True,
+        [*command, "-x", "c", "-", "-o", os.devnull],
+        input="int main(void){return 0;}",
+        text=True,
         capture_output=True,
     )
     if probe.returncode:

@@ -92,8 +92,11 @@ def test_overrides_change_what_they_name_and_nothing_else():
 def test_every_parameter_is_part_of_the_name():
     base = config.load()
     other = {
-        int: lambda v: v + 1, float: lambda v: v + 0.25, bool: lambda v: not v,
-        str: lambda v: v + "x", list: lambda v: [*v, 1],
+        int: lambda v: v + 1,
+        float: lambda v: v + 0.25,
+        bool: lambda v: not v,
+        str: lambda v: v + "x",
+        list: lambda v: [*v, 1],
     }
     names = {config.run_name(base | {key: other[type(v)](v)}) for key, v in base.items()}
     assert len(names | {config.run_name(base)}) == len(base) + 1
@@ -177,7 +180,10 @@ def test_learning_rate_schedules():
 def test_interrupt_changes_no_finished_file(tmp_path):
     command = [sys.executable, "training.py", "dataset=Digits", "num_epochs=500", "--out", tmp_path]
     process = subprocess.Popen(
-        [*command, "--build", tmp_path], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        [*command, "--build", tmp_path],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 60
