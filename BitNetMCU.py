@@ -162,6 +162,11 @@ class BitLinear(nn.Linear):
         self, in_features, out_features, QuantType, maxw_algo="octav", maxw_quantscale=3.2
     ):
         super().__init__(in_features, out_features, bias=False)
+        if QuantType not in (*FORMATS, FLOAT):
+            raise UserError(
+                f"QuantType '{QuantType}' is not known; "
+                f"choose one of: {', '.join(FORMATS)}, {FLOAT}"
+            )
         self.format = FORMATS.get(QuantType)  # None: floating point
         self.maxw_algo = maxw_algo
         self.maxw_quantscale = maxw_quantscale
@@ -252,12 +257,18 @@ class Network(nn.Module):
         self.norm = NORMS[NormType]
 
     def forward(self, x):
-        for layer in self.layers[:-1]:
-            x = layer(x)
+        x = self.layers[:-1](x)
         last = self.layers[-1]
         if self.training or not last.format:
             return last(x / self.norm(x)) * last.scale
         return last(x)
+
+    def hidden(self, x):
+        """The activations after each layer that is not a `BitLinear`, for inputs [B, I]."""
+        for layer in self.layers[:-1]:
+            x = layer(x)
+            if not isinstance(layer, BitLinear):
+                yield x
 
     def bit_layers(self):
         """The layers with weights, first to last."""
@@ -276,7 +287,7 @@ class FCMNIST(Network):
         layers = []
         for size_in, size_out in zip(sizes, sizes[1:]):
             if layers:
-                layers.append(_activation(config))
+                layers.append(activation(config))
             layers.append(
                 BitLinear(
                     size_in,
@@ -289,7 +300,7 @@ class FCMNIST(Network):
         super().__init__(layers, config["NormType"])
 
 
-def _activation(config):
+def activation(config):
     """The module between two layers: a float activation by name, or the contract's."""
     if config["QuantType"] == FLOAT:
         return ACTIVATIONS[config["activation"]]()
@@ -307,10 +318,16 @@ MODELS = {"FCMNIST": FCMNIST}
 def build_model(config, inputs, classes):
     """The network that `config` (see config.py) names, for `inputs` values and `classes` classes.
 
-    Raises `UserError` for an unknown model class or a combination that cannot be built.
+    `config["model"]` is a class of MODELS or a user's own as file.py:Class. Raises `UserError` for
+    a class that is not known and for a combination that cannot be built.
     """
-    if config["model"] not in MODELS:
-        raise UserError(
-            f"model '{config['model']}' is not known; choose one of: {', '.join(MODELS)}"
-        )
-    return MODELS[config["model"]](inputs, classes, config)
+    name = config["model"]
+    if name in MODELS:
+        return MODELS[name](inputs, classes, config)
+    if ".py:" in name:
+        import usermodel  # it builds on this module
+
+        return usermodel.build(name, inputs, classes, config)
+    raise UserError(
+        f"model '{name}' is not known; choose one of: {', '.join(MODELS)}, or file.py:Class"
+    )

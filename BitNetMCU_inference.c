@@ -44,7 +44,7 @@ static int32_t product_8bit(int32_t x, uint32_t code) { return times(x, code) - 
             int32_t sum = 0;                                                                       \
                                                                                                    \
             for (i = 0; i < inputs; i++) {                                                         \
-                if ((i & (32 / BITS - 1)) == 0)                                                     \
+                if ((i & (32 / BITS - 1)) == 0)                                                    \
                     word = *weights++;                                                             \
                 sum += product_##FORMAT(activations[i], word & ((1u << BITS) - 1));                \
                 word >>= BITS;                                                                     \

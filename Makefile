@@ -23,8 +23,8 @@ DEMO = build/demo
 
 ENGINE = BitNetMCU_inference.c BitNetMCU_inference.h
 
-.PHONY: help demo test test-long setup toolchain train export parity study-fc study-fc-choices \
-	bench-training lib ctest clean
+.PHONY: help demo test test-long setup toolchain lint train export parity study-fc study-fc-choices \
+	bench-training figures lib ctest clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,11 @@ test-long: $(READY) ## the tests with long fuzzing
 	$(PYTHON) -m pytest -m "long or not long"
 
 setup: $(READY) ## virtual environment with all packages
+
+lint: $(READY) ## check style: ruff and clang-format
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/clang-format --dry-run --Werror *.c *.h tests/*.c
 
 PACKAGES = gcc clang libclang-rt-dev make
 
@@ -75,6 +80,9 @@ study-fc-choices: $(READY) ## what the defaults were chosen on -> docs/study-fc-
 
 bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
 	$(PYTHON) docs/bench_training.py
+
+figures: $(READY) ## draw the figures of docs/
+	$(PYTHON) docs/plots.py
 
 lib: $(LIBRARY)
 

@@ -98,16 +98,29 @@ def _calls(model):
     return lines
 
 
-def model_header(model, name, sha256, settings):
-    """The text of BitNetMCU_model.h.
+def _input_description(affine):
+    """How a user of the header makes inputs, and the constants for it (`data.Affine` or None)."""
+    if affine is None:
+        return "a pixel >> 1 each", ""
+    return (
+        "measured values through the map above",
+        f"""
+/* input = floor((value - BITNETMCU_INPUT_OFFSET) * BITNETMCU_INPUT_SCALE + 0.5), clamped to
+ * -128..127 */
+#define BITNETMCU_INPUT_OFFSET ({affine.offset!r})
+#define BITNETMCU_INPUT_SCALE {affine.scale!r}
+""",
+    )
 
-    name, sha256: of the checkpoint; settings: its configuration, listed in a comment.
-    """
+
+def model_header(model, trained):
+    """The text of BitNetMCU_model.h for an `IntegerModel` and the `Checkpoint` it comes from."""
     buffers = [f"{b.ctype} {b.name}[{b.count}];" for b in plan_buffers(model)]
     body = "\n    ".join([*buffers, "uint32_t shift;", ""])
     body += "\n    " + "\n    ".join(_calls(model))
     trace_values = sum(layer.outputs + 1 for layer in model.layers)
-    listing = "\n".join(f" *   {key}: {value}" for key, value in settings.items())
+    listing = "\n".join(f" *   {key}: {value}" for key, value in trained.config.items())
+    values, constants = _input_description(trained.affine)
     weights = "\n".join(_weights(i, layer) for i, layer in enumerate(model.layers, start=1))
     return f"""{NOTICE}
 /* Trained with:
@@ -118,14 +131,14 @@ def model_header(model, name, sha256, settings):
 
 #include "BitNetMCU_inference.h"
 
-#define BITNETMCU_MODEL_NAME "{name}"
-#define BITNETMCU_CHECKPOINT_SHA256 "{sha256}"
+#define BITNETMCU_MODEL_NAME "{trained.name}"
+#define BITNETMCU_CHECKPOINT_SHA256 "{trained.sha256}"
 #define BITNETMCU_INPUTS {model.inputs}
 #define BITNETMCU_CLASSES {model.classes}
 #define BITNETMCU_TRACE_VALUES {trace_values} /* accumulators and shifts of all layers */
-
-/* Classifies `input`, BITNETMCU_INPUTS values (a pixel >> 1 each). Writes BITNETMCU_CLASSES
- * logits and returns the class. */
+{constants}
+/* Classifies `input`, BITNETMCU_INPUTS values ({values}).
+ * Writes BITNETMCU_CLASSES logits and returns the class. */
 uint32_t BitNetMCU_infer(const int8_t *input, int32_t *logits);
 
 /* Define BITNETMCU_MODEL_IMPLEMENTATION in the one source file that is to hold the network. */

@@ -4,18 +4,21 @@ import hashlib
 import io
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 import BitNetMCU
 import config
+import loaders
 from cli import UserError, write_atomic
+from data import Affine
 
 MODELDATA = Path(__file__).parent / "modeldata"
 LAST_RUN = "last_training"  # in the build folder: the path of the newest checkpoint
-KEYS = {"config", "inputs", "classes", "state_dict", "metrics", "versions"}
+KEYS = {"config", "inputs", "classes", "affine", "state_dict", "metrics", "versions"}
+PARTIAL_KEYS = {"config", "network", "optimizer", "generator", "rows"}
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Checkpoint:
     sha256: str
     config: dict
     network: BitNetMCU.Network  # in eval mode, on the CPU
+    affine: Affine | None  # the map from measured values to inputs; None for images
     metrics: dict
     versions: dict
 
@@ -32,12 +36,16 @@ class Checkpoint:
         return self.path.stem
 
 
-def save(path, network, settings, inputs, classes, metrics):
-    """Write `network` (trained with the configuration `settings`) to `path`, atomically."""
+def save(path, network, settings, inputs, dataset, metrics):
+    """Write `network`, trained with the configuration `settings`, to `path`, atomically.
+
+    inputs: their number; dataset: a `data.Dataset`, for its classes and its map to int8.
+    """
     content = {
         "config": settings,
         "inputs": inputs,
-        "classes": classes,
+        "classes": dataset.classes,
+        "affine": dataset.affine and asdict(dataset.affine),
         "state_dict": {key: value.cpu() for key, value in network.state_dict().items()},
         "metrics": metrics,
         "versions": {"torch": str(torch.__version__)},
@@ -47,9 +55,12 @@ def save(path, network, settings, inputs, classes, metrics):
     write_atomic(path, buffer.getvalue())
 
 
-def load(path):
-    """The checkpoint at `path`. Raises `UserError` if there is none, or it is not one of ours."""
-    path = Path(path)
+def _foreign(path):
+    return UserError(f"{path} is truncated or was not written by training.py; train it anew")
+
+
+def _read(path, keys):
+    """(content, bytes) of a file that torch.save wrote: a dict with `keys`, or a `UserError`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -57,37 +68,61 @@ def load(path):
             f"cannot read the checkpoint {path}: {error.strerror}; name a .pth file that "
             "training.py wrote, or run training.py first"
         )
-    foreign = f"{path} is truncated or was not written by training.py; train it anew"
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-    ):
-        raise UserError(foreign)
-    if not isinstance(content, dict) or not content.keys() >= KEYS:
-        raise UserError(foreign)
-    settings = config.parse(content["config"], path)
-    missing = [key for key in config.PARAMETERS if key not in settings]
-    if missing:
-        raise UserError(f"{path} was trained without: {', '.join(missing)}; train it anew")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, LookupError):
+        raise _foreign(path)
+    if not isinstance(content, dict) or not keys <= content.keys():
+        raise _foreign(path)
+    return content, data
+
+
+def load_partial(path):
+    """(state, settings) of a run that was stopped, from its NAME.partial.pth."""
+    content, _ = _read(Path(path), PARTIAL_KEYS)
+    return content, config.complete(config.parse(content["config"], path), path)
+
+
+def load(path):
+    """The checkpoint at `path`. Raises `UserError` if there is none, or it is not one of ours."""
+    path = Path(path)
+    content, data = _read(path, KEYS)
+    settings = config.complete(config.parse(content["config"], path), path)
     network = BitNetMCU.build_model(settings, content["inputs"], content["classes"])
     try:
         network.load_state_dict(content["state_dict"])
     except (RuntimeError, AttributeError, TypeError):
-        raise UserError(foreign)
+        raise _foreign(path)
     return Checkpoint(
         path,
         hashlib.sha256(data).hexdigest(),
         settings,
         network.eval(),
+        Affine(**content["affine"]) if content["affine"] else None,
         content["metrics"],
         content["versions"],
     )
+
+
+def test_data(trained):
+    """(inputs int8 [N, I], labels int64 [N], classes) of the test set of a `Checkpoint`.
+
+    The map to int8 is the one of the training. Raises `UserError` if the data cannot be had, or
+    no longer has the shape of the training data.
+    """
+    dataset = replace(loaders.load(trained.config), affine=trained.affine)
+    inputs = dataset.inputs(dataset.test_images, trained.config["image_size"])
+    layers = trained.network.bit_layers()
+    ours, theirs = (
+        (inputs.shape[1], dataset.classes),
+        (layers[0].in_features, layers[-1].out_features),
+    )
+    if ours != theirs:
+        raise UserError(
+            f"{trained.config['dataset']} now has {ours[0]} inputs and {ours[1]} classes, "
+            f"{trained.path} was trained for {theirs[0]} and {theirs[1]}; train it anew"
+        )
+    return inputs, dataset.test_labels, dataset.classes
 
 
 def newest(build):

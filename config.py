@@ -1,18 +1,25 @@
 """The hyperparameters of a run: which there are, which values they take, and the run's name.
 
 The values and what they mean stand in `trainingparameters.yaml`; this module is strict about them.
+
+A parameter that came later has an `absent` value, with which everything is as it was before. Where
+it is not given it has that value, and then it does not count for the name of the run: names of
+older runs, and files from them, stay valid.
 """
 
 import difflib
 import hashlib
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 import BitNetMCU
-import data
+import loaders
+import schedules
 from cli import UserError
 
 DEFAULT_PARAMETERS = Path(__file__).parent / "trainingparameters.yaml"
@@ -37,6 +44,7 @@ class Number:
     kind: type
     low: float
     high: float
+    absent: float | None = None
 
     def parse(self, value):
         if isinstance(value, bool):
@@ -49,6 +57,23 @@ class Number:
     def __str__(self):
         name = "a whole number" if self.kind is int else "a number"
         return f"{name} from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Name:
+    """One of `options`, or any text that `also` accepts: a path of the user's."""
+
+    options: tuple
+    also: Callable
+    hint: str
+
+    def parse(self, value):
+        if value not in self.options and not (isinstance(value, str) and self.also(value)):
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return f"one of: {', '.join(self.options)}, or {self.hint}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +104,11 @@ class Widths:
 
 
 PARAMETERS = {
-    "model": Choice(tuple(BitNetMCU.MODELS)),
+    "model": Name(
+        tuple(BitNetMCU.MODELS),
+        lambda text: ".py:" in text,
+        "a network of your own as file.py:Class",
+    ),
     "widths": Widths(2, 3, 4096),
     "QuantType": Choice((*BitNetMCU.FORMATS, BitNetMCU.FLOAT)),
     "WScale": Choice(BitNetMCU.WEIGHT_SCALES),
@@ -89,7 +118,11 @@ PARAMETERS = {
     "maxw_algo": Choice(tuple(BitNetMCU.CLIPPING)),
     "maxw_quantscale": Number(float, 0.01, 100),
     "maxw_update_until_epoch": Number(int, 0, 100_000),
-    "dataset": Choice(tuple(data.DATASETS)),
+    "dataset": Name(
+        tuple(loaders.DATASETS),
+        loaders.is_source,
+        "the path of an .npz file or of a folder of images",
+    ),
     "image_size": Number(int, 4, 64),
     "validation_samples": Number(int, 0, 10_000_000),
     "augmented_copies": Number(int, 0, 100),
@@ -97,13 +130,24 @@ PARAMETERS = {
     "shift": Number(float, 0, 1),
     "scale": Number(float, 0, 0.9),
     "shear": Number(float, 0, 80),
+    "elastic_strength": Number(float, 0, 10, absent=0),
+    "elastic_smoothness": Number(float, 0.5, 20, absent=4),
     "seed": Number(int, 0, 2**32 - 1),
     "num_epochs": Number(int, 1, 100_000),
     "batch_size": Number(int, 1, 1_000_000),
     "learning_rate": Number(float, 1e-9, 10),
-    "scheduler": Choice(("Cosine", "StepLR")),
+    "scheduler": Choice(tuple(schedules.SCHEDULES)),
     "step_size": Number(int, 1, 100_000),
     "lr_decay": Number(float, 0.001, 1),
+    "restart_epochs": Number(int, 1, 100_000, absent=10),
+    "restart_factor": Number(int, 1, 100, absent=2),
+    "halve_lr_epoch": Number(int, 0, 100_000, absent=0),
+}
+
+ABSENT = {
+    key: rule.absent
+    for key, rule in PARAMETERS.items()
+    if getattr(rule, "absent", None) is not None
 }
 
 
@@ -154,16 +198,25 @@ def load(path=DEFAULT_PARAMETERS, overrides=()):
         except yaml.YAMLError:
             value = text
         config.update(parse({key: value}, "command line"))
+    return complete(config, path)
+
+
+def complete(config, source):
+    """The checked dict `config` with every key of PARAMETERS, in their order."""
+    config = ABSENT | config
     missing = [key for key in PARAMETERS if key not in config]
     if missing:
-        raise UserError(f"{path} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")
+        raise UserError(f"{source} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")
     return {key: config[key] for key in PARAMETERS}
 
 
 def run_name(config):
     """MODEL-DATASET-FORMAT-8HEX; the hex digits are a hash of the whole configuration."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    return f"{config['model']}-{config['dataset']}-{config['QuantType']}-{digest[:8]}"
+    counting = {key: value for key, value in config.items() if value != ABSENT.get(key)}
+    digest = hashlib.sha256(json.dumps(counting, sort_keys=True).encode()).hexdigest()
+    model = config["model"].rpartition(":")[2]
+    dataset = re.sub(r"\W+", "_", Path(config["dataset"]).stem)
+    return f"{model}-{dataset}-{config['QuantType']}-{digest[:8]}"
 
 
 def overrides_from(base, config):

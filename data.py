@@ -1,14 +1,11 @@
-"""Data sets as tensors, the fixed resize to the network's input, and batched augmentation.
+"""Data sets as tensors, their fixed map to the network's int8 inputs, and batched augmentation.
 
-Shapes: N = images, H, W = height and width of the source images, S = image_size of the network.
+Shapes: N = samples, H, W = height and width of the source images, S = image_size of the network,
+I = inputs of the network.
 """
 
-import contextlib
-import io
 import math
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,13 +16,22 @@ from cli import UserError
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images uint8 [N, H, W] and labels int64 [N] of both splits, and the number of classes."""
+    """Samples and labels (int64 [N]) of both splits, and the number of classes.
+
+    Samples are images, uint8 [N, H, W], or, where there is an `affine` map to int8, float64 of any
+    shape [N, ...].
+    """
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
     classes: int
+    affine: "Affine | None" = None
+
+    def inputs(self, samples, size):
+        """`samples` of this data set as network inputs, int8 [N, I]; images become S = `size`."""
+        return self.affine(samples) if self.affine else image_inputs(samples, size)
 
     def hold_out(self, samples, seed):
         """(training part, validation part): the test split is `samples` random training images."""
@@ -44,65 +50,6 @@ class Dataset:
             training, test_images=self.train_images[held], test_labels=self.train_labels[held]
         )
         return training, validation
-
-
-def data_folder():
-    """Where downloaded data sets lie: $BITNETMCU_DATA, else `datasets`."""
-    return Path(os.environ.get("BITNETMCU_DATA") or "datasets")
-
-
-def _torchvision(name):
-    """The data set class `name` of torchvision, downloaded when its files are missing."""
-    from torchvision import datasets  # not needed, and not loaded, for the embedded data
-
-    folder = data_folder()
-    raw = folder / name / "raw"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            present = getattr(datasets, name)(folder, train=True, download=False)
-    except RuntimeError:  # "Dataset not found"
-        present = None
-        print(f"downloading {name} to {raw}", flush=True)
-    try:
-        train = present or getattr(datasets, name)(folder, train=True, download=True)
-        test = getattr(datasets, name)(folder, train=False)
-        return Dataset(train.data, train.targets, test.data, test.targets, len(train.classes))
-    except Exception as error:  # whatever the network, the file system or the files bring up
-        resources = [Path(url).stem for url, _ in getattr(datasets, name).resources]
-        missing = [file for file in resources if not (raw / file).is_file()]
-        problem = (
-            f"these files are missing: {', '.join(missing)}" if missing else "a file is broken"
-        )
-        raise UserError(
-            f"{name} could not be loaded ({' '.join(str(error).split())}): {problem}; put them, "
-            f"unpacked, into {raw} (or set BITNETMCU_DATA to the folder that holds {name}/raw), "
-            "or work offline on the embedded data with dataset=Digits"
-        )
-
-
-def _digits():
-    """1,797 handwritten 8x8 digits from scikit-learn (UCI Optical Recognition, test part).
-
-    The last 450 images are the test set. The file's order, which follows the writers, is kept: a
-    shuffled split would put the same hands into both parts.
-    """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = torch.from_numpy(np.floor(bunch.images * 255 / 16 + 0.5).astype(np.uint8))
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    return Dataset(images[:-450], labels[:-450], images[-450:], labels[-450:], 10)
-
-
-DATASETS = {
-    "MNIST": lambda: _torchvision("MNIST"),
-    "Digits": _digits,
-}
-
-
-def load(config):
-    """The data set that `config["dataset"]` names. Raises `UserError` if it cannot be had."""
-    return DATASETS[config["dataset"]]()
 
 
 def resize_matrix(size_in, size_out):
@@ -131,13 +78,39 @@ def resize(images, size):
     return (rows @ images.double() @ columns.T + 0.5).floor().to(torch.uint8)
 
 
-def to_inputs(images, size):
+def image_inputs(images, size):
     """uint8 or float images [N, H, W] -> network inputs, int8 [N, S*S], 0..127 (pixel >> 1)."""
     return (resize(images, size) >> 1).to(torch.int8).flatten(1)
 
 
-def augment(images, config, generator):
-    """Each image randomly rotated, shifted, scaled and sheared about its centre.
+@dataclass(frozen=True)
+class Affine:
+    """The map from measured values to int8: (value - offset) * scale, rounded half up."""
+
+    offset: float
+    scale: float
+
+    def __call__(self, samples):
+        """float64 samples [N, ...] -> network inputs, int8 [N, I], clamped to -128..127."""
+        levels = ((samples.flatten(1) - self.offset) * self.scale + 0.5).floor()
+        return levels.clamp(-128, 127).to(torch.int8)
+
+
+def fit_affine(samples):
+    """The `Affine` map that makes full use of int8 for the training `samples` [N, ...].
+
+    Samples of one sign go from 0 to 127, so that their lowest value costs no work on the
+    microcontroller; samples of both signs go to -127..127 and zero stays zero.
+    """
+    low, high = samples.min().item(), samples.max().item()
+    one_sign = low >= 0 or high <= 0
+    offset = low if one_sign else 0.0
+    reach = high - low if one_sign else max(-low, high)
+    return Affine(offset, 127 / reach if reach else 1.0)
+
+
+def augment(images, settings, generator):
+    """Each image randomly rotated, shifted, scaled and sheared about its centre, and warped.
 
     images: uint8 [N, H, W]; generator: a torch.Generator on their device. Returns float32
     [N, H, W] in 0..255; what moves in from outside is 0.
@@ -146,30 +119,57 @@ def augment(images, config, generator):
     def uniform(limit):
         return (torch.rand(len(images), device=images.device, generator=generator) * 2 - 1) * limit
 
-    angle, shear = (uniform(math.radians(config[key])) for key in ("rotation", "shear"))
-    size = 1 + uniform(config["scale"])
+    angle, shear = (uniform(math.radians(settings[key])) for key in ("rotation", "shear"))
+    size = 1 + uniform(settings["scale"])
     # Output to input coordinates, which run from -1 to 1: the inverse of the visible distortion.
     cosine, sine, slant = angle.cos() / size, angle.sin() / size, shear.tan()
     matrix = torch.stack(
         [
-            torch.stack([cosine, slant * cosine - sine, 2 * uniform(config["shift"])], dim=1),
-            torch.stack([sine, slant * sine + cosine, 2 * uniform(config["shift"])], dim=1),
+            torch.stack([cosine, slant * cosine - sine, 2 * uniform(settings["shift"])], dim=1),
+            torch.stack([sine, slant * sine + cosine, 2 * uniform(settings["shift"])], dim=1),
         ],
         dim=1,
     )
     grid = F.affine_grid(matrix, (len(images), 1, *images.shape[1:]), align_corners=False)
+    if settings["elastic_strength"]:
+        grid = grid + elastic_field(images, settings, generator)
     return F.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
 
 
-def epoch_samples(images, inputs, labels, config, generator, chunk=4096):
-    """What one epoch trains on: every image as it is, and its augmented copies.
+def elastic_field(images, settings, generator):
+    """Random smooth displacements for `images` [N, H, W], as grid offsets [N, H, W, 2].
 
-    images: uint8 [N, H, W]; inputs: int8 [N, S*S], the same resized; labels: int64 [N].
-    Returns (inputs int8 [N * (1 + copies), S*S], labels), not shuffled.
+    Uniform noise for each pixel, blurred by a Gaussian (Simard, Steinkraus and Platt, "Best
+    practices for convolutional neural networks applied to visual document analysis", ICDAR 2003).
+    `elastic_smoothness` is the Gaussian's standard deviation and `elastic_strength` the root mean
+    square displacement, both in pixels.
     """
-    copies = config["augmented_copies"]
+    count, height, width = images.shape
+    noise = torch.rand(2 * count, height, width, device=images.device, generator=generator) * 2 - 1
+    blurred = _blur_matrix(height, settings["elastic_smoothness"]).to(images.device) @ noise
+    blurred = blurred @ _blur_matrix(width, settings["elastic_smoothness"]).to(images.device).T
+    blurred = blurred.view(count, 2, height, width).permute(0, 2, 3, 1)
+    pixels = blurred * (settings["elastic_strength"] / blurred.square().mean().sqrt())
+    return pixels * torch.tensor([2 / width, 2 / height], device=images.device)
+
+
+def _blur_matrix(size, sigma):
+    """A Gaussian blur of one axis, float32 [size, size]; outside there is nothing."""
+    distance = torch.arange(size)[:, None] - torch.arange(size)[None, :]
+    weights = torch.exp(-(distance**2) / (2 * sigma**2))
+    return weights / weights.sum(1).max()
+
+
+def epoch_samples(images, inputs, labels, settings, generator, chunk=4096):
+    """What one epoch trains on: every sample as it is, and its augmented copies.
+
+    images: the samples as loaded (only images can be augmented), [N, ...]; inputs: int8 [N, I],
+    the same as network inputs; labels: int64 [N].
+    Returns (inputs int8 [N * (1 + copies), I], labels), not shuffled.
+    """
+    copies = settings["augmented_copies"]
     augmented = [
-        to_inputs(augment(part, config, generator), config["image_size"])
+        image_inputs(augment(part, settings, generator), settings["image_size"])
         for _ in range(copies)
         for part in images.split(chunk)
     ]

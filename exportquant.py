@@ -12,12 +12,12 @@ import BitNetMCU
 import cheader
 import checkpoint
 import cli
-import data
 import integermodel
 
 EXAMPLES = """examples:
   python exportquant.py                        the network that training.py wrote last
   python exportquant.py modeldata/NAME.pth     any other
+  python exportquant.py --plots build/plots    with pictures of its weights and mistakes
 """
 
 MODEL_HEADER = "BitNetMCU_model.h"
@@ -101,17 +101,17 @@ def choose_test_images(labels, classes, count=TEST_IMAGES):
     return [found[k] for k in rounds for found in by_class if k < len(found)][:count]
 
 
-def export(path, build):
+def export(path, build, pictures=None):
     """Write the headers and export.json for the checkpoint at `path` into the folder `build`.
 
-    Returns the report (the content of export.json). Raises `UserError` before anything is written.
+    pictures: a folder for pictures of the network. Returns the report (the content of
+    export.json). Raises `UserError` before anything is written.
     """
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
-    dataset = data.load(trained.config)
-    inputs = data.to_inputs(dataset.test_images, trained.config["image_size"]).numpy()
-    labels = dataset.test_labels.numpy()
-    chosen = choose_test_images(dataset.test_labels, dataset.classes)
+    tensors = checkpoint.test_data(trained)
+    inputs, labels = (tensor.numpy() for tensor in tensors[:2])
+    chosen = choose_test_images(*tensors[1:])
     logits = model.execute(inputs[chosen])[-1].accumulators
 
     report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
@@ -121,12 +121,17 @@ def export(path, build):
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
 
     build = Path(build)
-    header = cheader.model_header(model, trained.name, trained.sha256, trained.config)
+    header = cheader.model_header(model, trained)
     cli.write_atomic(build / MODEL_HEADER, header)
     cli.write_atomic(
         build / TEST_DATA_HEADER, cheader.test_data_header(inputs[chosen], labels[chosen], logits)
     )
     cli.write_atomic(build / REPORT, json.dumps(report, indent=2) + "\n")
+    if pictures:
+        import plots  # slow to load, and seldom wanted
+
+        for picture in plots.draw(pictures, trained.network, model, inputs, labels):
+            print(f"picture={picture}")
     return report
 
 
@@ -138,11 +143,12 @@ def main():
         "checkpoint", nargs="?", help="a .pth file; otherwise the one training.py wrote last"
     )
     parser.add_argument("--build", default="build", metavar="DIR", help="folder for the headers")
+    parser.add_argument("--plots", metavar="DIR", help="also draw weights and mistakes into DIR")
     arguments = parser.parse_args()
 
     path = arguments.checkpoint or checkpoint.newest(arguments.build)
     print(f"exporting {path}")
-    report = export(path, arguments.build)
+    report = export(path, arguments.build, arguments.plots)
     print(format_report(report))
     print(
         f"model={report['name']} weight_bytes={report['weight_bytes']} "

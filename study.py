@@ -17,8 +17,8 @@ import joblib
 import checkpoint
 import cli
 import config
-import data
 import exportquant
+import loaders
 import test_inference
 import training
 
@@ -137,7 +137,7 @@ def run_all(settings, out, folder, jobs):
     waiting = [s for s in settings if config.run_name(s) not in done]
     print(f"{len(settings)} runs, {len(settings) - len(waiting)} of them done; writing {out}")
     if waiting:
-        data.load(waiting[0])  # fails, or downloads, once and before the work is spread
+        loaders.load(waiting[0])  # fails, or downloads, once and before the work is spread
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
         finished = parallel(joblib.delayed(run)(s, folder) for s in waiting)

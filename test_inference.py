@@ -19,7 +19,6 @@ import torch
 
 import checkpoint
 import cli
-import data
 import exportquant
 import integermodel
 
@@ -113,12 +112,11 @@ def compare(build):
             f"{build} was not exported from the present {path}; run exportquant.py again"
         )
 
-    dataset = data.load(trained.config)
-    inputs = data.to_inputs(dataset.test_images, trained.config["image_size"])
+    inputs, labels, _ = checkpoint.test_data(trained)
     differing = {"values": 0, "predictions": 0}
     correct = {"c": 0, "pytorch": 0, "float": 0}
     with torch.no_grad():
-        for part, truth in zip(inputs.split(CHUNK), dataset.test_labels.split(CHUNK)):
+        for part, truth in zip(inputs.split(CHUNK), labels.split(CHUNK)):
             predictions, traces = library.execute(part.numpy())
             predicted = {
                 "c": torch.from_numpy(predictions),

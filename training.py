@@ -3,7 +3,9 @@
 import argparse
 import csv
 import io
+import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,13 +16,20 @@ import checkpoint
 import cli
 import config
 import data
+import loaders
+import schedules
 
+# Below this many weights a second thread waits more than it works, and far more on a busy machine;
+# with one the result does not depend on the number of cores.
+ONE_THREAD_WEIGHTS = 200_000
 CLIPPING_INTERVAL = 100  # steps between two updates of the clip values
+STATISTICS_SAMPLES = 10_000  # training samples on which the activations are counted
 
 EXAMPLES = """examples:
   python training.py                                    the network trainingparameters.yaml names
   python training.py QuantType=2bitsym widths=16,16     another format and size
   python training.py dataset=Digits num_epochs=20       the embedded data, no download
+  python training.py resume=modeldata/NAME.partial.pth  go on with a run that was stopped
 """
 
 
@@ -43,13 +52,6 @@ def evaluate(network, inputs, labels, batch=10_000):
         "accuracy_float": 100 * correct_float / count,
         "accuracy": 100 * correct / count,
     }
-
-
-def make_scheduler(optimizer, settings):
-    """The learning rate schedule, one step per epoch."""
-    if settings["scheduler"] == "Cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings["num_epochs"])
-    return torch.optim.lr_scheduler.StepLR(optimizer, settings["step_size"], settings["lr_decay"])
 
 
 def train_epoch(network, optimizer, samples, settings, generator, epoch):
@@ -81,13 +83,20 @@ def train_epoch(network, optimizer, samples, settings, generator, epoch):
     }
 
 
-def layer_statistics(network):
-    """Clip value and entropy (bits per weight) of each quantised layer, as CSV columns."""
+def layer_statistics(network, inputs):
+    """CSV columns for each layer, with what the network makes of int8 `inputs` [N, I].
+
+    Clip value and entropy (bits per weight) of quantised weights, and the fraction of hidden
+    activations that are positive: the others cost no work on the microcontroller.
+    """
     row = {}
     for index, layer in enumerate(network.bit_layers(), start=1):
         if layer.format:
             row[f"clip{index}"] = layer.maxw.item()
             row[f"entropy{index}"] = BitNetMCU.entropy(layer.integer_weights())
+    with torch.no_grad():
+        for index, activations in enumerate(network.eval().hidden(inputs.float()), start=1):
+            row[f"positive{index}"] = (activations > 0).double().mean().item()
     return row
 
 
@@ -106,7 +115,8 @@ def format_epoch(row, epochs):
             f"  validation loss {row['validation_loss']:.4f}  "
             f"accuracy {row['validation_accuracy']:.2f} %"
         )
-    return line + f"  clip {each('clip')}  entropy {each('entropy')}  {row['seconds']:.2f} s"
+    line += f"  clip {each('clip')}  entropy {each('entropy')}  positive {each('positive')}  "
+    return f"{line}{row['seconds']:.2f} s"
 
 
 def csv_text(rows):
@@ -118,61 +128,133 @@ def csv_text(rows):
     return text.getvalue()
 
 
-def train(settings, out=checkpoint.MODELDATA, report=print):
+@dataclass
+class Run:
+    """A training run between two epochs: its settings and all that changes."""
+
+    settings: dict
+    network: BitNetMCU.Network
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    rows: list = field(default_factory=list)
+
+    @classmethod
+    def start(cls, settings, inputs, classes, device):
+        """A run of `settings` before its first epoch, for `inputs` values and `classes`."""
+        torch.manual_seed(settings["seed"])
+        network = BitNetMCU.build_model(settings, inputs, classes).to(device)
+        return cls(
+            settings,
+            network,
+            torch.optim.Adam(network.parameters(), settings["learning_rate"], fused=True),
+            torch.Generator(device).manual_seed(settings["seed"]),
+        )
+
+    def save(self, path):
+        buffer = io.BytesIO()
+        state = {
+            "config": self.settings,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "rows": self.rows,
+        }
+        torch.save(state, buffer)
+        cli.write_atomic(path, buffer.getvalue())
+
+    def restore(self, state):
+        """Go on from `state`, the content of a file that `save` wrote."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.rows = state["rows"]
+
+    def epoch(self, images, inputs, labels, validation):
+        """Train one epoch and append its row; the tensors are those of `train`."""
+        start = time.perf_counter()
+        settings, number = self.settings, len(self.rows) + 1
+        rate = schedules.learning_rate(settings, number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        samples = data.epoch_samples(images, inputs, labels, settings, self.generator)
+        row = {"epoch": number, "learning_rate": rate}
+        row |= train_epoch(self.network, self.optimizer, samples, settings, self.generator, number)
+        if validation:
+            row |= {f"validation_{k}": v for k, v in evaluate(self.network, *validation).items()}
+        row |= layer_statistics(self.network, inputs[:STATISTICS_SAMPLES])
+        row["seconds"] = time.perf_counter() - start
+        self.rows.append(row)
+        return row
+
+
+def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None):
     """Train the network that the configuration `settings` describes.
 
-    out: folder for NAME.pth and NAME.csv (one row per epoch; NAME.partial.csv until the run is
-    complete). report: called with one line per epoch. Returns the path of the checkpoint. The
-    test set is used once, after the last epoch.
+    out: folder for NAME.pth and NAME.csv (one row per epoch). Until the run is complete,
+    NAME.partial.pth and .csv hold what it has done so far. report: called with one line per epoch.
+    state: what an earlier NAME.partial.pth of these settings holds, to go on from there. log: a
+    function that takes each epoch's row. Returns the path of the checkpoint. The test set is used
+    once, after the last epoch.
     """
-    out = Path(out)
-    name = config.run_name(settings)
+    stem = Path(out) / config.run_name(settings)
+    partial, partial_csv = (Path(f"{stem}.partial{suffix}") for suffix in (".pth", ".csv"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(settings["seed"])
-    generator = torch.Generator(device).manual_seed(settings["seed"])
 
-    dataset = data.load(settings)
+    dataset = loaders.load(settings)
     held_out = None
     if settings["validation_samples"]:
         dataset, held_out = dataset.hold_out(settings["validation_samples"], settings["seed"])
 
-    def prepared(images, labels):
-        return data.to_inputs(images, settings["image_size"]).to(device), labels.to(device)
+    def prepared(samples, labels):
+        return dataset.inputs(samples, settings["image_size"]).to(device), labels.to(device)
 
     images = dataset.train_images.to(device)
     inputs, labels = prepared(dataset.train_images, dataset.train_labels)
     validation = prepared(held_out.test_images, held_out.test_labels) if held_out else None
-
-    network = BitNetMCU.build_model(settings, inputs.shape[1], dataset.classes).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), settings["learning_rate"], fused=True)
-    scheduler = make_scheduler(optimizer, settings)
-    partial = out / f"{name}.partial.csv"
-    rows = []
-    for epoch in range(1, settings["num_epochs"] + 1):
-        start = time.perf_counter()
-        row = {"epoch": epoch, "learning_rate": scheduler.get_last_lr()[0]}
-        samples = data.epoch_samples(images, inputs, labels, settings, generator)
-        row |= train_epoch(network, optimizer, samples, settings, generator, epoch)
-        scheduler.step()
-        if validation:
-            row |= {f"validation_{k}": v for k, v in evaluate(network, *validation).items()}
-        row |= layer_statistics(network)
-        row["seconds"] = time.perf_counter() - start
-        rows.append(row)
-        cli.write_atomic(partial, csv_text(rows))
+    run = Run.start(settings, inputs.shape[1], dataset.classes, device)
+    if sum(parameter.numel() for parameter in run.network.parameters()) < ONE_THREAD_WEIGHTS:
+        torch.set_num_threads(1)
+    if state:
+        run.restore(state)
+    while len(run.rows) < settings["num_epochs"]:
+        row = run.epoch(images, inputs, labels, validation)
+        cli.write_atomic(partial_csv, csv_text(run.rows))
+        run.save(partial)
         report(format_epoch(row, settings["num_epochs"]))
+        if log:
+            log(row)
 
-    metrics = {key: value for key, value in rows[-1].items() if key.startswith(("train", "valid"))}
-    test = evaluate(network, *prepared(dataset.test_images, dataset.test_labels))
+    metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(("train", "valid"))}
+    test = evaluate(run.network, *prepared(dataset.test_images, dataset.test_labels))
     metrics |= {f"test_{key}": value for key, value in test.items()}
-    metrics["seconds"] = sum(row["seconds"] for row in rows)
-    path = out / f"{name}.pth"
-    checkpoint.save(path, network, settings, inputs.shape[1], dataset.classes, metrics)
-    partial.replace(out / f"{name}.csv")
+    metrics["seconds"] = sum(row["seconds"] for row in run.rows)
+    path = Path(f"{stem}.pth")
+    checkpoint.save(path, run.network, settings, inputs.shape[1], dataset, metrics)
+    partial_csv.replace(f"{stem}.csv")
+    partial.unlink()
     return path
 
 
-def main():
+def tensorboard_log(folder, name):
+    """A function that writes each epoch's row to TensorBoard files in `folder`/`name`."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise cli.UserError(
+            "--tensorboard needs the package tensorboard; pip install tensorboard, or leave it "
+            "out: the same numbers are in the CSV"
+        )
+    writer = SummaryWriter(str(Path(folder) / name))
+
+    def log(row):
+        for key, value in row.items():
+            writer.add_scalar(key, value, row["epoch"])
+        writer.flush()
+
+    return log
+
+
+def read_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -185,13 +267,40 @@ def main():
     parser.add_argument(
         "--build", default="build", metavar="DIR", help="folder in which the next stage looks"
     )
+    parser.add_argument(
+        "--tensorboard", metavar="DIR", help="also write the epochs for TensorBoard into DIR"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changed hyperparameters")
-    arguments = parser.parse_args()
+    return parser.parse_args()
 
-    settings = config.load(arguments.params, arguments.overrides)
+
+def main():
+    arguments = read_arguments()
+    resume = [text for text in arguments.overrides if text.startswith("resume=")]
+    state, out = None, arguments.out
+    if resume:
+        if len(arguments.overrides) > 1:
+            raise cli.UserError(
+                f"{resume[0]} goes on with the settings in that file; leave out the other overrides"
+            )
+        partial = Path(resume[0].removeprefix("resume="))
+        state, settings = checkpoint.load_partial(partial)
+        out = partial.parent
+    else:
+        settings = config.load(arguments.params, arguments.overrides)
     for key, value in settings.items():
         print(f"{key}: {value}")
-    path = train(settings, arguments.out, report=lambda line: print(line, flush=True))
+    name = config.run_name(settings)
+    log = arguments.tensorboard and tensorboard_log(arguments.tensorboard, name)
+    partial = Path(out) / f"{name}.partial.pth"
+    if partial.exists() and not state:
+        print(f"starting anew; to go on with the run that was stopped: resume={partial}")
+    try:
+        path = train(settings, out, lambda line: print(line, flush=True), state, log)
+    except KeyboardInterrupt:
+        if partial.exists():
+            print(f"to go on: python training.py resume={partial}", file=sys.stderr)
+        raise
     cli.write_atomic(Path(arguments.build) / checkpoint.LAST_RUN, f"{path}\n")
     metrics = checkpoint.load(path).metrics
     print(

@@ -22,6 +22,7 @@ import BitNetMCU
 import cli
 import config
 import data
+import loaders
 import training
 
 EXAMPLES = """examples:
@@ -107,7 +108,7 @@ def main():
         raise cli.UserError("--samples and --rounds take 1 or more")
 
     settings = config.load() | {"augmented_copies": 1}
-    dataset = data.load(settings)
+    dataset = loaders.load(settings)
     samples = min(arguments.samples, len(dataset.train_labels))
     pipelines = {"tensors": tensor_epoch, "per-sample PIL": pil_epoch}
     seconds = {name: [] for name in pipelines}

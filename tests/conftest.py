@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import BitNetMCU
 import cheader
 import config
-import data
+import loaders
 from integermodel import IntegerLayer, IntegerModel, Trace
 
 ROOT = Path(__file__).parent.parent
@@ -33,9 +34,9 @@ def settings():
 
 @pytest.fixture(scope="session")
 def mnist():
-    if not (data.data_folder() / "MNIST" / "raw").is_dir():
+    if not (loaders.data_folder() / "MNIST" / "raw").is_dir():
         pytest.skip("no MNIST in $BITNETMCU_DATA or datasets/; training.py downloads it")
-    return data.load({"dataset": "MNIST"})
+    return loaders.DATASETS["MNIST"]({})
 
 
 def random_model(rng, formats, sizes):
@@ -80,7 +81,9 @@ class Harness:
     def __init__(self, model, folder, command):
         self.model = model
         self.program = folder / "harness"
-        header = cheader.model_header(model, "test", "0" * 64, {})
+        header = cheader.model_header(
+            model, SimpleNamespace(name="test", sha256="0", config={}, affine=None)
+        )
         (folder / "BitNetMCU_model.h").write_text(header)
         sources = ("tests/harness.c", "BitNetMCU_lib.c", "BitNetMCU_inference.c")
         subprocess.run(

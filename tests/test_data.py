@@ -8,9 +8,13 @@ import torch
 from conftest import run_script
 
 import data
+import loaders
 from cli import UserError
 
-STILL = {"rotation": 0, "shift": 0, "scale": 0, "shear": 0, "image_size": 16}
+STILL = {
+    **{"rotation": 0, "shift": 0, "scale": 0, "shear": 0, "image_size": 16},
+    **{"elastic_strength": 0, "elastic_smoothness": 4},
+}
 
 
 def bars(count=4, size=28):
@@ -52,7 +56,7 @@ def test_resize_keeps_black_and_white_exactly():
 
 def test_inputs_are_the_resized_pixels_shifted_right():
     images = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8)
-    inputs = data.to_inputs(images, 16)
+    inputs = data.image_inputs(images, 16)
     assert inputs.dtype == torch.int8 and inputs.shape == (3, 256)
     assert torch.equal(inputs.long(), data.resize(images, 16).flatten(1).long() // 2)
 
@@ -115,9 +119,29 @@ def test_shear_slants_vertical_lines_and_keeps_the_area():
     assert 0.3 < np.abs(slopes).max() < math.tan(math.radians(20)) + 0.01
 
 
+@pytest.mark.parametrize("strength", [0.5, 2.0])
+def test_elastic_displacements_have_their_strength_and_are_smooth(strength):
+    settings = STILL | {"elastic_strength": strength, "elastic_smoothness": 4}
+    field = data.elastic_field(bars(300), settings, torch.Generator().manual_seed(0)) * 14  # pixels
+    assert field.shape == (300, 28, 28, 2)
+    assert field.square().mean().sqrt().item() == pytest.approx(strength, rel=1e-4)
+    assert field.mean().abs() < 0.1 * strength
+    steps = (field[:, 1:] - field[:, :-1]).square().mean().sqrt()
+    assert steps < 0.3 * strength  # a Gaussian of 4 pixels: neighbours move together
+    assert not torch.equal(field[0], field[1])
+
+
+def test_elastic_warp_moves_pixels_and_keeps_the_rest():
+    settings = STILL | {"elastic_strength": 1.0}
+    warped = data.augment(bars(), settings, torch.Generator().manual_seed(0))
+    assert 0.5 < warped.sum() / bars().sum() < 1.5
+    assert (warped - bars()).abs().mean() > 1
+    assert warped.min() >= 0 and warped.max() <= 200.01
+
+
 def test_epoch_holds_every_image_as_it_is_and_its_copies():
     images, labels = bars(10), torch.arange(10)
-    inputs = data.to_inputs(images, 16)
+    inputs = data.image_inputs(images, 16)
     config = STILL | {"augmented_copies": 2}
     samples, truth = data.epoch_samples(images, inputs, labels, config, torch.Generator(), chunk=4)
     assert torch.equal(samples, inputs.repeat(3, 1))
@@ -125,7 +149,7 @@ def test_epoch_holds_every_image_as_it_is_and_its_copies():
 
 
 def test_digits_are_real_and_fill_the_range():
-    digits = data.load({"dataset": "Digits"})
+    digits = loaders.DATASETS["Digits"]({})
     assert len(digits.train_labels) + len(digits.test_labels) == 1797
     assert digits.train_images.shape[1:] == (8, 8)
     assert digits.train_images.max() == 255 and digits.train_images.min() == 0
@@ -133,7 +157,7 @@ def test_digits_are_real_and_fill_the_range():
 
 
 def test_hold_out_splits_the_training_set_without_overlap():
-    digits = data.load({"dataset": "Digits"})
+    digits = loaders.DATASETS["Digits"]({})
     training, validation = digits.hold_out(300, seed=1)
     assert len(validation.test_labels) == 300
     assert len(training.train_labels) == len(digits.train_labels) - 300
@@ -145,7 +169,7 @@ def test_hold_out_splits_the_training_set_without_overlap():
 
 def test_hold_out_of_everything_is_refused():
     with pytest.raises(UserError, match="use 0 to 1346"):
-        data.load({"dataset": "Digits"}).hold_out(1347, seed=0)
+        loaders.DATASETS["Digits"]({}).hold_out(1347, seed=0)
 
 
 def test_missing_mnist_names_the_files_and_the_ways_out(tmp_path):
@@ -162,7 +186,7 @@ def test_missing_mnist_names_the_files_and_the_ways_out(tmp_path):
 def test_broken_mnist_file_is_reported(tmp_path, mnist):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for source in (data.data_folder() / "MNIST" / "raw").glob("*-ubyte"):
+    for source in (loaders.data_folder() / "MNIST" / "raw").glob("*-ubyte"):
         (raw / source.name).write_bytes(source.read_bytes()[:1000])
     done = run_script("training.py", "--out", tmp_path, BITNETMCU_DATA=str(tmp_path))
     assert done.returncode == 2

@@ -1,6 +1,7 @@
 """The scripts as a user runs them: configuration, training, export, parity, studies."""
 
 import csv
+import importlib.util
 import json
 import re
 import shutil
@@ -12,11 +13,15 @@ import time
 import pytest
 import torch
 from conftest import ROOT, run_script
+from matplotlib import pyplot
 
 import checkpoint
 import config
 import data
 import exportquant
+import integermodel
+import loaders
+import schedules
 import study
 import test_inference
 import training
@@ -49,7 +54,7 @@ def refused(done):
 def test_committed_parameters_are_complete_and_each_has_a_comment():
     assert list(config.load()) == list(config.PARAMETERS)
     for line in config.DEFAULT_PARAMETERS.read_text().splitlines():
-        assert not line or line.startswith("#") or re.search(r": .* # \w", line), line
+        assert not line or line.lstrip().startswith("#") or re.search(r": .* # \w", line), line
 
 
 @pytest.mark.parametrize(
@@ -161,38 +166,106 @@ def test_accuracies_count_all_samples(settings, tmp_path):
         assert accuracy * count / 100 == pytest.approx(round(accuracy * count / 100), abs=1e-6)
 
 
-def test_learning_rate_schedules():
-    weight = torch.nn.Parameter(torch.zeros(1))
-    for changes, expected in (
-        ({"scheduler": "Cosine", "num_epochs": 4}, [1, 0.853553, 0.5, 0.146447, 0]),
-        ({"scheduler": "StepLR", "step_size": 2, "lr_decay": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
-    ):
-        optimizer = torch.optim.SGD([weight], lr=1.0)
-        scheduler = training.make_scheduler(optimizer, config.load() | changes)
-        rates = []
-        for _ in range(5):
-            rates.append(scheduler.get_last_lr()[0])
-            optimizer.step()
-            scheduler.step()
-        assert rates == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize(
+    ("changes", "reference"),
+    [
+        (
+            {"scheduler": "Cosine", "num_epochs": 12},
+            lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12),
+        ),
+        (
+            {"scheduler": "StepLR", "step_size": 3, "lr_decay": 0.1},
+            lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.1),
+        ),
+        (
+            {"scheduler": "CosineWarmRestarts", "restart_epochs": 2, "restart_factor": 2},
+            lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 2),
+        ),
+    ],
+)
+def test_learning_rate_schedules_are_torchs(changes, reference):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.001)
+    scheduler = reference(optimizer)
+    for epoch in range(1, 13):
+        rate = schedules.learning_rate(config.load() | changes, epoch)
+        assert rate == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
+        halved = schedules.learning_rate(config.load() | changes | {"halve_lr_epoch": 5}, epoch)
+        assert halved == pytest.approx(rate * (0.5 if epoch > 5 else 1))
+        optimizer.step()
+        scheduler.step()
 
 
-def test_interrupt_changes_no_finished_file(tmp_path):
-    command = [sys.executable, "training.py", "dataset=Digits", "num_epochs=500", "--out", tmp_path]
+def stop_after_an_epoch(folder, signal_number, *overrides):
+    """Start a long training, send it a signal after its first epoch; returns the process."""
+    command = [sys.executable, "training.py", "dataset=Digits", *overrides, "--out", folder]
     process = subprocess.Popen(
-        [*command, "--build", tmp_path],
+        [*command, "--build", folder],
         cwd=ROOT,
         stderr=subprocess.PIPE,
-        text=True,
         stdout=subprocess.DEVNULL,
+        text=True,
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*.partial.csv")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    assert "Traceback" not in process.stderr.read()
-    assert [path.suffixes for path in tmp_path.iterdir()] == [[".partial", ".csv"]]
+    while not list(folder.glob("*.partial.pth")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    process.wait(timeout=60)
+    return process
+
+
+def test_interrupt_changes_no_finished_file_and_says_how_to_go_on(tmp_path):
+    process = stop_after_an_epoch(tmp_path, signal.SIGINT, "num_epochs=2000")
+    assert process.returncode == 130
+    message = process.stderr.read()
+    assert "Traceback" not in message and "training.py resume=" in message
+    suffixes = {"".join(path.suffixes) for path in tmp_path.iterdir()}
+    assert suffixes == {".partial.csv", ".partial.pth"}
+
+
+def test_a_killed_run_goes_on_bit_identically(tmp_path):
+    overrides = ("num_epochs=40", "validation_samples=100", "widths=17,9")
+    settings = config.load(overrides=["dataset=Digits", *overrides])
+    process = stop_after_an_epoch(tmp_path, signal.SIGKILL, *overrides)
+    assert process.returncode == -signal.SIGKILL
+    (partial,) = tmp_path.glob("*.partial.pth")
+    done = run_script("training.py", f"resume={partial}", "--build", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "epoch  1/40" not in done.stdout and "epoch 40/40" in done.stdout
+    assert not list(tmp_path.glob("*.partial.*"))
+    whole = training.train(settings, tmp_path / "whole", report=str)
+    resumed, straight = (
+        checkpoint.load(path).network.state_dict() for path in (tmp_path / whole.name, whole)
+    )
+    assert all(torch.equal(resumed[key], straight[key]) for key in straight)
+
+
+def test_resume_takes_no_other_overrides_and_only_its_own_files(trained, tmp_path):
+    (path,) = trained.glob("*.pth")
+    assert "leave out the other overrides" in refused(
+        run_script("training.py", f"resume={path}", "seed=1")
+    )
+    assert "not written by training.py" in refused(run_script("training.py", f"resume={path}"))
+    assert "cannot read" in refused(run_script("training.py", "resume=none.pth"))
+
+
+def test_positive_fraction_is_that_of_the_exported_network(trained):
+    (path,) = trained.glob("*.pth")
+    loaded = checkpoint.load(path)
+    dataset = loaders.load(loaded.config)
+    inputs = data.image_inputs(dataset.train_images, 16)
+    row = training.layer_statistics(loaded.network, inputs)
+    traces = integermodel.lower(loaded.network).execute(inputs.numpy())
+    for index, trace in enumerate(traces[:-1], start=1):
+        activations = integermodel.shiftnorm_relu(trace.accumulators, trace.shifts)
+        assert row[f"positive{index}"] == pytest.approx((activations > 0).mean())
+
+
+def test_tensorboard_gets_the_rows_or_says_what_to_install(tmp_path):
+    done = run_script("training.py", *QUICK, "--out", tmp_path, "--tensorboard", tmp_path / "tb")
+    if importlib.util.find_spec("tensorboard"):
+        assert done.returncode == 0 and list((tmp_path / "tb").glob("*/events*"))
+    else:
+        assert "pip install tensorboard" in refused(done)
 
 
 # --- checkpoints and export
@@ -258,6 +331,16 @@ def test_test_images_take_every_class_in_turn():
     labels = torch.tensor([2, 2, 0, 2, 1, 0])
     assert exportquant.choose_test_images(labels, 3, count=5) == [2, 4, 0, 5, 1]
     assert exportquant.choose_test_images(labels, 4, count=9) == [2, 4, 0, 5, 1, 3]
+
+
+def test_plots_are_pictures(trained, tmp_path):
+    done = run_script("exportquant.py", "--build", trained, "--plots", tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = {"weights.png", "confusion.png", "first_layer.png", "misread.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for path in tmp_path.iterdir():
+        pixels = pyplot.imread(path)
+        assert min(pixels.shape[:2]) > 100 and pixels[..., :3].std() > 0.02
 
 
 # --- parity
@@ -376,6 +459,6 @@ def test_help_shows_an_example(script):
 
 def test_data_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("BITNETMCU_DATA", raising=False)
-    assert str(data.data_folder()) == "datasets"
+    assert str(loaders.data_folder()) == "datasets"
     monkeypatch.setenv("BITNETMCU_DATA", "/elsewhere")
-    assert str(data.data_folder()) == "/elsewhere"
+    assert str(loaders.data_folder()) == "/elsewhere"

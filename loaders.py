@@ -1,0 +1,255 @@
+"""Where data sets come from: torchvision, scikit-learn, a user's .npz file or folder of images.
+
+Every loader returns a `data.Dataset`. Errors are `UserError`s that say what to do.
+"""
+
+import contextlib
+import io
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import data
+from cli import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".webp")
+TEST_SHARE = 5  # of a folder without train/ and test/, every fifth image of a class is for testing
+
+
+def data_folder():
+    """Where downloaded data sets lie: $BITNETMCU_DATA, else `datasets`."""
+    return Path(os.environ.get("BITNETMCU_DATA") or "datasets")
+
+
+@dataclass(frozen=True)
+class Torchvision:
+    """A data set of 28x28 grey images that torchvision loads and downloads.
+
+    kind: its class in torchvision.datasets, and its folder; files: what lies in the sub-folder
+    `raw`; transposed: the files hold the images with x and y exchanged; first_label: the label
+    of the first class.
+    """
+
+    kind: str
+    files: tuple
+    classes: int = 10
+    options: dict = field(default_factory=dict)
+    transposed: bool = False
+    first_label: int = 0
+
+    def __call__(self, settings):
+        from torchvision import datasets  # slow to load, and not needed for other sources
+
+        raw = data_folder() / self.kind / "raw"
+        missing = self.missing(raw)
+        if missing:
+            print(f"downloading {self.kind} to {raw}", flush=True)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                train, test = (
+                    getattr(datasets, self.kind)(
+                        data_folder(), train=train, download=bool(missing), **self.options
+                    )
+                    for train in (True, False)
+                )
+        except Exception as error:  # whatever the network, the file system or the files bring up
+            missing = self.missing(raw)
+            problem = f"missing: {', '.join(missing)}" if missing else "a file in it is broken"
+            raise UserError(
+                f"{self.kind} could not be loaded ({' '.join(str(error).split())}); {problem}; put "
+                f"the unpacked files into {raw} (or set BITNETMCU_DATA to the folder that holds "
+                f"{self.kind}/raw), or work offline on the embedded data with dataset=Digits"
+            )
+        return data.Dataset(*self.tensors(train), *self.tensors(test), self.classes)
+
+    def missing(self, raw):
+        return [file for file in self.files if not (raw / file).is_file()]
+
+    def tensors(self, split):
+        images = split.data.transpose(1, 2).contiguous() if self.transposed else split.data
+        labels = split.targets if split.targets.ndim == 1 else split.targets[:, 0]
+        return images, labels.long() - self.first_label
+
+
+def _idx(train="train", test="t10k", labels="labels-idx1-ubyte"):
+    return tuple(
+        f"{part}-{rest}" for part in (train, test) for rest in ("images-idx3-ubyte", labels)
+    )
+
+
+def _emnist(split, classes, first_label=0):
+    return Torchvision(
+        "EMNIST",
+        _idx(f"emnist-{split}-train", f"emnist-{split}-test"),
+        classes,
+        {"split": split},
+        transposed=True,
+        first_label=first_label,
+    )
+
+
+def load_digits(settings):
+    """1,797 handwritten 8x8 digits from scikit-learn (UCI Optical Recognition, test part).
+
+    The last 450 images are the test set. The file's order, which follows the writers, is kept: a
+    shuffled split would put the same hands into both parts.
+    """
+    from sklearn import datasets
+
+    bunch = datasets.load_digits()
+    images = torch.from_numpy(np.floor(bunch.images * 255 / 16 + 0.5).astype(np.uint8))
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    return data.Dataset(images[:-450], labels[:-450], images[-450:], labels[-450:], 10)
+
+
+DATASETS = {
+    "MNIST": Torchvision("MNIST", _idx()),
+    "FashionMNIST": Torchvision("FashionMNIST", _idx()),
+    "KMNIST": Torchvision("KMNIST", _idx()),
+    "QMNIST": Torchvision("QMNIST", _idx("qmnist-train", "qmnist-test", "labels-idx2-int")),
+    "EMNIST_BALANCED": _emnist("balanced", 47),
+    "EMNIST_LETTERS": _emnist("letters", 26, first_label=1),
+    "EMNIST_DIGITS": _emnist("digits", 10),
+    "EMNIST_BYCLASS": _emnist("byclass", 62),
+    "EMNIST_BYMERGE": _emnist("bymerge", 47),
+    "Digits": load_digits,
+}
+
+
+def is_source(name):
+    """Whether `name` is a data set of the table, an .npz file name, or an existing folder."""
+    return name in DATASETS or name.endswith(".npz") or Path(name).is_dir()
+
+
+def load(settings):
+    """The data set that `settings["dataset"]` names. Raises `UserError` if it cannot be had."""
+    name = settings["dataset"]
+    if name in DATASETS:
+        return DATASETS[name](settings)
+    if not name.endswith(".npz"):
+        return load_folder(name, settings["image_size"])
+    if settings["augmented_copies"]:
+        raise UserError(
+            f"augmented_copies={settings['augmented_copies']} distorts images, but {name} holds "
+            "measured values; use augmented_copies=0"
+        )
+    return load_npz(name)
+
+
+def load_npz(path):
+    """Samples of any shape from an .npz file with x_train, y_train, x_test and y_test.
+
+    Labels are whole numbers from 0. One affine constant, from the training samples, maps samples
+    to int8 (`data.fit_affine`).
+    """
+    names = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in names if name not in archive]
+            if missing:
+                raise UserError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(names)}")
+            x_train, y_train, x_test, y_test = (archive[name] for name in names)
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}; name an existing .npz file"
+        )
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path} is not an .npz file of plain arrays ({error}); use numpy.savez")
+    for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        _check_samples(f"{path}: x_{split}, y_{split}", x, y, x_train.shape[1:])
+    labels = np.concatenate([y_train, y_test])
+    if labels.min() < 0 or labels.max() != len(np.unique(y_train)) - 1:
+        raise UserError(
+            f"{path}: the labels must be 0, 1, .. classes-1, all of them in y_train; "
+            f"y_train has {np.unique(y_train)[:20].tolist()}"
+        )
+    tensors = [torch.from_numpy(x.astype(np.float64)) for x in (x_train, x_test)]
+    return data.Dataset(
+        tensors[0],
+        torch.from_numpy(y_train.astype(np.int64)),
+        tensors[1],
+        torch.from_numpy(y_test.astype(np.int64)),
+        int(labels.max()) + 1,
+        data.fit_affine(tensors[0]),
+    )
+
+
+def _check_samples(where, x, y, shape):
+    """Refuse samples that cannot be trained on, naming what is wrong with them."""
+    problems = {
+        f"{len(x) if x.ndim else 0} samples but labels of shape {y.shape}": (
+            x.ndim < 2 or y.shape != x.shape[:1] or not len(y)
+        ),
+        f"samples of shape {x.shape[1:]}, others of {shape}": x.shape[1:] != shape,
+        f"labels of type {y.dtype}, not whole numbers": y.dtype.kind not in "iu",
+        f"samples of type {x.dtype}, not numbers": x.dtype.kind not in "iufb",
+    }
+    problems["samples that are not finite (nan or inf)"] = (
+        x.dtype.kind == "f" and not np.isfinite(x).all()
+    )
+    for problem, found in problems.items():
+        if found:
+            raise UserError(f"{where}: {problem}; x is [samples, ...] of numbers, y is [samples]")
+
+
+def load_folder(path, size):
+    """Images in one sub-folder per class, in grey and brought to `size` x `size` pixels.
+
+    With sub-folders `train` and `test`, these hold the classes; otherwise every fifth image of a
+    class, in the order of the names, is for testing. Classes are numbered in the order of their
+    names. An image that is not square is stretched.
+    """
+    path = Path(path)
+    if (path / "train").is_dir() and (path / "test").is_dir():
+        parts = [_class_files(path / "train"), _class_files(path / "test")]
+        if parts[0].keys() != parts[1].keys():
+            raise UserError(
+                f"{path}: train has the classes {', '.join(parts[0])}, "
+                f"test has {', '.join(parts[1])}; both need the same sub-folders"
+            )
+    else:
+        files = _class_files(path)
+        parts = [
+            {c: [f for i, f in enumerate(v, start=1) if i % TEST_SHARE] for c, v in files.items()},
+            {c: v[TEST_SHARE - 1 :: TEST_SHARE] for c, v in files.items()},
+        ]
+    for part, classes in zip(("training", "test"), parts):
+        if not any(classes.values()):
+            raise UserError(f"{path} has no {part} images; a class needs {TEST_SHARE} or more")
+    tensors = []
+    for classes in parts:
+        images = [_read_image(file, size) for files in classes.values() for file in files]
+        labels = [label for label, files in enumerate(classes.values()) for _ in files]
+        tensors += [torch.stack(images), torch.tensor(labels)]
+    return data.Dataset(*tensors, len(parts[0]))
+
+
+def _class_files(path):
+    """{class name: its image files}, both in the order of their names."""
+    classes = {
+        folder.name: sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+        for folder in sorted(path.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    }
+    if len(classes) < 2:
+        raise UserError(f"{path} needs two or more sub-folders of images, one for each class")
+    empty = [name for name, files in classes.items() if not files]
+    if empty:
+        raise UserError(f"{path / empty[0]} has no image ({', '.join(IMAGE_SUFFIXES)})")
+    return classes
+
+
+def _read_image(file, size):
+    """The image in `file` as grey uint8 [size, size]."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            pixels = torch.from_numpy(np.array(image.convert("L")))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{file} is not a readable image ({error}); mend or remove it")
+    return data.resize(pixels[None], size)[0]

@@ -1,0 +1,134 @@
+"""Pictures of an exported network: what its weights, its first layer and its mistakes look like."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+import cli
+
+matplotlib.use("Agg")  # files only: no window, no display needed
+from matplotlib import pyplot  # noqa: E402
+
+STYLE = {
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "savefig.dpi": 110,
+}
+MISREAD_SHOWN = 40
+FIRST_LAYER_SHOWN = 64
+
+
+def save(figure, path):
+    """Write a figure as PNG, atomically and without dates or versions, and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    pyplot.close(figure)
+    cli.write_atomic(path, buffer.getvalue())
+
+
+def grid(count, columns, size):
+    """A figure of `count` axes in `columns`, each `size` inches wide; the others are hidden."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(size * columns, size * rows), squeeze=False
+    )
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, axes.flat[:count]
+
+
+def weight_histograms(network, path):
+    """Each layer's float weights, with the levels to which they are rounded as lines."""
+    layers = network.bit_layers()
+    figure, axes = grid(len(layers), 2, 5)
+    figure.set_figheight(3.2 * -(-len(layers) // 2))
+    for index, (axis, layer) in enumerate(zip(axes, layers), start=1):
+        weights = layer.weight.detach()
+        if layer.format.centred:
+            weights = weights - weights.mean()
+        axis.hist(weights.flatten().numpy(), bins=100, color="steelblue")
+        levels = np.array(layer.format.levels) * layer.scale.item()
+        for level in levels if len(levels) <= 16 else (levels.min(), levels.max()):
+            axis.axvline(level, color="darkorange", linewidth=0.8)
+        axis.set_title(f"layer {index}: {layer.in_features} to {layer.out_features}")
+        axis.set_xlabel("weight before rounding (lines: levels)")
+        axis.set_ylabel("number of weights")
+    save(figure, path)
+
+
+def first_layer(model, size, path):
+    """The integer weights of the first layer's outputs as `size` x `size` images."""
+    weights = model.layers[0].weights[:FIRST_LAYER_SHOWN]
+    figure, axes = grid(len(weights), 16, 0.75)
+    limit = np.abs(weights).max()
+    for axis, row in zip(axes, weights):
+        image = axis.imshow(row.reshape(size, size), cmap="RdBu", vmin=-limit, vmax=limit)
+        axis.set_axis_off()
+    figure.suptitle(f"first layer: weights from the {size}x{size} pixels to each output")
+    figure.colorbar(image, ax=figure.axes, shrink=0.8, label="integer weight")
+    save(figure, path)
+
+
+def confusion_matrix(labels, predictions, classes, path):
+    """How many images of each class (row) were read as which class (column)."""
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (labels, predictions), 1)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(14, 3 + 0.45 * classes)
+    figure, axis = pyplot.subplots(figsize=(side + 1, side))
+    mistakes = np.where(np.eye(classes, dtype=bool), np.nan, share)
+    image = axis.imshow(mistakes, cmap="Oranges")
+    if classes <= 26:
+        for row, column in zip(*counts.nonzero()):
+            dark = row != column and share[row, column] > np.nanmax(mistakes) / 2
+            style = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
+            axis.text(column, row, counts[row, column], fontsize=8, **style)
+        axis.set_xticks(range(classes))
+        axis.set_yticks(range(classes))
+    axis.grid(False)
+    axis.set_xlabel("predicted class")
+    axis.set_ylabel("true class")
+    axis.set_title(f"{(labels == predictions).sum()} of {len(labels)} test images right")
+    figure.colorbar(image, label="misread, percent of the true class", shrink=0.8)
+    save(figure, path)
+
+
+def misread(inputs, labels, predictions, size, path):
+    """The first misread test images with their true and predicted classes."""
+    wrong = np.flatnonzero(labels != predictions)
+    shown = wrong[:MISREAD_SHOWN]
+    figure, axes = grid(max(len(shown), 1), 10, 0.95)
+    figure.set_figheight(0.6 + 1.15 * -(-max(len(shown), 1) // 10))
+    for axis, index in zip(axes, shown):
+        axis.imshow(inputs[index].reshape(size, size), cmap="gray_r", vmin=0, vmax=127)
+        axis.set_title(f"{labels[index]} as {predictions[index]}", fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.suptitle(f"{len(shown)} of {len(wrong)} misread test images: true class as predicted")
+    save(figure, path)
+
+
+def draw(folder, network, model, inputs, labels):
+    """Write all pictures of a network into `folder`; returns their paths.
+
+    network: the `BitNetMCU.Network`; model: its `IntegerModel`; inputs: int8 [N, I] and labels
+    [N] of the test set. Pictures of images are left out where the inputs are no square image.
+    """
+    folder = Path(folder)
+    paths = [folder / "weights.png", folder / "confusion.png"]
+    predictions = model.predict(inputs)
+    with pyplot.rc_context(STYLE):
+        weight_histograms(network, paths[0])
+        confusion_matrix(labels, predictions, model.classes, paths[1])
+        size = round(model.inputs**0.5)
+        if size * size == model.inputs:
+            paths += [folder / "first_layer.png", folder / "misread.png"]
+            first_layer(model, size, paths[2])
+            misread(inputs, labels, predictions, size, paths[3])
+    return paths

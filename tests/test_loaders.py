@@ -1,0 +1,249 @@
+"""Data from files: torchvision's formats, .npz, folders of images; each through the chain to C."""
+
+import struct
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, run_script
+
+import data
+import exportquant
+import loaders
+import test_inference
+import training
+from cli import UserError
+
+TORCHVISION = [name for name, source in loaders.DATASETS.items() if name != "Digits"]
+
+
+def write_idx(path, array):
+    """An idx file, as MNIST and its relatives come in."""
+    types = {np.dtype(np.uint8): 8, np.dtype(np.int32): 0x0C}
+    head = struct.pack(">BBBB", 0, 0, types[array.dtype], array.ndim)
+    head += struct.pack(f">{array.ndim}I", *array.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(head + array.astype(array.dtype.newbyteorder(">")).tobytes())
+
+
+def write_torchvision(folder, name, count=120):
+    """Small files in the format of data set `name`; returns the test (images, labels)."""
+    source = loaders.DATASETS[name]
+    rng = np.random.default_rng(0)
+    for at in (0, 2):
+        labels = rng.permutation(np.arange(count) % source.classes)
+        images = np.zeros((count, 28, 28), np.uint8)
+        for image, label in zip(images, labels):  # a bright block whose place tells the class
+            row, column = 3 * (label // 8), 3 * (label % 8)
+            image[row : row + 4, column : column + 6] = 255
+        stored = images.transpose(0, 2, 1) if source.transposed else images
+        write_idx(folder / source.kind / "raw" / source.files[at], np.ascontiguousarray(stored))
+        raw_labels = (labels + source.first_label).astype(np.uint8)
+        if source.kind == "QMNIST":  # labels with seven more columns: the writer, and so on
+            raw_labels = np.stack([labels] + [np.full(count, 99)] * 7, 1).astype(np.int32)
+        write_idx(folder / source.kind / "raw" / source.files[at + 1], raw_labels)
+    return images, labels
+
+
+def chain(settings, folder):
+    """Train, export, compile and compare; returns the result of the comparison."""
+    path = training.train(settings, folder, report=str)
+    exportquant.export(path, folder)
+    result = test_inference.compare(folder)
+    assert result["differing_values"] == result["differing_predictions"] == 0
+    return result
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision_formats_load_with_upright_images_and_labels_from_0(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BITNETMCU_DATA", str(tmp_path))
+    images, labels = write_torchvision(tmp_path, name)
+    with warnings.catch_warnings():  # torch warns of read-only memory inside torchvision
+        warnings.simplefilter("ignore")
+        dataset = loaders.load({"dataset": name})
+    assert torch.equal(dataset.test_images, torch.from_numpy(images))
+    assert torch.equal(dataset.test_labels, torch.from_numpy(labels))
+    assert dataset.classes == loaders.DATASETS[name].classes
+    assert dataset.train_images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("name", ["FashionMNIST", "QMNIST", "EMNIST_LETTERS", "EMNIST_BYCLASS"])
+def test_torchvision_formats_go_through_the_chain(name, tmp_path, monkeypatch, settings):
+    monkeypatch.setenv("BITNETMCU_DATA", str(tmp_path))
+    write_torchvision(tmp_path, name)
+    changes = {"dataset": name, "widths": [17, 9], "num_epochs": 1}
+    assert chain(settings | changes, tmp_path / "build")["images"] == 120
+
+
+def test_vibration_example_learns_and_goes_through_the_chain(tmp_path, settings):
+    file = tmp_path / "vibration.npz"
+    assert run_script("examples/vibration.py", file).returncode == 0
+    changes = {"dataset": str(file), "augmented_copies": 0, "num_epochs": 20, "widths": [32, 32]}
+    result = chain(settings | changes, tmp_path)
+    assert result["accuracy_c"] > 90
+    header = (tmp_path / exportquant.MODEL_HEADER).read_text()
+    with np.load(file) as archive:
+        scale = 127 / float(np.abs(archive["x_train"]).max())
+    assert f"#define BITNETMCU_INPUT_SCALE {scale!r}" in header
+
+
+@pytest.mark.parametrize("low", [-1000.0, 0.0, 40.0])
+def test_affine_map_uses_the_whole_range_and_clamps(low):
+    samples = torch.linspace(low, low + 250, 100, dtype=torch.float64).view(20, 5)
+    affine = data.fit_affine(samples)
+    inputs = affine(samples)
+    assert (inputs.min(), inputs.max()) == ((0, 127) if low >= 0 or low + 250 <= 0 else (-127, 127))
+    assert affine(torch.tensor([[1e9, -1e9]], dtype=torch.float64)).tolist() == [[127, -128]]
+
+
+def test_affine_map_keeps_zero_where_samples_have_both_signs():
+    samples = torch.tensor([[-3.0, 0.0, 1.0]], dtype=torch.float64)
+    assert data.fit_affine(samples)(samples).tolist() == [[-127, 0, 42]]
+
+
+def good_arrays():
+    return {
+        "x_train": np.random.default_rng(0).normal(size=(20, 3, 4)),
+        "y_train": np.arange(20) % 3,
+        "x_test": np.zeros((6, 3, 4)),
+        "y_test": np.arange(6) % 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"y_test": None}, "lacks y_test"),
+        ({"x_test": np.zeros((6, 4, 3))}, "samples of shape (4, 3)"),
+        ({"y_train": np.zeros(19, int)}, "20 samples but labels of shape (19,)"),
+        ({"y_train": np.zeros(20)}, "not whole numbers"),
+        ({"y_train": np.full(20, 5)}, "labels must be 0, 1, .. classes-1"),
+        ({"y_test": np.full(6, 3)}, "labels must be 0, 1, .. classes-1"),
+        ({"x_train": np.full((20, 3, 4), np.nan)}, "not finite"),
+        ({"x_train": np.full((20, 3, 4), "a")}, "not numbers"),
+        ({"x_train": np.array([{}] * 20)}, "plain arrays"),
+    ],
+)
+def test_npz_files_with_faults_are_refused(changes, expected, tmp_path):
+    arrays = {key: value for key, value in (good_arrays() | changes).items() if value is not None}
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(UserError) as refusal:
+        loaders.load_npz(tmp_path / "x.npz")
+    assert expected in str(refusal.value)
+
+
+def test_files_that_are_no_npz_are_refused(tmp_path):
+    for content in (b"", b"hello", b"PK\x03\x04 not a zip"):
+        (tmp_path / "x.npz").write_bytes(content)
+        with pytest.raises(UserError, match="npz"):
+            loaders.load_npz(tmp_path / "x.npz")
+    with pytest.raises(UserError, match="cannot read"):
+        loaders.load_npz(tmp_path / "none.npz")
+
+
+def test_augmenting_measured_values_is_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", **good_arrays())
+    done = run_script("training.py", f"dataset={tmp_path}/x.npz", "--out", tmp_path)
+    assert done.returncode == 2 and "use augmented_copies=0" in done.stderr
+
+
+def write_images(folder, classes, count, suffix=".png"):
+    from PIL import Image
+
+    for index, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.zeros((20 + number, 30, 3), np.uint8)
+            pixels[:, index * 10 : index * 10 + 10] = 255
+            Image.fromarray(pixels).save(folder / name / f"{number:02}{suffix}")
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_folder_of_images_goes_through_the_chain(split, tmp_path, settings):
+    folder = tmp_path / "photos"
+    for part, count in (("train", 10), ("test", 5)) if split else ((".", 10),):
+        write_images(folder / part, ["cat", "dog", "eel"], count, ".jpg")
+    changes = {"dataset": str(folder), "image_size": 12, "num_epochs": 2}
+    result = chain(settings | changes, tmp_path / "build")
+    assert result["images"] == (15 if split else 6)
+    dataset = loaders.load_folder(folder, 12)
+    assert len(dataset.train_labels) == (30 if split else 24)
+    for label, column in ((0, 1), (1, 5), (2, 10)):
+        image = dataset.train_images[dataset.train_labels == label][0]
+        assert image[:, column].min() > 200 and image.float().mean() < 120
+
+
+def test_folders_with_faults_are_refused(tmp_path):
+    write_images(tmp_path / "one", ["cat"], 5)
+    write_images(tmp_path / "few", ["cat", "dog"], 4)
+    write_images(tmp_path / "uneven" / "train", ["cat", "dog"], 5)
+    write_images(tmp_path / "uneven" / "test", ["cat", "cow"], 5)
+    write_images(tmp_path / "empty", ["cat", "dog"], 5)
+    (tmp_path / "empty" / "emu").mkdir()
+    write_images(tmp_path / "broken", ["cat", "dog"], 5)
+    (tmp_path / "broken" / "dog" / "00.png").write_bytes(b"no image")
+    for name, expected in (
+        ("one", "two or more sub-folders"),
+        ("few", "has no test images"),
+        ("uneven", "both need the same sub-folders"),
+        ("empty", "has no image"),
+        ("broken", "not a readable image"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            loaders.load_folder(tmp_path / name, 16)
+
+
+def test_unknown_data_names_the_sources(tmp_path):
+    done = run_script("training.py", "dataset=nowhere/at/all", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "EMNIST_LETTERS" in done.stderr and "folder of images" in done.stderr
+
+
+def test_example_network_goes_through_the_chain(tmp_path, settings, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    result = chain(settings | {"model": "examples/mixed.py:Mixed", "num_epochs": 8}, tmp_path)
+    assert result["accuracy_c"] > 80
+    header = (tmp_path / exportquant.MODEL_HEADER).read_text()
+    for kernel in ("fc_2bitsym(input", "fc_4bitsym(act", "fc_8bit(act"):
+        assert f"BitNetMCU_{kernel}" in header
+    assert "/Mixed-Digits-" in str(next(tmp_path.glob("*.pth")))
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("BitLinear(i, 8, '4bitsym'), nn.Sigmoid(), BitLinear(8, c, '4bitsym')", "is a Sigmoid"),
+        ("nn.Linear(i, c)", "is a Linear, which has no integer form; supported layers: BitLinear"),
+        ("BitLinear(i, 8, '4bitsym'), BitLinear(8, c, '4bitsym')", "must take turns"),
+        ("BitLinear(i, c, '4bitsym'), nn.ReLU()", "must take turns"),
+        ("BitLinear(i, 8, '4bitsym'), nn.ReLU(), BitLinear(9, c, '4bitsym')", "takes 9 inputs"),
+        ("BitLinear(i, 99, '4bitsym')", "99 outputs, the data has 10 classes"),
+        ("BitLinear(i, c, '5bits')", "QuantType '5bits' is not known"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_networks_that_cannot_be_exported_are_refused_by_name(layers, expected, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from torch import nn\nfrom BitNetMCU import BitLinear\n"
+        "class Own(nn.Sequential):\n    def __init__(self, i, c, config):\n"
+        f"        super().__init__({layers})\n"
+    )
+    done = run_script("training.py", "dataset=Digits", f"model={file}:Own", "--out", tmp_path / "o")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert expected in done.stderr
+
+
+def test_model_files_with_faults_are_refused(tmp_path):
+    (tmp_path / "own.py").write_text("class Other: pass\n")
+    (tmp_path / "bad.py").write_text("import nothing_of_that_name\n")
+    for name, expected in (
+        ("none.py:Own", "there is no file"),
+        ("own.py:Own", "it has: Other"),
+        ("bad.py:Own", "does not load: ModuleNotFoundError"),
+    ):
+        done = run_script("training.py", "dataset=Digits", f"model={tmp_path}/{name}")
+        assert done.returncode == 2 and expected in done.stderr and "Traceback" not in done.stderr
