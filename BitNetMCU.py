@@ -263,12 +263,11 @@ class Network(nn.Module):
             return last(x / self.norm(x)) * last.scale
         return last(x)
 
-    def hidden(self, x):
-        """The activations after each layer that is not a `BitLinear`, for inputs [B, I]."""
-        for layer in self.layers[:-1]:
+    def outputs(self, x):
+        """Yields (layer, its output) for inputs [B, I]; in eval mode these are the contract's."""
+        for layer in self.layers:
             x = layer(x)
-            if not isinstance(layer, BitLinear):
-                yield x
+            yield layer, x
 
     def bit_layers(self):
         """The layers with weights, first to last."""

@@ -2,6 +2,7 @@
  * what Python computed. Exits 0 when all are equal, 1 otherwise. */
 
 #include <stdio.h>
+#include <string.h>
 
 #define BITNETMCU_MODEL_IMPLEMENTATION
 #include "BitNetMCU_model.h"
@@ -12,6 +13,10 @@ int main(void) {
     int differing = 0, correct = 0;
     unsigned i, k;
 
+    if (strcmp(BITNETMCU_CHECKPOINT_SHA256, BITNETMCU_TEST_CHECKPOINT_SHA256) != 0) {
+        printf("network and test images are of different checkpoints; run exportquant.py again\n");
+        return 1;
+    }
     printf("network %s, %d test images\n", BITNETMCU_MODEL_NAME, BITNETMCU_TEST_IMAGES);
     for (i = 0; i < BITNETMCU_TEST_IMAGES; i++) {
         int32_t logits[BITNETMCU_CLASSES];

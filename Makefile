@@ -1,7 +1,7 @@
 # BitNetMCU: `make demo` shows the whole pipeline, `make test` proves it. `make help` lists the rest.
 
 VENV ?= .venv
-BUILD ?= build
+BUILD = build
 BASE_PYTHON ?= python3
 CFLAGS ?= -O2
 STRICT = -std=c99 -Wall -Wextra -Werror -pedantic
@@ -27,7 +27,7 @@ ENGINE = BitNetMCU_inference.c BitNetMCU_inference.h
 	bench-training figures lib ctest clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, prove
 	$(PYTHON) training.py dataset=Digits num_epochs=60 --out $(DEMO) --build $(DEMO)
@@ -38,7 +38,7 @@ demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, p
 test: $(READY) ## the tests, minutes
 	$(PYTHON) -m pytest
 
-test-long: $(READY) ## the tests with long fuzzing
+test-long: $(READY) ## the tests with long fuzzing and a full training
 	$(PYTHON) -m pytest -m "long or not long"
 
 setup: $(READY) ## virtual environment with all packages
@@ -51,7 +51,9 @@ lint: $(READY) ## check style: ruff and clang-format
 PACKAGES = gcc clang libclang-rt-dev make
 
 toolchain: ## C compilers that the tests use (apt, as root; otherwise prints the command)
-	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	@if dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
+		echo "all there: $(PACKAGES)"; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	else \
 		echo "install the compilers, on Debian and Ubuntu with:"; \
@@ -59,7 +61,7 @@ toolchain: ## C compilers that the tests use (apt, as root; otherwise prints the
 	fi
 
 $(READY): requirements.txt
-	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(BASE_PYTHON) -m venv --clear $(VENV)
 	$(PYTHON) -m pip install -r requirements.txt
 	@touch $@
 
@@ -99,5 +101,5 @@ ctest: $(BUILD)/BitNetMCU_MNIST_test ## ten test images through the exported C
 $(BUILD)/BitNetMCU_model.h $(BUILD)/BitNetMCU_MNIST_test_data.h:
 	@echo "$@ is missing; run exportquant.py first" >&2; exit 1
 
-clean: ## remove the build folder (models and virtual environment stay)
-	rm -rf $(BUILD)
+clean: ## remove the folder build/ (models and virtual environment stay)
+	rm -rf build

@@ -3,6 +3,7 @@
 Nothing here depends on time or place: the same model gives the same bytes.
 """
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,13 +114,18 @@ def _input_description(affine):
     )
 
 
+def _comment(value):
+    """`value` as text that cannot end a C comment."""
+    return str(value).replace("*/", "* /")
+
+
 def model_header(model, trained):
     """The text of BitNetMCU_model.h for an `IntegerModel` and the `Checkpoint` it comes from."""
     buffers = [f"{b.ctype} {b.name}[{b.count}];" for b in plan_buffers(model)]
     body = "\n    ".join([*buffers, "uint32_t shift;", ""])
     body += "\n    " + "\n    ".join(_calls(model))
     trace_values = sum(layer.outputs + 1 for layer in model.layers)
-    listing = "\n".join(f" *   {key}: {value}" for key, value in trained.config.items())
+    listing = "\n".join(f" *   {k}: {_comment(v)}" for k, v in trained.config.items())
     values, constants = _input_description(trained.affine)
     weights = "\n".join(_weights(i, layer) for i, layer in enumerate(model.layers, start=1))
     return f"""{NOTICE}
@@ -131,7 +137,7 @@ def model_header(model, trained):
 
 #include "BitNetMCU_inference.h"
 
-#define BITNETMCU_MODEL_NAME "{trained.name}"
+#define BITNETMCU_MODEL_NAME {json.dumps(trained.name)}
 #define BITNETMCU_CHECKPOINT_SHA256 "{trained.sha256}"
 #define BITNETMCU_INPUTS {model.inputs}
 #define BITNETMCU_CLASSES {model.classes}
@@ -154,8 +160,11 @@ uint32_t BitNetMCU_infer(const int8_t *input, int32_t *logits) {{
 """
 
 
-def test_data_header(inputs, labels, logits):
-    """The text of BitNetMCU_MNIST_test_data.h: int8 [N, I], labels [N], expected int32 [N, O]."""
+def test_data_header(inputs, labels, logits, trained):
+    """The text of BitNetMCU_MNIST_test_data.h: int8 [N, I], labels [N], expected int32 [N, O].
+
+    trained: the `Checkpoint` that the logits are of.
+    """
 
     def rows(declaration, values, per_line):
         texts = [
@@ -172,6 +181,7 @@ def test_data_header(inputs, labels, logits):
 #include <stdint.h>
 
 #define BITNETMCU_TEST_IMAGES {count}
+#define BITNETMCU_TEST_CHECKPOINT_SHA256 "{trained.sha256}"
 
 {rows(f"static const int8_t BitNetMCU_test_inputs[{count}][{size}]", inputs, 16)}
 {array(f"static const uint8_t BitNetMCU_test_labels[{count}]", labels.tolist(), 16)}

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import pickle
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -69,10 +68,14 @@ def _read(path, keys):
             "training.py wrote, or run training.py first"
         )
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()  # torch.load does not look at the checksums
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, LookupError):
+    except Exception:  # unpickling damaged data can raise anything
         raise _foreign(path)
-    if not isinstance(content, dict) or not keys <= content.keys():
+    if damaged or not isinstance(content, dict) or not keys <= content.keys():
+        raise _foreign(path)
+    if not isinstance(content["config"], dict):
         raise _foreign(path)
     return content, data
 
@@ -88,18 +91,25 @@ def load(path):
     path = Path(path)
     content, data = _read(path, KEYS)
     settings = config.complete(config.parse(content["config"], path), path)
-    network = BitNetMCU.build_model(settings, content["inputs"], content["classes"])
     try:
+        network = BitNetMCU.build_model(settings, content["inputs"], content["classes"])
         network.load_state_dict(content["state_dict"])
-    except (RuntimeError, AttributeError, TypeError):
+        finite = all(tensor.isfinite().all() for tensor in network.state_dict().values())
+        metrics = {key: float(content["metrics"][key]) for key in content["metrics"]}
+        affine = Affine(**content["affine"]) if content["affine"] else None
+    except UserError:
+        raise
+    except Exception:  # entries of the wrong kind or shape
+        raise _foreign(path)
+    if not finite or not {"test_accuracy", "test_accuracy_float", "train_loss"} <= metrics.keys():
         raise _foreign(path)
     return Checkpoint(
         path,
         hashlib.sha256(data).hexdigest(),
         settings,
         network.eval(),
-        Affine(**content["affine"]) if content["affine"] else None,
-        content["metrics"],
+        affine,
+        metrics,
         content["versions"],
     )
 
@@ -132,5 +142,5 @@ def newest(build):
     """
     try:
         return Path((Path(build) / LAST_RUN).read_text(encoding="utf-8").strip())
-    except FileNotFoundError:
+    except (OSError, UnicodeDecodeError):
         return MODELDATA / f"{config.run_name(config.load())}.pth"

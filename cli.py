@@ -19,10 +19,26 @@ def run(main):
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except BrokenPipeError:  # who reads our output has seen enough, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except OSError as error:
+        print(f"error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        status = 2
     except KeyboardInterrupt:
         print("interrupted: no finished file was changed", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def check_folder(path):
+    """Make the folder `path` if need be, and raise `UserError` now if no file can be put there."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror}; choose another folder")
 
 
 def write_atomic(path, content):

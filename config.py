@@ -49,7 +49,7 @@ class Number:
     def parse(self, value):
         if isinstance(value, bool):
             raise ValueError
-        number = float(value)  # also '1e-3', which YAML 1.1 calls a string; nan is out of range
+        number = float(value)  # also text, such as '1e-3' in YAML 1.1; nan is out of range
         if not self.low <= number <= self.high or number != self.kind(number):
             raise ValueError
         return self.kind(number)
@@ -79,9 +79,9 @@ class Name:
 @dataclass(frozen=True)
 class Flag:
     def parse(self, value):
-        if not isinstance(value, bool):
+        if str(value) not in ("True", "False", "true", "false"):
             raise ValueError
-        return value
+        return str(value).lower() == "true"
 
     def __str__(self):
         return "one of: True, False"
@@ -94,7 +94,7 @@ class Widths:
     widest: int
 
     def parse(self, value):
-        values = value.split(",") if isinstance(value, str) else value
+        values = value.strip("[]").split(",") if isinstance(value, str) else value
         if not isinstance(values, list) or not self.fewest <= len(values) <= self.most:
             raise ValueError
         return [Number(int, 1, self.widest).parse(width) for width in values]
@@ -169,13 +169,24 @@ def parse(values, source):
     return checked
 
 
+class StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key which stands twice, instead of silently taking the second."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.YAMLError(f"'{twice[0]}' stands twice")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path):
     """The mapping in the YAML file at `path`. Raises `UserError` if there is none."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), StrictLoader)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; name a YAML file of parameters")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no 'key: value' lines; see {DEFAULT_PARAMETERS.name}")
@@ -193,11 +204,7 @@ def load(path=DEFAULT_PARAMETERS, overrides=()):
         key, equals, text = override.partition("=")
         if not equals:
             raise UserError(f"'{override}' is not an override; write key=value, as num_epochs=10")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        config.update(parse({key: value}, "command line"))
+        config.update(parse({key: text}, "command line"))
     return complete(config, path)
 
 

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from cli import UserError
 
+CHUNK = 4096  # images that are resized or augmented at a time
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -80,7 +82,8 @@ def resize(images, size):
 
 def image_inputs(images, size):
     """uint8 or float images [N, H, W] -> network inputs, int8 [N, S*S], 0..127 (pixel >> 1)."""
-    return (resize(images, size) >> 1).to(torch.int8).flatten(1)
+    parts = [(resize(part, size) >> 1).to(torch.int8).flatten(1) for part in images.split(CHUNK)]
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _blur_matrix(size, sigma):
     return weights / weights.sum(1).max()
 
 
-def epoch_samples(images, inputs, labels, settings, generator, chunk=4096):
+def epoch_samples(images, inputs, labels, settings, generator):
     """What one epoch trains on: every sample as it is, and its augmented copies.
 
     images: the samples as loaded (only images can be augmented), [N, ...]; inputs: int8 [N, I],
@@ -171,6 +174,6 @@ def epoch_samples(images, inputs, labels, settings, generator, chunk=4096):
     augmented = [
         image_inputs(augment(part, settings, generator), settings["image_size"])
         for _ in range(copies)
-        for part in images.split(chunk)
+        for part in images.split(CHUNK)
     ]
     return torch.cat([inputs, *augmented]), labels.repeat(1 + copies)

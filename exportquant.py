@@ -88,8 +88,8 @@ def format_report(report):
         first, last = buffer["layers"][0], buffer["layers"][-1]
         lines.append(f"  {buffer['name']}: {buffer['bytes']} bytes, layers {first} to {last}")
     lines.append(
-        f"accuracy: {report['accuracy']:.2f} % as integers, "
-        f"{report['accuracy_float']:.2f} % in floating point ({report['test_images']} test images)"
+        f"accuracy on {report['test_images']} test images: {report['accuracy']:.2f} % as integers, "
+        f"{report['accuracy_float']:.2f} % with training's float scales"
     )
     return "\n".join(lines)
 
@@ -121,10 +121,12 @@ def export(path, build, pictures=None):
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
 
     build = Path(build)
+    cli.check_folder(build)
     header = cheader.model_header(model, trained)
     cli.write_atomic(build / MODEL_HEADER, header)
     cli.write_atomic(
-        build / TEST_DATA_HEADER, cheader.test_data_header(inputs[chosen], labels[chosen], logits)
+        build / TEST_DATA_HEADER,
+        cheader.test_data_header(inputs[chosen], labels[chosen], logits, trained),
     )
     cli.write_atomic(build / REPORT, json.dumps(report, indent=2) + "\n")
     if pictures:

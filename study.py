@@ -10,10 +10,12 @@ import csv
 import itertools
 import os
 import statistics
+import time
 from pathlib import Path
 
 import joblib
 
+import BitNetMCU
 import checkpoint
 import cli
 import config
@@ -27,7 +29,6 @@ EXAMPLES = """examples:
   python study.py studies/fc.yaml --summary    only the table of means, from the CSV as it is
 """
 
-KEYS = ("base", "grid", "variants", "seeds")
 RESULTS = (
     "accuracy",
     "accuracy_float",
@@ -42,43 +43,52 @@ COLUMNS = ("name", *config.PARAMETERS, *RESULTS)
 
 
 def expand(study, source):
-    """The configurations of a study (a dict with KEYS), in order. Raises `UserError`."""
-    unknown = [key for key in study if key not in KEYS]
-    if unknown:
-        raise cli.UserError(f"{source}: '{unknown[0]}' is not known; it takes: {', '.join(KEYS)}")
-    base = config.load() | config.parse(study.get("base") or {}, source)
-    grid = study.get("grid") or {}
-    variants = study.get("variants") or [{}]
-    seeds = study.get("seeds") or [base["seed"]]
-    lists = {"variants": variants, "seeds": seeds, **{f"grid: {key}": v for key, v in grid.items()}}
-    for key, values in lists.items():
+    """The configurations of a study (a dict with the keys above), in order."""
+    shapes = {"base": dict, "grid": dict, "variants": list, "seeds": list}
+    for key, value in study.items():
+        if key not in shapes:
+            raise cli.UserError(f"{source}: '{key}' is not known; it takes: {', '.join(shapes)}")
+        if not isinstance(value, shapes[key]):
+            kind = "a list" if shapes[key] is list else "'parameter: value' lines"
+            raise cli.UserError(f"{source}: {key} takes {kind}, not {value!r}")
+    grid, variants = study.get("grid", {}), study.get("variants", [{}])
+    for key, values in grid.items():
         if not isinstance(values, list):
-            raise cli.UserError(f"{source}: {key} takes a list of values, not {values!r}")
+            raise cli.UserError(f"{source}: grid: {key} takes a list of values, not {values!r}")
+    for variant in variants:
+        if not isinstance(variant, dict):
+            raise cli.UserError(f"{source}: a variant is {{parameter: value}}, not {variant!r}")
+    base = config.load() | config.parse(study.get("base", {}), source)
     settings = []
     for variant, *values in itertools.product(variants, *grid.values()):
         changes = config.parse(variant | dict(zip(grid, values)), source)
-        for seed in seeds:
+        for seed in study.get("seeds", [base["seed"]]):
             settings.append(base | changes | config.parse({"seed": seed}, source))
+    if len(set(map(config.run_name, settings))) < len(settings):
+        raise cli.UserError(f"{source} names the same run twice; give each seed once, in 'seeds'")
     return settings
 
 
 def run(settings, folder):
     """Train, export and prove one configuration; returns its CSV row as a dict of strings."""
+    start = time.perf_counter()
     build = Path(folder) / config.run_name(settings)
     path = training.train(settings, out=build, report=lambda line: None)
-    report = exportquant.export(path, build)
-    parity = test_inference.compare(build)
     metrics = checkpoint.load(path).metrics
     results = {
-        "accuracy": parity["accuracy_c"],
-        "accuracy_float": parity["accuracy_float"],
+        "accuracy": metrics["test_accuracy"],
+        "accuracy_float": metrics["test_accuracy_float"],
         "validation_accuracy": metrics.get("validation_accuracy", ""),
         "train_loss": metrics["train_loss"],
-        "weight_bytes": report["weight_bytes"],
-        "differing_values": parity["differing_values"],
-        "differing_predictions": parity["differing_predictions"],
-        "seconds": metrics["seconds"],
     }
+    if settings["QuantType"] == BitNetMCU.FLOAT:
+        results |= {"weight_bytes": "", "differing_values": 0, "differing_predictions": 0}
+    else:
+        results["weight_bytes"] = exportquant.export(path, build)["weight_bytes"]
+        parity = test_inference.compare(build)
+        results["accuracy"] = parity["accuracy_c"]
+        results |= {key: value for key, value in parity.items() if key.startswith("differing")}
+    results["seconds"] = time.perf_counter() - start
     texts = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in results.items()}
     return {"name": build.name} | {key: str(value) for key, value in settings.items()} | texts
 
@@ -91,11 +101,18 @@ def read_rows(path):
             rows = list(reader)
     except FileNotFoundError:
         return []
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    except OSError as error:
+        raise cli.UserError(f"cannot read {path}: {error.strerror}; name the CSV of a study")
+    except (UnicodeDecodeError, csv.Error):
+        rows, reader = [], csv.DictReader([])
+    absent = {key: str(value) for key, value in config.ABSENT.items()}
+    columns = {*absent, *(reader.fieldnames or ())}
+    if columns != set(COLUMNS) or any(None in row or None in row.values() for row in rows):
         raise cli.UserError(
-            f"{path} has other columns than this version writes; move it away or name another --out"
+            f"{path} is not the CSV of a study, or has other columns than this version writes; "
+            "move it away or name another"
         )
-    return rows
+    return [{key: (absent | row)[key] for key in COLUMNS} for row in rows]
 
 
 def differing(rows):
@@ -132,8 +149,7 @@ def summarise(rows):
 
 def run_all(settings, out, folder, jobs):
     """Run the configurations whose names are not in the CSV `out` yet; returns all of its rows."""
-    rows = read_rows(out)
-    done = {row["name"] for row in rows}
+    done = {row["name"] for row in read_rows(out)}
     waiting = [s for s in settings if config.run_name(s) not in done]
     print(f"{len(settings)} runs, {len(settings) - len(waiting)} of them done; writing {out}")
     if waiting:
@@ -142,10 +158,10 @@ def run_all(settings, out, folder, jobs):
         parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
         finished = parallel(joblib.delayed(run)(s, folder) for s in waiting)
         for row in cli.progress(finished, total=len(waiting), unit="run"):
-            rows.append(row)
-            ordered = sorted(rows, key=lambda row: row["name"])
-            cli.write_atomic(out, training.csv_text([{k: r[k] for k in COLUMNS} for r in ordered]))
-    return rows
+            # Read anew: another study may have added rows to the same file meanwhile.
+            rows = {r["name"]: r for r in [*read_rows(out), row]}
+            cli.write_atomic(out, training.csv_text([rows[name] for name in sorted(rows)]))
+    return read_rows(out)
 
 
 def main():

@@ -1,8 +1,8 @@
 """Prove that the exported C computes what PyTorch computes, on every test image.
 
 Builds the shared library Bitnet_inf from build/BitNetMCU_model.h, runs all test images, and
-compares every layer's accumulators and shifts with the integer model and every prediction with
-PyTorch's. Exits 1 on any difference.
+compares every layer's accumulators and shifts, and every prediction, of the C and of PyTorch with
+the integer model. Exits 1 on any difference.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import checkpoint
 import cli
 import exportquant
 import integermodel
+from BitNetMCU import BitLinear, shiftnorm_shift
 
 EXAMPLES = """examples:
   python test_inference.py                       the network that exportquant.py wrote last
@@ -35,8 +36,11 @@ CHUNK = 10_000  # images whose traces are in memory at a time
 def build_library(build):
     """Compile the shared library in the folder `build`; returns its path."""
     library = Path(build).resolve() / f"Bitnet_inf{SUFFIX}"
+    folder = Path(os.path.relpath(library.parent, ROOT))  # inside the project: free of its path
+    if " " in str(folder):
+        raise cli.UserError(f"make cannot build in '{folder}'; name a folder without spaces")
     command = [os.environ.get("MAKE", "make"), "-s", "-C", str(ROOT), "lib"]
-    command += [f"BUILD={library.parent}", f"LIBRARY={library}"]
+    command += [f"BUILD={folder}", f"LIBRARY={folder / library.name}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
@@ -91,23 +95,41 @@ def differing_values(traces, expected):
     )
 
 
+def pytorch_traces(network, inputs):
+    """The `Trace` of each layer as PyTorch computes it in eval mode, for int8 `inputs` [B, I]."""
+    traces = []
+    for layer, x in network.eval().outputs(inputs.float()):
+        if isinstance(layer, BitLinear):
+            shifts = shiftnorm_shift(x)[:, 0] if layer is not network.layers[-1] else x[:, 0] * 0
+            traces.append(integermodel.Trace(x.numpy(), shifts.numpy()))
+    return traces
+
+
+def read_report(build):
+    """The content of export.json in the folder `build`. Raises `UserError`."""
+    path = Path(build) / exportquant.REPORT
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(report["checkpoint"], str) and isinstance(report["sha256"], str):
+            return report
+    except OSError as error:
+        raise cli.UserError(f"cannot read {path}: {error.strerror}; run exportquant.py first")
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise cli.UserError(f"{path} is damaged; run exportquant.py again")
+
+
 def compare(build):
     """Run the network exported to `build` as C, integer model and PyTorch on all test images.
 
     Returns a dict: images, differing_values, differing_predictions, accuracies in percent.
     """
-    report_path = Path(build) / exportquant.REPORT
-    try:
-        report = json.loads(report_path.read_text(encoding="utf-8"))
-        path, sha256 = report["checkpoint"], report["sha256"]
-    except FileNotFoundError:
-        raise cli.UserError(f"{report_path} is missing; run exportquant.py first")
-    except (json.JSONDecodeError, KeyError):
-        raise cli.UserError(f"{report_path} is damaged; run exportquant.py again")
+    report = read_report(build)
+    path = report["checkpoint"]
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
     library = Library(build_library(build), model)
-    if not library.checkpoint == sha256 == trained.sha256:
+    if not library.checkpoint == report["sha256"] == trained.sha256:
         raise cli.UserError(
             f"{build} was not exported from the present {path}; run exportquant.py again"
         )
@@ -117,13 +139,16 @@ def compare(build):
     correct = {"c": 0, "pytorch": 0, "float": 0}
     with torch.no_grad():
         for part, truth in zip(inputs.split(CHUNK), labels.split(CHUNK)):
-            predictions, traces = library.execute(part.numpy())
+            predictions, in_c = library.execute(part.numpy())
+            in_pytorch = pytorch_traces(trained.network, part)
             predicted = {
                 "c": torch.from_numpy(predictions),
-                "pytorch": trained.network.eval()(part.float()).argmax(1),
+                "pytorch": torch.from_numpy(in_pytorch[-1].accumulators).argmax(1),
                 "float": trained.network.train()(part.float()).argmax(1),
             }
-            differing["values"] += differing_values(traces, model.execute(part.numpy()))
+            expected = model.execute(part.numpy())
+            differing["values"] += differing_values(in_c, expected)
+            differing["values"] += differing_values(in_pytorch, expected)
             differing["predictions"] += (predicted["c"] != predicted["pytorch"]).sum().item()
             for executor, classes in predicted.items():
                 correct[executor] += (classes == truth).sum().item()

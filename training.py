@@ -95,8 +95,10 @@ def layer_statistics(network, inputs):
             row[f"clip{index}"] = layer.maxw.item()
             row[f"entropy{index}"] = BitNetMCU.entropy(layer.integer_weights())
     with torch.no_grad():
-        for index, activations in enumerate(network.eval().hidden(inputs.float()), start=1):
-            row[f"positive{index}"] = (activations > 0).double().mean().item()
+        outputs = network.eval().outputs(inputs.float())
+        hidden = [x for layer, x in outputs if not isinstance(layer, BitNetMCU.BitLinear)]
+    for index, activations in enumerate(hidden, start=1):
+        row[f"positive{index}"] = (activations > 0).double().mean().item()
     return row
 
 
@@ -227,11 +229,11 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(("train", "valid"))}
     test = evaluate(run.network, *prepared(dataset.test_images, dataset.test_labels))
     metrics |= {f"test_{key}": value for key, value in test.items()}
-    metrics["seconds"] = sum(row["seconds"] for row in run.rows)
     path = Path(f"{stem}.pth")
     checkpoint.save(path, run.network, settings, inputs.shape[1], dataset, metrics)
-    partial_csv.replace(f"{stem}.csv")
-    partial.unlink()
+    cli.write_atomic(f"{stem}.csv", csv_text(run.rows))
+    for file in (partial, partial_csv):
+        file.unlink(missing_ok=True)
     return path
 
 
@@ -271,7 +273,7 @@ def read_arguments():
         "--tensorboard", metavar="DIR", help="also write the epochs for TensorBoard into DIR"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changed hyperparameters")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main():
@@ -295,6 +297,9 @@ def main():
     partial = Path(out) / f"{name}.partial.pth"
     if partial.exists() and not state:
         print(f"starting anew; to go on with the run that was stopped: resume={partial}")
+    start = time.perf_counter()
+    cli.check_folder(out)
+    cli.check_folder(arguments.build)
     try:
         path = train(settings, out, lambda line: print(line, flush=True), state, log)
     except KeyboardInterrupt:
@@ -306,7 +311,7 @@ def main():
     print(
         f"model={path.stem} accuracy={metrics['test_accuracy']:.2f} "
         f"accuracy_float={metrics['test_accuracy_float']:.2f} "
-        f"seconds={metrics['seconds']:.1f} checkpoint={path}"
+        f"seconds={time.perf_counter() - start:.1f} checkpoint={path}"
     )
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,7 +35,8 @@ def settings():
 
 @pytest.fixture(scope="session")
 def mnist():
-    if not (loaders.data_folder() / "MNIST" / "raw").is_dir():
+    source = loaders.DATASETS["MNIST"]
+    if source.missing(loaders.data_folder() / "MNIST" / "raw"):
         pytest.skip("no MNIST in $BITNETMCU_DATA or datasets/; training.py downloads it")
     return loaders.DATASETS["MNIST"]({})
 
@@ -59,20 +61,31 @@ def extreme_inputs(rng, size, signed=True):
     return np.concatenate([*constants, spikes, dense, sparse]).astype(np.int8)
 
 
+def links(command):
+    """Whether the compiler `command` can make a program here."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = str(Path(folder) / "probe")
+        command = [*command, "-x", "c", "-", "-o", target]
+        source = "int main(void){return 0;}"
+        return subprocess.run(command, input=source, text=True, capture_output=True).returncode == 0
+
+
 def compiler(name, flags=()):
     """The command for compiler `name` with `flags`, or a skip where it cannot link them."""
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed; make toolchain installs it")
-    command = [name, *flags]
-    probe = subprocess.run(
-        [*command, "-x", "c", "-", "-o", os.devnull],
-        input="int main(void){return 0;}",
-        text=True,
-        capture_output=True,
-    )
-    if probe.returncode:
-        pytest.skip(f"{' '.join(command)} does not link here: {probe.stderr.strip()[:200]}")
-    return command
+    if not links([name, *flags]):
+        pytest.skip(f"{name} cannot link {' '.join(flags)} here; make toolchain may help")
+    return [name, *flags]
+
+
+@pytest.fixture(scope="session")
+def build_harness():
+    """(model, folder) -> `Harness`, with sanitizers where the compiler has them."""
+    command = [os.environ.get("CC", "cc"), *SANITIZE]
+    if not links(command):
+        command = [os.environ.get("CC", "cc"), "-O1"]
+    return lambda model, folder: Harness(model, folder, command)
 
 
 class Harness:

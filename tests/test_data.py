@@ -143,7 +143,7 @@ def test_epoch_holds_every_image_as_it_is_and_its_copies():
     images, labels = bars(10), torch.arange(10)
     inputs = data.image_inputs(images, 16)
     config = STILL | {"augmented_copies": 2}
-    samples, truth = data.epoch_samples(images, inputs, labels, config, torch.Generator(), chunk=4)
+    samples, truth = data.epoch_samples(images, inputs, labels, config, torch.Generator())
     assert torch.equal(samples, inputs.repeat(3, 1))
     assert torch.equal(truth, labels.repeat(3))
 

@@ -50,11 +50,11 @@ def test_integer_model_follows_the_contract_value_by_value(name, rng):
 
 @pytest.mark.parametrize("inputs", WIDTHS)
 @pytest.mark.parametrize("name", FORMATS)
-def test_c_matches_integer_model_on_random_networks(name, inputs, rng, tmp_path):
-    """gcc with AddressSanitizer and UBSan; signed inputs; all widths in turn."""
+def test_c_matches_integer_model_on_random_networks(name, inputs, rng, tmp_path, build_harness):
+    """With AddressSanitizer and UBSan where they are; signed inputs; all widths in turn."""
     sizes = (inputs, *rng.permutation(WIDTHS)[:3], rng.choice(WIDTHS))
     model = random_model(rng, [name] * 4, sizes)
-    harness = Harness(model, tmp_path, compiler("gcc", SANITIZE))
+    harness = build_harness(model, tmp_path)
     images = extreme_inputs(rng, inputs)
     predictions, traces = harness.execute(images)
     assert_same(traces, model.execute(images))
@@ -71,11 +71,11 @@ def test_formats_mix_in_one_network_with_each_compiler(name, rng, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_all_negative_accumulators_give_zero_activations(name, rng, tmp_path):
+def test_all_negative_accumulators_give_zero_activations(name, rng, tmp_path, build_harness):
     row = FORMATS[name]
     lowest = np.full((9, 20), min(row.levels), np.int32)
     model = IntegerModel((IntegerLayer(row, lowest), IntegerLayer(row, lowest[:, :9])))
-    harness = Harness(model, tmp_path, compiler("gcc", SANITIZE))
+    harness = build_harness(model, tmp_path)
     images = np.full((1, 20), 127, np.int8)
     first, last = harness.execute(images)[1]
     assert (first.accumulators == 20 * 127 * min(row.levels)).all()
@@ -83,43 +83,51 @@ def test_all_negative_accumulators_give_zero_activations(name, rng, tmp_path):
     assert (last.accumulators == 0).all()
 
 
-def test_largest_accumulators_saturate_at_127(rng, tmp_path):
+def test_rounding_up_to_128_saturates_at_127(tmp_path, build_harness):
     """An accumulator of 2^k - 1 rounds up to 128, which the contract cuts to 127."""
     row = FORMATS["8bit"]
-    first = np.array([[127, 127, 127, 127, 4]], np.int32)  # 127 * 4 * 127 + 4 = 2^16 - 1016
-    rows = np.concatenate([first, rng.integers(-128, 128, (3, 5))]).astype(np.int32)
-    model = IntegerModel((IntegerLayer(row, rows), IntegerLayer(row, rows[:, :4])))
-    images = np.array([[127] * 5, [127] * 4 + [0], [1, 0, 0, 0, 0], [2, 0, 0, 0, 0]], np.int8)
-    traces = model.execute(images)
-    activations = integermodel.shiftnorm_relu(traces[0].accumulators, traces[0].shifts)
-    assert activations.max() == 127
-    harness = Harness(model, tmp_path, compiler("gcc", SANITIZE))
-    assert_same(harness.execute(images)[1], traces)
+    first = np.array([[127, 127, 1], [0, 0, 1]], np.int32)
+    model = IntegerModel((IntegerLayer(row, first), IntegerLayer(row, np.eye(2, dtype=np.int32))))
+    images = np.array([[1, 1, 1], [2, 2, 3], [127, 127, 127]], np.int8)
+    first_trace, last_trace = model.execute(images)
+    assert first_trace.accumulators[:2, 0].tolist() == [255, 511]
+    assert last_trace.accumulators[:2].tolist() == [[127, 1], [127, 1]]
+    assert_same(build_harness(model, tmp_path).execute(images)[1], model.execute(images))
 
 
-@pytest.mark.parametrize("inputs", [*WIDTHS, 4096])
+@pytest.mark.parametrize("inputs", WIDTHS)
 @pytest.mark.parametrize("name", FORMATS)
 def test_pytorch_eval_mode_matches_integer_model(name, inputs, rng, settings):
-    """4,096 inputs of 8 bits pass 2^24: float64 takes over where float32 is not exact."""
     torch.manual_seed(inputs)
     changes = {"QuantType": name, "widths": [60, 3, 17]}
-    network = BitNetMCU.build_model(settings | changes, inputs, 10).eval()
-    images = extreme_inputs(rng, inputs)
-    traces = integermodel.lower(network).execute(images)
-    values, x = [], torch.from_numpy(images).float()
-    for layer in network.layers:
-        x = layer(x)
-        if isinstance(layer, BitNetMCU.BitLinear):
-            values.append(x.detach().numpy())
-    for value, trace in zip(values, traces, strict=True):
-        assert np.array_equal(value, trace.accumulators)
+    network = BitNetMCU.build_model(settings | changes, inputs, 10)
+    images = torch.from_numpy(extreme_inputs(rng, inputs))
+    with torch.no_grad():
+        in_pytorch = test_inference.pytorch_traces(network, images)
+    assert_same(in_pytorch, integermodel.lower(network).execute(images.numpy()))
+
+
+def test_pytorch_eval_mode_is_exact_past_2_to_the_24(settings):
+    """4,096 inputs of 8 bits: odd accumulators that float32 cannot hold."""
+    network = BitNetMCU.build_model(settings | {"QuantType": "8bit"}, 4096, 3)
+    with torch.no_grad():
+        network.layers[0].weight.fill_(1.0)
+        network.layers[0].weight[:, 0] = 0.0
+        network.layers[0].maxw.fill_(1.0)
+        images = torch.full((1, 4096), 127, dtype=torch.int8)
+        images[0, 1] = 125
+        in_pytorch = test_inference.pytorch_traces(network, images)
+    expected = integermodel.lower(network).execute(images.numpy())
+    assert expected[0].accumulators[0, 0] == 127 * (4095 * 127 - 2) > 2**24
+    assert float(np.float32(expected[0].accumulators[0, 0])) != expected[0].accumulators[0, 0]
+    assert_same(in_pytorch, expected)
 
 
 def test_shift_and_rounding_of_every_bit_length():
-    values = [v for k in range(31) for v in (2**k - 1, 2**k, 2**k + 1) if v < 2**31]
+    values = [v for k in range(31) for v in (2**k - 1, 2**k, 2**k + 1) if v + 2**23 < 2**31]
     accumulators = np.array([[v, v // 2, v // 3, -v] for v in values], np.int32)
     shifts = integermodel.shiftnorm_shifts(accumulators)
-    activations = integermodel.shiftnorm_relu(accumulators.astype(np.int64), shifts)
+    activations = integermodel.shiftnorm_relu(accumulators, shifts)
     inexact = BitNetMCU.ShiftNormReLU(aware=False).eval()
     assert np.array_equal(inexact(torch.from_numpy(accumulators).double()).numpy(), activations)
     for row, shift, value in zip(activations, shifts, values, strict=True):
@@ -127,12 +135,26 @@ def test_shift_and_rounding_of_every_bit_length():
         assert row[3] == 0 and (64 <= row[0] <= 127 or value < 64)
 
 
-def test_accumulators_that_could_leave_int32_are_refused(settings):
-    changes = settings | {"QuantType": "FP130", "widths": [1, 1]}
-    network = BitNetMCU.build_model(changes, 140_000, 2)
-    torch.nn.init.constant_(network.layers[0].weight, 1000.0)
-    with pytest.raises(UserError, match="past int32"):
-        integermodel.lower(network)
+@pytest.mark.parametrize(("inputs", "fits"), [(130_559, True), (130_560, False)])
+def test_accumulators_that_could_leave_int32_are_refused(settings, inputs, fits):
+    """128 * 128 * inputs, and the 2^23 that rounding adds, must stay below 2^31."""
+    network = BitNetMCU.build_model(settings | {"QuantType": "FP130", "widths": [1, 1]}, inputs, 2)
+    torch.nn.init.constant_(network.layers[0].weight, -1000.0)
+    if fits:
+        images = np.full((1, inputs), -128, np.int8)
+        trace = integermodel.lower(network).execute(images)[0]
+        assert integermodel.shiftnorm_relu(*vars(trace).values()).tolist() == [[127]]
+    else:
+        with pytest.raises(UserError, match="past int32"):
+            integermodel.lower(network)
+
+
+@pytest.mark.parametrize("name", ["RMS", "Lin"])
+def test_norms_are_root_mean_square_and_mean_magnitude(name):
+    x = torch.tensor([[3.0, -4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    expected = {"RMS": 2.5, "Lin": 1.75}[name]
+    norm = BitNetMCU.NORMS[name](x)
+    assert norm[0].item() == pytest.approx(expected, rel=1e-5) and norm[1] > 0
 
 
 def test_layers_without_an_integer_form_are_refused_by_name(settings):
@@ -159,11 +181,11 @@ def test_kernels_compile_without_multiply_or_divide(name, optimise, tmp_path):
 @pytest.mark.parametrize(
     "seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(10, 400))]
 )
-def test_fuzz_networks_of_random_formats_and_sizes(seed, tmp_path):
+def test_fuzz_networks_of_random_formats_and_sizes(seed, tmp_path, build_harness):
     rng = np.random.default_rng(seed)
     depth = rng.integers(2, 6)
     sizes = rng.integers(1, 150, depth + 1)
     model = random_model(rng, rng.choice(list(FORMATS), depth), sizes)
-    harness = Harness(model, tmp_path, compiler("gcc", SANITIZE))
+    harness = build_harness(model, tmp_path)
     images = np.concatenate([extreme_inputs(rng, sizes[0]) for _ in range(20)])
     assert_same(harness.execute(images)[1], model.execute(images))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ import data
 import exportquant
 import integermodel
 import loaders
+import modelcard
 import schedules
 import study
 import test_inference
@@ -70,11 +72,13 @@ def test_committed_parameters_are_complete_and_each_has_a_comment():
         ("learning_rate=nan", "a number from"),
         ("learning_rate=.inf", "a number from"),
         ("shiftnorm_aware=3", "one of: True, False"),
+        ("seed=2020-13-45", "a whole number from 0"),
+        ("seed=" + 5000 * "9", "a whole number from 0"),
         ("widths=64", "2 to 3 whole numbers"),
         ("widths=64,0", "2 to 3 whole numbers"),
         ("widths=a,b", "2 to 3 whole numbers"),
         ("model=CNN", "one of: FCMNIST"),
-        ("dataset=Cats", "one of: MNIST, Digits"),
+        ("dataset=Cats", "one of: MNIST, FashionMNIST"),
         ("num_epochs", "write key=value"),
         ("activation=GELU", "not part of the integer contract"),
         ("validation_samples=1347", "use 0 to 1346"),
@@ -114,6 +118,9 @@ def test_parameter_files_with_faults_are_refused(tmp_path):
         ("", "holds no"),
         ("seed: 1", "lacks: model"),
         ("sed: 1", "did you mean 'seed'"),
+        ("seed: 1\nseed: 2", "'seed' stands twice"),
+        ("- 1", "holds no"),
+        (2000 * "[", "not valid YAML"),
     ):
         file.write_text(text)
         with pytest.raises(UserError, match=re.escape(expected)):
@@ -125,16 +132,41 @@ def test_parameter_files_with_faults_are_refused(tmp_path):
 # --- training
 
 
-def test_training_is_repeatable(settings, tmp_path):
-    digests = set()
-    for folder in ("a", "b"):
-        path = training.train(settings, tmp_path / folder, report=lambda line: None)
-        weights = checkpoint.load(path).network.state_dict()
-        digests.add(tuple(tensor.sum().item() for tensor in weights.values()))
-    other = training.train(settings | {"seed": 1}, tmp_path, report=lambda line: None)
-    weights = checkpoint.load(other).network.state_dict()
-    assert len(digests) == 1
-    assert tuple(tensor.sum().item() for tensor in weights.values()) not in digests
+def test_training_is_repeatable_byte_by_byte(settings, tmp_path):
+    first, again = (training.train(settings, tmp_path / folder, report=str) for folder in "ab")
+    other = training.train(settings | {"seed": 1}, tmp_path, report=str)
+    assert first.read_bytes() == again.read_bytes()
+    first, other = (checkpoint.load(path).network.layers[0].weight for path in (first, other))
+    assert not torch.equal(first, other)
+
+
+def test_each_epoch_takes_every_sample_once_in_a_new_order(settings):
+    seen = []
+
+    class Recorder(torch.nn.Module):
+        def forward(self, x):
+            seen.append(x[:, 0].tolist())
+            return torch.stack([x[:, 0], -x[:, 0]], 1) * self.weight
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def update_clipping(self):
+            pass
+
+    network = Recorder()
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    samples = torch.arange(10, dtype=torch.int8)[:, None], torch.zeros(10, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    for epoch in (1, 2):
+        training.train_epoch(
+            network, optimizer, samples, settings | {"batch_size": 4}, generator, epoch
+        )
+    assert [len(batch) for batch in seen] == [4, 4, 2] * 2
+    orders = [sum(seen[:3], []), sum(seen[3:], [])]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
+    assert orders[0] != orders[1] != list(range(10))
 
 
 def test_training_learns_the_digits(settings, tmp_path):
@@ -288,13 +320,39 @@ def test_missing_truncated_and_foreign_checkpoints_are_refused(trained, tmp_path
     assert list(tmp_path.iterdir()) == [bad]
 
 
-def test_checkpoint_with_other_shapes_is_refused(trained, tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["config"].update(widths=[5, 5]),
+        lambda content: content.update(config=3),
+        lambda content: content.update(inputs="a"),
+        lambda content: content.update(inputs=-1),
+        lambda content: content.update(classes=None),
+        lambda content: content.update(metrics={}),
+        lambda content: content["state_dict"]["layers.0.weight"].fill_(float("nan")),
+    ],
+)
+def test_checkpoint_with_foreign_entries_is_refused(change, trained, tmp_path):
     (good,) = trained.glob("*.pth")
     content = torch.load(good, weights_only=True)
-    content["config"]["widths"] = [5, 5]
+    change(content)
     torch.save(content, tmp_path / "bad.pth")
     with pytest.raises(UserError, match="not written by training.py"):
         checkpoint.load(tmp_path / "bad.pth")
+
+
+def test_checkpoints_with_flipped_bits_are_refused_or_unharmed(trained, tmp_path, rng):
+    (good,) = trained.glob("*.pth")
+    data, weights = good.read_bytes(), checkpoint.load(good).network.state_dict()
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        (tmp_path / "bad.pth").write_bytes(damaged)
+        try:
+            loaded = checkpoint.load(tmp_path / "bad.pth").network.state_dict()
+        except UserError:
+            continue
+        assert all(torch.equal(loaded[key], weights[key]) for key in weights)
 
 
 def test_float_networks_are_not_exported(settings, tmp_path):
@@ -325,6 +383,26 @@ def test_report_accounts_for_bits_and_bytes(trained):
     assert report["buffer_bytes"] == 17 * 4 + 17
     for layer in report["layers"]:
         assert sum(layer["levels_percent"].values()) == pytest.approx(100)
+
+
+def test_hostile_names_do_not_break_the_header(trained, tmp_path):
+    (good,) = trained.glob("*.pth")
+    odd = shutil.copy(good, tmp_path / 'my "best" net.pth')
+    exportquant.export(odd, tmp_path)
+    compiled = subprocess.run(
+        ["make", "-s", "ctest", f"BUILD={tmp_path}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert compiled.returncode == 0 and 'network my "best" net' in compiled.stdout
+
+
+@pytest.mark.parametrize("command", [("training.py", *QUICK), ("exportquant.py",)])
+def test_a_file_in_place_of_a_folder_is_refused_before_any_work(command, trained, tmp_path):
+    (tmp_path / "file").write_text("")
+    if command[0] == "exportquant.py":
+        command += (next(trained.glob("*.pth")),)
+    line = refused(run_script(*command, "--build", tmp_path / "file"))
+    assert "choose another folder" in line
+    assert (tmp_path / "file").read_text() == ""
 
 
 def test_test_images_take_every_class_in_turn():
@@ -367,15 +445,16 @@ def test_one_changed_weight_is_found(trained, tmp_path):
 
 
 def test_missing_and_stale_exports_are_refused(trained, tmp_path):
-    assert "run exportquant.py first" in refused(
-        run_script("test_inference.py", "--build", tmp_path)
-    )
+    for folder in (tmp_path, tmp_path / "none", next(trained.glob("*.pth"))):
+        line = refused(run_script("test_inference.py", "--build", folder))
+        assert "run exportquant.py first" in line
     folder = shutil.copytree(trained, tmp_path / "build")
     report = json.loads((folder / exportquant.REPORT).read_text())
     (folder / exportquant.REPORT).write_text(json.dumps(report | {"sha256": "0"}))
     assert "not exported from" in refused(run_script("test_inference.py", "--build", folder))
-    (folder / exportquant.REPORT).write_text("{")
-    assert "is damaged" in refused(run_script("test_inference.py", "--build", folder))
+    for text in ("{", "[]", '{"checkpoint": 3, "sha256": ""}'):
+        (folder / exportquant.REPORT).write_text(text)
+        assert "is damaged" in refused(run_script("test_inference.py", "--build", folder))
 
 
 def test_c_program_checks_the_embedded_logits(trained, tmp_path):
@@ -392,15 +471,43 @@ def test_c_program_checks_the_embedded_logits(trained, tmp_path):
     assert bad.returncode != 0 and "differing_logits=1" in bad.stdout
 
 
-@pytest.mark.parametrize("name", ["4bitsym", "2bitsym"])
-def test_committed_models_agree_on_all_mnist_test_images(name, mnist, tmp_path):
-    (path,) = checkpoint.MODELDATA.glob(f"FCMNIST-MNIST-{name}-*.pth")
+def committed():
+    """{path: configuration} of the committed networks: the first seed of each in the study."""
+    runs = study.expand(config.read_yaml(ROOT / "studies" / "fc.yaml"), "fc.yaml")
+    first = [settings for settings in runs if settings["seed"] == runs[0]["seed"]]
+    return {checkpoint.MODELDATA / f"{config.run_name(s)}.pth": s for s in first}
+
+
+@pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)
+def test_committed_models_agree_on_all_mnist_test_images(path, mnist, tmp_path):
     report = exportquant.export(path, tmp_path)
     result = test_inference.compare(tmp_path)
     assert result["images"] == 10_000
     assert result["differing_values"] == result["differing_predictions"] == 0
     assert result["accuracy_c"] == result["accuracy_pytorch"] == report["accuracy"]
-    assert report["weight_bytes"] == {"4bitsym": 12_608, "2bitsym": 1_128}[name]
+    assert result["accuracy_float"] == report["accuracy_float"]
+    assert checkpoint.load(path).metrics["test_accuracy"] == result["accuracy_c"]
+    assert report["weight_bytes"] == {"4bitsym": 12_608, "2bitsym": 1_128}[path.stem.split("-")[2]]
+
+
+@pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)
+def test_committed_models_have_a_card_with_their_numbers(path, mnist, tmp_path):
+    trained = checkpoint.load(path)
+    rows = modelcard.seeds_of(trained.config, study.read_rows(ROOT / "docs" / "study-fc.csv"))
+    assert len(rows) >= 5 and study.differing(rows) == 0
+    report = exportquant.export(path, tmp_path)
+    relative = replace(trained, path=path.relative_to(ROOT))
+    card = modelcard.card(relative, report, rows, "docs/study-fc.csv")
+    assert path.with_suffix(".md").read_text() == card
+
+
+@pytest.mark.long
+def test_committed_parameters_give_the_committed_accuracy(mnist, tmp_path):
+    """A full training; other versions of torch may round otherwise, so not bit for bit."""
+    path = training.train(config.load(), tmp_path, report=str)
+    accuracy = checkpoint.load(path).metrics["test_accuracy"]
+    committed_accuracy = checkpoint.load(checkpoint.MODELDATA / path.name).metrics["test_accuracy"]
+    assert abs(accuracy - committed_accuracy) < 0.4
 
 
 def test_committed_parameters_name_a_committed_model():
@@ -433,6 +540,10 @@ def test_study_files_with_faults_are_refused(tmp_path):
     for content, expected in (
         ({"grids": {}}, "'grids' is not known"),
         ({"grid": {"seed": 3}}, "takes a list"),
+        ({"grid": [1]}, "'parameter: value' lines"),
+        ({"base": 3}, "'parameter: value' lines"),
+        ({"variants": [3]}, "a variant is"),
+        ({"variants": [{"seed": 1}, {"seed": 2}]}, "the same run twice"),
         ({"base": {"sed": 3}}, "did you mean 'seed'"),
     ):
         with pytest.raises(UserError, match=re.escape(expected)):
