@@ -2,62 +2,87 @@
 
 #include "BitNetMCU_inference.h"
 
-/* x * factor by adding x, doubled bit by bit. */
-static int32_t times(int32_t x, uint32_t factor) {
-    int32_t product = 0;
+/* x * code for codes of 1, 2, 4 and 8 bits: the sum of x, doubled for each place, where there is a
+ * bit. Doubling is an addition, so that negative x are no special case. */
+static int32_t times_1(int32_t x, uint32_t code) { return code ? x : 0; }
 
-    for (; factor != 0; factor >>= 1) {
-        if (factor & 1)
-            product += x;
-        x += x;
-    }
+static int32_t times_2(int32_t x, uint32_t code) {
+    int32_t product = code & 1 ? x : 0;
+
+    if (code & 2)
+        product += x + x;
     return product;
 }
 
-/* x * weight for a weight code; FP130 stores sign and exponent, the others count from the lowest
- * level upwards. */
-static int32_t product_Binary(int32_t x, uint32_t code) { return code ? x : -x; }
+static int32_t times_4(int32_t x, uint32_t code) {
+    int32_t x2 = x + x, x4 = x2 + x2, product = 0;
 
-static int32_t product_2bitsym(int32_t x, uint32_t code) {
-    return times(x, code + code) - times(x, 3);
+    if (code & 1)
+        product += x;
+    if (code & 2)
+        product += x2;
+    if (code & 4)
+        product += x4;
+    if (code & 8)
+        product += x4 + x4;
+    return product;
 }
 
-static int32_t product_4bitsym(int32_t x, uint32_t code) {
-    return times(x, code + code) - times(x, 15);
+static int32_t times_8(int32_t x, uint32_t code) {
+    int32_t x2 = x + x, x4 = x2 + x2, x8 = x4 + x4;
+
+    return times_4(x, code & 15) + times_4(x8 + x8, code >> 4);
 }
 
-static int32_t product_FP130(int32_t x, uint32_t code) {
-    int32_t magnitude = times(x, (uint32_t)1 << (code & 7));
+/* x * weight for FP130: the code is sign and exponent. */
+static int32_t times_FP130(int32_t x, uint32_t code) {
+    int32_t magnitude = (int32_t)((uint32_t)(x < 0 ? -x : x) << (code & 7));
 
-    return code & 8 ? -magnitude : magnitude;
+    return (x < 0) == (code >> 3) ? magnitude : -magnitude;
 }
 
-static int32_t product_8bit(int32_t x, uint32_t code) { return times(x, code) - times(x, 128); }
+/* What is left to do with the sum of x * code and the sum of x, once per output: a code counts the
+ * levels from the lowest upwards, so weight = step * code - lowest. */
+static int32_t level_Binary(int32_t sum, int32_t x) { return sum + sum - x; }
+
+static int32_t level_2bitsym(int32_t sum, int32_t x) { return sum + sum - times_2(x, 3); }
+
+static int32_t level_4bitsym(int32_t sum, int32_t x) { return sum + sum - times_4(x, 15); }
+
+static int32_t level_8bit(int32_t sum, int32_t x) { return sum - times_8(x, 128); }
+
+static int32_t level_FP130(int32_t sum, int32_t x) {
+    (void)x;
+    return sum;
+}
 
 /* BITS divides 32, so codes never straddle two words. */
-#define FC_KERNEL(FORMAT, BITS)                                                                    \
+#define FC_KERNEL(FORMAT, BITS, TIMES)                                                             \
     void BitNetMCU_fc_##FORMAT(const int8_t *activations, const uint32_t *weights,                 \
                                uint32_t inputs, uint32_t outputs, int32_t *accumulators) {         \
+        int32_t all = 0;                                                                           \
         uint32_t i, word = 0;                                                                      \
                                                                                                    \
+        for (i = 0; i < inputs; i++)                                                               \
+            all += activations[i];                                                                 \
         for (; outputs > 0; outputs--) {                                                           \
             int32_t sum = 0;                                                                       \
                                                                                                    \
             for (i = 0; i < inputs; i++) {                                                         \
                 if ((i & (32 / BITS - 1)) == 0)                                                    \
                     word = *weights++;                                                             \
-                sum += product_##FORMAT(activations[i], word & ((1u << BITS) - 1));                \
+                sum += TIMES(activations[i], word & ((1u << BITS) - 1));                           \
                 word >>= BITS;                                                                     \
             }                                                                                      \
-            *accumulators++ = sum;                                                                 \
+            *accumulators++ = level_##FORMAT(sum, all);                                            \
         }                                                                                          \
     }
 
-FC_KERNEL(Binary, 1)
-FC_KERNEL(2bitsym, 2)
-FC_KERNEL(4bitsym, 4)
-FC_KERNEL(FP130, 4)
-FC_KERNEL(8bit, 8)
+FC_KERNEL(Binary, 1, times_1)
+FC_KERNEL(2bitsym, 2, times_2)
+FC_KERNEL(4bitsym, 4, times_4)
+FC_KERNEL(FP130, 4, times_FP130)
+FC_KERNEL(8bit, 8, times_8)
 
 uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
                                   int8_t *activations) {

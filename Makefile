@@ -46,7 +46,7 @@ setup: $(READY) ## virtual environment with all packages
 lint: $(READY) ## check style: ruff and clang-format
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/clang-format --dry-run --Werror *.c *.h tests/*.c
+	$(BIN)/clang-format --dry-run --Werror *.c *.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
 
 PACKAGES = gcc clang libclang-rt-dev make
 

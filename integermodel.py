@@ -109,8 +109,10 @@ def lower(network):
             )
         if expected is BitLinear:
             weights = module.integer_weights().cpu().numpy().astype(np.int32)
-            # 2^23 is the most that ShiftNorm adds to round.
-            bound = 128 * int(np.abs(weights.astype(np.int64)).sum(axis=1).max()) + 2**23
+            # Whatever the inputs, also for sums on the way (of weights counted from the lowest
+            # level); 2^23 is the most that ShiftNorm adds to round.
+            levels = module.format.levels
+            bound = 128 * module.in_features * (max(levels) - min(levels)) + 2**23
             if bound > INT32_MAX:
                 raise UserError(
                     f"layer {index} could reach {bound}, past int32 ({INT32_MAX}); "

@@ -135,9 +135,9 @@ def test_shift_and_rounding_of_every_bit_length():
         assert row[3] == 0 and (64 <= row[0] <= 127 or value < 64)
 
 
-@pytest.mark.parametrize(("inputs", "fits"), [(130_559, True), (130_560, False)])
+@pytest.mark.parametrize(("inputs", "fits"), [(65_279, True), (65_280, False)])
 def test_accumulators_that_could_leave_int32_are_refused(settings, inputs, fits):
-    """128 * 128 * inputs, and the 2^23 that rounding adds, must stay below 2^31."""
+    """128 * 256 * inputs, and the 2^23 that rounding adds, must stay below 2^31."""
     network = BitNetMCU.build_model(settings | {"QuantType": "FP130", "widths": [1, 1]}, inputs, 2)
     torch.nn.init.constant_(network.layers[0].weight, -1000.0)
     if fits:

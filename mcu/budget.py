@@ -1,0 +1,151 @@
+"""What a firmware needs of flash and RAM, by part, with a static bound of the worst stack.
+
+The stack bound: the frame of each function, as the compiler states it (-fstack-usage), added up
+along the deepest path of calls, as the linked code has them. Recursion and calls through pointers
+have no bound and are refused. Exits 1, with the numbers, if the firmware does not fit.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cli
+
+EXAMPLES = """examples:
+  python mcu/budget.py firmware.elf --stack-usage build --flash 16384 --sram 2048 --out budget.txt
+"""
+
+ASSEMBLY_FRAMES = {"_start": 0}  # functions written in assembly: bytes of stack, by inspection
+CALL = re.compile(r"\t(?:c\.)?(jal|j|bl|b|call|tail)\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")
+CALL_PAIR = re.compile(r"\t(?:c\.)?(?:jalr|jr)\s.*<([^>+]+)>")
+INDIRECT = re.compile(r"\t(?:c\.)?(?:jalr|blx)\s+(?!.*<)")
+
+
+def frames(folder):
+    """{function: bytes of its stack frame} from the compiler's .su files in `folder`."""
+    found = dict(ASSEMBLY_FRAMES)
+    for file in Path(folder).glob("*.su"):
+        for line in file.read_text().splitlines():
+            where, size, kind = line.split("\t")
+            if kind not in ("static", "dynamic,bounded"):
+                raise cli.UserError(f"{where}: a frame of no fixed size ({kind}) has no bound")
+            found[where.rsplit(":", 1)[1]] = int(size)
+    return found
+
+
+def calls(elf, objdump):
+    """{function: the functions it calls or jumps to} from the disassembly of `elf`."""
+    text = subprocess.run([objdump, "-d", elf], capture_output=True, text=True, check=True).stdout
+    graph = {}
+    function = None
+    for line in text.splitlines():
+        head = re.match(r"[0-9a-f]+ <([^>]+)>:", line)
+        if head:
+            function = head[1]
+            graph[function] = set()
+        elif function:
+            callee = CALL.search(line) or CALL_PAIR.search(line)
+            if callee and callee[callee.lastindex] != function:
+                graph[function].add(callee[callee.lastindex])
+            elif not callee and INDIRECT.search(line):
+                raise cli.UserError(f"{function} calls through a pointer, which has no stack bound")
+    return graph
+
+
+def worst_stack(root, graph, frame_sizes):
+    """(bytes, [functions]) of the deepest path of calls from `root`."""
+
+    @cache
+    def depth(function, above=()):
+        if function in above:
+            raise cli.UserError(f"{function} calls itself, which has no stack bound")
+        below = [depth(callee, (*above, function)) for callee in sorted(graph.get(function, ()))]
+        deepest = max(below, default=(0, ()))
+        return frame_sizes.get(function, 0) + deepest[0], (function, *deepest[1])
+
+    unknown = sorted(set(reachable(root, graph)) - frame_sizes.keys())
+    if unknown:
+        raise cli.UserError(f"the stack frame of {unknown[0]} is not known; add it to {__file__}")
+    return depth(root)
+
+
+def reachable(root, graph):
+    found, todo = set(), [root]
+    while todo:
+        function = todo.pop()
+        if function not in found:
+            found.add(function)
+            todo += graph.get(function, ())
+    return found
+
+
+def sections(elf):
+    """(bytes of flash by part, bytes of RAM by part) of the ELF file at `elf`."""
+    with Path(elf).open("rb") as file:
+        image = ELFFile(file)
+        sizes = {s.name: s["sh_size"] for s in image.iter_sections()}
+        symbols = list(image.get_section_by_name(".symtab").iter_symbols())
+    weights = sum(s["st_size"] for s in symbols if s.name.startswith("BitNetMCU_weights_"))
+    images = sum(s["st_size"] for s in symbols if s.name == "demo_images")
+    code_in_ram = sum(
+        s["st_size"]
+        for s in symbols
+        if s["st_info"]["type"] == "STT_FUNC" and s["st_value"] >= 0x20000000
+    )
+    text, data, bss = (sizes.get(name, 0) for name in (".text", ".data", ".bss"))
+    flash = {
+        "weights": weights,
+        "demo images": images,
+        "code and constants": text - weights - images,
+        "code and data copied to RAM": data,
+    }
+    return flash, {"code": code_in_ram, "data": data - code_in_ram, "variables": bss}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("elf")
+    parser.add_argument("--stack-usage", required=True, metavar="DIR", help="folder of .su files")
+    parser.add_argument("--flash", type=int, required=True, help="bytes the target has")
+    parser.add_argument("--sram", type=int, required=True, help="bytes the target has")
+    parser.add_argument("--objdump", default="riscv64-unknown-elf-objdump")
+    parser.add_argument("--out", metavar="FILE", help="where to write the table")
+    arguments = parser.parse_args()
+
+    stack, path = worst_stack(
+        "main", calls(arguments.elf, arguments.objdump), frames(arguments.stack_usage)
+    )
+    flash, ram = sections(arguments.elf)
+    ram["worst stack"] = stack
+    totals = {"flash": sum(flash.values()), "ram": sum(ram.values())}
+    limits = {"flash": arguments.flash, "ram": arguments.sram}
+    lines = []
+    for kind, parts in (("flash", flash), ("ram", ram)):
+        lines.append(f"{kind}: {totals[kind]} of {limits[kind]} bytes")
+        lines += [f"  {name}: {size}" for name, size in parts.items()]
+    lines.append(f"deepest calls: {' > '.join(path)}")
+    lines.append(f"flash={totals['flash']} ram={totals['ram']} stack={stack}")
+    text = "\n".join(lines) + "\n"
+    if arguments.out:
+        cli.write_atomic(arguments.out, text)
+    for kind, limit in limits.items():
+        if totals[kind] > limit:
+            print(text)
+            raise cli.UserError(
+                f"the firmware needs {totals[kind]} bytes of {kind}, {totals[kind] - limit} more "
+                f"than the {limit} of this target; use a smaller network, fewer DEMO_IMAGES or "
+                "KERNELS=flash"
+            )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,62 @@
+"""Pack test images for the demo firmware: BUILD/demo_images.h for the network exported to BUILD."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cheader
+import checkpoint
+import cli
+import exportquant
+import test_inference
+
+EXAMPLES = """examples:
+  python mcu/demo_images.py --build build --images 4
+"""
+
+
+def pack(image):
+    """int8 [I] -> bytes: a bit for each value that is not zero, then those values.
+
+    The first value's bit is the lowest of the first byte.
+    """
+    flags = np.packbits(image != 0, bitorder="little")
+    return flags.tobytes() + image[image != 0].tobytes()
+
+
+def header(images, labels):
+    """The text of demo_images.h for int8 [N, I] and labels [N]."""
+    packed = [pack(image) for image in images]
+    starts = np.cumsum([0, *map(len, packed)])[:-1].tolist()
+    count = len(packed)
+    parts = (
+        cheader.array("static const uint8_t demo_images[]", list(b"".join(packed)), 16),
+        cheader.array(f"static const uint16_t demo_image_starts[{count}]", starts, 10),
+        cheader.array(f"static const uint8_t demo_labels[{count}]", labels, 16),
+    )
+    return f"{cheader.NOTICE}\n#define DEMO_IMAGES {count}\n\n" + "\n".join(parts)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--build", default="build", metavar="DIR", help="folder of the export")
+    parser.add_argument("--images", type=int, default=4, help="how many, one class after the other")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.images <= 100:
+        raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 to 100")
+
+    trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
+    inputs, labels, classes = checkpoint.test_data(trained)
+    chosen = exportquant.choose_test_images(labels, classes, arguments.images)
+    text = header(inputs[chosen].numpy(), labels[chosen].tolist())
+    cli.write_atomic(Path(arguments.build) / "demo_images.h", text)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,153 @@
+"""Run the firmware over the test set in the emulator and compare it with the integer model.
+
+For each image, BitNetMCU_infer of the very firmware that would be flashed is called with the image
+in the demo's place. Logits and predictions are compared; a second build that reports every layer
+is compared on every accumulator and shift. Exits 1 on any difference.
+"""
+
+import argparse
+import csv
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import checkpoint
+import cli
+import integermodel
+import test_inference
+
+EXAMPLES = """example:
+  make -C mcu emulate TARGET=CH32V003 IMAGES=1000
+"""
+
+CHUNK = 500  # images a run of the emulator
+CLOCK_KHZ = 48_000
+CLASSES = ("alu", "mul", "load_sram", "load_flash", "load_io", "store", "taken", "not_taken")
+
+
+def run_emulator(command, elf, inputs, words, trace=False):
+    """Call BitNetMCU_infer in `elf` for int8 `inputs` [B, I].
+
+    command: the emulator and its options; words: int32 values that it writes for each image.
+    Returns (values int32 [B, words], statistics as a dict).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        images, results = Path(folder) / "images", Path(folder) / "results"
+        images.write_bytes(inputs.tobytes())
+        options = ["--images", images, "--results", results, *(["--trace"] if trace else [])]
+        done = subprocess.run([*command, *options, elf], capture_output=True, text=True)
+        if done.returncode:
+            raise cli.UserError(f"{elf}: {done.stderr.strip()}")
+        values = np.frombuffer(results.read_bytes(), np.int32).reshape(len(inputs), words)
+    return values, json.loads(done.stdout.splitlines()[-1])
+
+
+def differing_layers(values, expected):
+    """Differing accumulators and shifts of a trace build's `values` [B, words]."""
+    traces, at = [], 0
+    for trace in expected:
+        end = at + trace.accumulators.shape[1]
+        traces.append(integermodel.Trace(values[:, at:end], values[:, end]))
+        at = end + 1
+    return test_inference.differing_values(traces, expected)
+
+
+def run_all(command, build, model, inputs):
+    """Run all `inputs` through firmware and trace build.
+
+    Returns (predictions [B], cycles [B], differing values, statistics summed over the images,
+    seconds that the firmware took to emulate).
+    """
+    predictions, cycles, total, differing, seconds = [], [], {}, 0, 0.0
+    layer_words = sum(layer.outputs + 1 for layer in model.layers)
+    for part in cli.progress(np.array_split(inputs, -(-len(inputs) // CHUNK)), unit="chunk"):
+        expected = model.execute(part)
+        logits = expected[-1].accumulators
+        start = time.perf_counter()
+        values, statistics = run_emulator(
+            command, build / "firmware.elf", part, 2 + logits.shape[1]
+        )
+        seconds += time.perf_counter() - start
+        differing += int((values[:, 2:] != logits).sum())
+        differing += int((values[:, 0] != logits.argmax(1)).sum())
+        predictions.append(values[:, 0])
+        cycles.append(values[:, 1])
+        for key, value in statistics.items():
+            total[key] = (
+                max(total.get(key, 0), value) if key == "stack" else (total.get(key, 0) + value)
+            )
+        words = layer_words + 2 + logits.shape[1]
+        values, _ = run_emulator(command, build / "trace.elf", part, words, trace=True)
+        differing += differing_layers(values[:, :layer_words], expected)
+    return np.concatenate(predictions), np.concatenate(cycles), differing, total, seconds
+
+
+def read_budget(path):
+    """{"flash", "ram", "stack"} in bytes from the last line of the budget at `path`."""
+    last = path.read_text(encoding="utf-8").splitlines()[-1]
+    return {key: int(value) for key, value in (pair.split("=") for pair in last.split())}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--build", required=True, type=Path, help="folder of the firmware")
+    parser.add_argument("--images", type=int, default=10_000, help="the first so many test images")
+    parser.add_argument("command", nargs="+", help="the emulator and its options")
+    arguments = parser.parse_args()
+    if arguments.images < 1:
+        raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 or more")
+
+    trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
+    model = integermodel.lower(trained.network)
+    inputs, labels, _ = checkpoint.test_data(trained)
+    inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
+    predictions, cycles, differing, total, seconds = run_all(
+        arguments.command, arguments.build, model, inputs
+    )
+    budget = read_budget(arguments.build / "budget.txt")
+    row = {
+        "target": arguments.target,
+        "model": trained.name,
+        "images": len(inputs),
+        "mismatches": differing,
+        "accuracy": f"{100 * np.mean(predictions == labels):.2f}",
+        "cycles_mean": round(cycles.mean()),
+        "cycles_min": cycles.min(),
+        "cycles_max": cycles.max(),
+        "instructions_mean": round(total["instructions"] / len(inputs)),
+        **budget,
+    }
+    print(
+        "instructions per inference: "
+        + ", ".join(f"{key} {total[key] / len(inputs):.0f}" for key in CLASSES if total[key])
+    )
+    print(
+        f"time per inference at 48 MHz: {cycles.mean() / CLOCK_KHZ:.2f} ms mean, "
+        f"{cycles.max() / CLOCK_KHZ:.2f} ms at most"
+    )
+    print(f"deepest stack seen: {total['stack']} bytes, static bound {budget['stack']} bytes")
+    print(f"emulator: {total['instructions'] / seconds / 1e6:.0f} million instructions per second")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, row, lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(row)
+    cli.write_atomic(arguments.build / "emulate.csv", text.getvalue())
+    print(" ".join(f"{key}={value}" for key, value in row.items()))
+    if total["stack"] > budget["stack"]:
+        raise cli.UserError("the stack went deeper than its static bound")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

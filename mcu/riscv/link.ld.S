@@ -1,0 +1,50 @@
+/* Memory of a CH32V003 or CH32V00x; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND and, if
+ * kernels are to run from SRAM, KERNELS_IN_SRAM. Flash is linked where it runs, at 0; a programmer
+ * sees the same bytes at 0x08000000. */
+
+ENTRY(_start)
+
+MEMORY {
+    FLASH (rx) : ORIGIN = 0x00000000, LENGTH = FLASH_SIZE
+    SRAM (rwx) : ORIGIN = 0x20000000, LENGTH = SRAM_SIZE
+}
+
+#define KERNELS *BitNetMCU_inference.o
+
+SECTIONS {
+    .text : {
+        KEEP(*(.init))
+#ifdef KERNELS_IN_SRAM
+        *(EXCLUDE_FILE(KERNELS) .text EXCLUDE_FILE(KERNELS) .text.*)
+#else
+        *(.text .text.*)
+#endif
+        *(.rodata .rodata.* .srodata .srodata.*)
+        . = ALIGN(4);
+    } > FLASH
+
+    .data : {
+        __data_start = .;
+#ifdef KERNELS_IN_SRAM
+        KERNELS(.text .text.*)
+        . = ALIGN(4);
+#endif
+        *(.data .data.* .sdata .sdata.*)
+        . = ALIGN(4);
+        __data_end = .;
+    } > SRAM AT > FLASH
+    __data_load = LOADADDR(.data);
+    __global_pointer$ = __data_start + 0x400;
+
+    .bss (NOLOAD) : {
+        *(.bss .bss.* .sbss .sbss.* COMMON)
+        . = ALIGN(4);
+        __bss_end = .;
+    } > SRAM
+
+    __stack_top = ORIGIN(SRAM) + LENGTH(SRAM);
+    ASSERT(__bss_end + STACK_BOUND <= __stack_top, "variables and worst stack exceed SRAM")
+    ASSERT(__data_load + SIZEOF(.data) <= ORIGIN(FLASH) + LENGTH(FLASH), "flash is exceeded")
+
+    /DISCARD/ : { *(.comment .riscv.attributes .eh_frame .note .note.*) }
+}

@@ -1,0 +1,49 @@
+/* Reset and exceptions of QingKe V2 cores (CH32V003, CH32V00x). */
+
+    .section .init, "ax"
+    .globl  _start
+    .type   _start, @function
+_start:                             /* address 0: a jump, then the vectors of the core */
+    .option push
+    .option norvc
+    j       reset
+    .option pop
+    .word   0
+    .word   fault                   /* 2: NMI */
+    .word   fault                   /* 3: hard fault */
+    .fill   12, 4, 0                /* 12 is SysTick, 14 software; the demo uses no interrupt */
+
+fault:                              /* stay here, for a debugger to find */
+    j       fault
+
+reset:
+    .option push
+    .option norelax
+    la      gp, __global_pointer$
+    .option pop
+    la      sp, __stack_top
+    la      a0, __data_start        /* .data, and the code that runs from SRAM */
+    la      a1, __data_end
+    la      a2, __data_load
+    j       2f
+1:  lw      a3, 0(a2)
+    sw      a3, 0(a0)
+    addi    a2, a2, 4
+    addi    a0, a0, 4
+2:  bltu    a0, a1, 1b
+    la      a1, __bss_end           /* .bss follows .data */
+    j       4f
+3:  sw      zero, 0(a0)
+    addi    a0, a0, 4
+4:  bltu    a0, a1, 3b
+    .option push
+    .option arch, +zicsr
+    li      a0, 0x1880              /* machine mode; interrupts on after mret */
+    csrw    mstatus, a0
+    li      a0, 3                   /* vectors are addresses, in a table at 0 */
+    csrw    mtvec, a0
+    la      a0, main
+    csrw    mepc, a0
+    .option pop
+    mret
+    .size   _start, . - _start
