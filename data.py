@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cli import UserError
 
-CHUNK = 4096  # images that are resized or augmented at a time
+CHUNK = 512  # images at a time: their intermediate results fit into a cache
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,14 @@ def resize_matrix(size_in, size_out):
 
 
 def resize(images, size):
-    """uint8 or float images [N, H, W] -> uint8 [N, size, size], rounded half up."""
-    rows = resize_matrix(images.shape[1], size).to(images.device)
-    columns = resize_matrix(images.shape[2], size).to(images.device)
-    return (rows @ images.double() @ columns.T + 0.5).floor().to(torch.uint8)
+    """uint8 or float32 images [N, H, W] -> uint8 [N, size, size], rounded half up.
+
+    8-bit images are computed exactly, in float64; augmented ones need no more than float32.
+    """
+    images = images if images.is_floating_point() else images.double()
+    rows = resize_matrix(images.shape[1], size).to(images)
+    columns = resize_matrix(images.shape[2], size).to(images)
+    return (rows @ images @ columns.T + 0.5).floor().to(torch.uint8)
 
 
 def image_inputs(images, size):
@@ -122,18 +126,26 @@ def augment(images, settings, generator):
     def uniform(limit):
         return (torch.rand(len(images), device=images.device, generator=generator) * 2 - 1) * limit
 
+    count, height, width = images.shape
     angle, shear = (uniform(math.radians(settings[key])) for key in ("rotation", "shear"))
     size = 1 + uniform(settings["scale"])
-    # Output to input coordinates, which run from -1 to 1: the inverse of the visible distortion.
+    move_x, move_y = (2 * uniform(settings["shift"]) for _ in range(2))
+    # Where each pixel comes from, the inverse of the visible distortion; coordinates run from -1
+    # to 1. A sum of a row and a column per image: half the work of affine_grid's matrix products.
     cosine, sine, slant = angle.cos() / size, angle.sin() / size, shear.tan()
-    matrix = torch.stack(
+    x = (2 * torch.arange(width, device=images.device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=images.device)[:, None] + 1) / height - 1
+
+    def plane(along_x, along_y, move):
+        return along_x[:, None, None] * x + (along_y[:, None, None] * y + move[:, None, None])
+
+    grid = torch.stack(
         [
-            torch.stack([cosine, slant * cosine - sine, 2 * uniform(settings["shift"])], dim=1),
-            torch.stack([sine, slant * sine + cosine, 2 * uniform(settings["shift"])], dim=1),
+            plane(cosine, slant * cosine - sine, move_x),
+            plane(sine, slant * sine + cosine, move_y),
         ],
-        dim=1,
+        dim=-1,
     )
-    grid = F.affine_grid(matrix, (len(images), 1, *images.shape[1:]), align_corners=False)
     if settings["elastic_strength"]:
         grid = grid + elastic_field(images, settings, generator)
     return F.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]

@@ -1,6 +1,7 @@
 """Train a network with quantised weights; writes modeldata/MODEL-DATASET-FORMAT-HASH.pth."""
 
 import argparse
+import contextlib
 import csv
 import io
 import sys
@@ -54,6 +55,18 @@ def evaluate(network, inputs, labels, batch=10_000):
     }
 
 
+@contextlib.contextmanager
+def few_threads(network):
+    """Inside, PyTorch uses one thread if `network` is small."""
+    threads = torch.get_num_threads()
+    if sum(parameter.numel() for parameter in network.parameters()) < ONE_THREAD_WEIGHTS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train_epoch(network, optimizer, samples, settings, generator, epoch):
     """One pass over `samples` (int8 inputs [N, I], labels [N]) in random order.
 
@@ -66,17 +79,18 @@ def train_epoch(network, optimizer, samples, settings, generator, epoch):
     loss_sum = correct = torch.zeros((), device=labels.device)
     order = torch.randperm(len(labels), device=labels.device, generator=generator)
     batches = order.split(settings["batch_size"])
-    for step, batch in enumerate(cli.progress(batches, desc=title, unit="batch")):
-        if update_clipping and step % CLIPPING_INTERVAL == 0:
-            network.update_clipping()
-        truth = labels[batch]
-        logits = network(inputs[batch].float())
-        loss = F.cross_entropy(logits, truth)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss_sum = loss_sum + loss.detach() * len(batch)
-        correct = correct + (logits.detach().argmax(1) == truth).sum()
+    with few_threads(network):
+        for step, batch in enumerate(cli.progress(batches, desc=title, unit="batch")):
+            if update_clipping and step % CLIPPING_INTERVAL == 0:
+                network.update_clipping()
+            truth = labels[batch]
+            logits = network(inputs[batch].float())
+            loss = F.cross_entropy(logits, truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum = loss_sum + loss.detach() * len(batch)
+            correct = correct + (logits.detach().argmax(1) == truth).sum()
     return {
         "train_loss": loss_sum.item() / len(labels),
         "train_accuracy": 100 * correct.item() / len(labels),
@@ -214,8 +228,6 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     inputs, labels = prepared(dataset.train_images, dataset.train_labels)
     validation = prepared(held_out.test_images, held_out.test_labels) if held_out else None
     run = Run.start(settings, inputs.shape[1], dataset.classes, device)
-    if sum(parameter.numel() for parameter in run.network.parameters()) < ONE_THREAD_WEIGHTS:
-        torch.set_num_threads(1)
     if state:
         run.restore(state)
     while len(run.rows) < settings["num_epochs"]:
