@@ -126,7 +126,7 @@ def draw_shiftnorm(_, target):
     """ShiftNorm and ReLU of accumulators, for layers with different largest values."""
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.6))
     module = BitNetMCU.ShiftNormReLU(aware=False).eval()
-    for largest in (127, 200, 255, 400):
+    for largest in (120, 250, 500, 1000):
         values = torch.arange(-100.0, largest + 1)
         shift = int(BitNetMCU.shiftnorm_shift(values[None]))
         label = f"largest {largest}: shift by {shift}"

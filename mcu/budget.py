@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 ASSEMBLY_FRAMES = {"_start": 0}  # functions written in assembly: bytes of stack, by inspection
 CALL = re.compile(r"\t(?:c\.)?(jal|j|bl|b|call|tail)\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")
 CALL_PAIR = re.compile(r"\t(?:c\.)?(?:jalr|jr)\s.*<([^>+]+)>")
-INDIRECT = re.compile(r"\t(?:c\.)?(?:jalr|blx)\s+(?!.*<)")
+INDIRECT = re.compile(r"\t(?:c\.)?(?:jalr|jr|blx)\s+(?!.*<)")
 
 
 def frames(folder):

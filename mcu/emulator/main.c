@@ -5,8 +5,8 @@
  *   --flash BYTES --sram BYTES   sizes of the memories (16384, 2048)
  *   --mul                        the core has Zmmul
  *   --limit N                    give up after N million instructions a stretch (1000)
- *   --images FILE                instead of running on after start-up: for each input in FILE (as
- *                                many bytes each as BitNetMCU_input has) call BitNetMCU_infer
+ *   --images FILE                run to the first call of BitNetMCU_infer, then call it for each
+ *                                input in FILE (as many bytes each as BitNetMCU_input has)
  *   --results FILE               then: prediction, cycles, logits of each image, int32
  *   --trace                      and each layer's accumulators and shift (a trace build)
  *
@@ -131,18 +131,17 @@ static enum Stop infer(uint32_t entry, uint32_t home, uint64_t limit, FILE *resu
     return stop;
 }
 
-static int run_images(const Elf *elf, const Options *options) {
+static int run_images(const Elf *elf, const Options *options, uint32_t at_infer) {
     static uint8_t input[SRAM_MAX];
-    Symbol at_infer, at_input, at_logits, at_home, at_trace = {NOWHERE, 0};
+    Symbol at_input, at_logits, at_home, at_trace = {NOWHERE, 0};
     uint64_t lowest = UINT64_MAX, highest = 0, sum = 0;
     uint32_t sp = machine.x[2], images = 0;
     FILE *in, *out;
 
-    if (!elf_symbol(elf, "BitNetMCU_infer", &at_infer) ||
-        !elf_symbol(elf, "BitNetMCU_input", &at_input) ||
+    if (!elf_symbol(elf, "BitNetMCU_input", &at_input) ||
         !elf_symbol(elf, "BitNetMCU_logits", &at_logits) || !elf_symbol(elf, "_start", &at_home) ||
         (options->trace && !elf_symbol(elf, "BitNetMCU_trace", &at_trace)))
-        return fail(options->firmware, "lacks BitNetMCU_infer, _input, _logits, _trace or _start");
+        return fail(options->firmware, "lacks BitNetMCU_input, _logits, _trace or _start");
     if ((in = fopen(options->images, "rb")) == NULL)
         return fail(options->images, "cannot be opened");
     if ((out = fopen(options->results, "wb")) == NULL)
@@ -161,7 +160,7 @@ static int run_images(const Elf *elf, const Options *options) {
         machine.x[2] = sp;
         machine.x[10] = at_input.address;
         machine.x[11] = at_logits.address;
-        if ((stop = infer(at_infer.address, at_home.address, options->limit, out)) != AT_ADDRESS)
+        if ((stop = infer(at_infer, at_home.address, options->limit, out)) != AT_ADDRESS)
             return explain(elf, stop);
         cycles = machine.cycles - start;
         spent = (uint32_t)cycles;
@@ -182,7 +181,7 @@ static int run_images(const Elf *elf, const Options *options) {
 
 int main(int argc, char **argv) {
     Options options = {NULL, NULL, NULL, 16384, 2048, 1000000000, false, false};
-    Symbol at_main;
+    Symbol at_infer;
     Elf elf;
     const char *error;
     enum Stop stop;
@@ -204,12 +203,12 @@ int main(int argc, char **argv) {
         status = stop == ASLEEP ? 0 : explain(&elf, stop);
         if (status == 0)
             print_summary(0, 0, 0, machine.cycles);
-    } else if (!elf_symbol(&elf, "main", &at_main))
-        status = fail(options.firmware, "has no main");
-    else if ((stop = machine_run(&machine, at_main.address, options.limit)) != AT_ADDRESS)
+    } else if (!elf_symbol(&elf, "BitNetMCU_infer", &at_infer))
+        status = fail(options.firmware, "has no BitNetMCU_infer");
+    else if ((stop = machine_run(&machine, at_infer.address, options.limit)) != AT_ADDRESS)
         status = explain(&elf, stop);
-    else
-        status = run_images(&elf, &options);
+    else /* the clock runs, the stack is as deep as it is for the demo's first image */
+        status = run_images(&elf, &options, at_infer.address);
     elf_close(&elf);
     return status;
 }

@@ -1,0 +1,23 @@
+FAMILY_COMPILERS = Arm (arm-none-eabi-gcc)
+FAMILY_BREW = arm-none-eabi-gcc
+PREFIX = arm-none-eabi-
+FAMILY_OBJECTS = start.o chip.o
+FAMILY_KERNELS = flash
+FAMILY_EMULATOR = $(BUILD)/host.elf $(BUILD)/host-trace.elf
+QEMU = qemu-system-arm -M mps2-an385 -nographic -monitor none -icount shift=0 \
+	-semihosting-config enable=on,target=native
+FAMILY_RUN = $(QEMU) -kernel $(ELF)
+FAMILY_IMAGES = $(PYTHON) $(TOP)/mcu/cortexm/qemu.py
+FAMILY_COUNTER = --counter instructions
+
+# The whole test set: a main() that reads images from the computer through semihosting.
+HOST = $(addprefix $(BUILD)/,host.o BitNetMCU_inference.o $(FAMILY_OBJECTS))
+
+$(BUILD)/host.elf: $(HOST) $(BUILD)/network.o $(FAMILY)/link.ld.S
+	$(call link,$(HOST) $(BUILD)/network.o,$(BUILD)/budget-host.txt)
+
+$(BUILD)/host-trace.elf: $(HOST) $(BUILD)/host-network-trace.o $(FAMILY)/link.ld.S
+	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(BUILD)/budget-host.txt)
+
+$(BUILD)/host-network-trace.o: network.c $(EXPORT) ../BitNetMCU_inference.h | toolchain-check
+	$(CC) $(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h -c -o $@ $<
