@@ -24,7 +24,7 @@ DEMO = build/demo
 ENGINE = BitNetMCU_inference.c BitNetMCU_inference.h
 
 .PHONY: help demo test test-long setup toolchain lint train export parity study-fc study-fc-choices \
-	bench-training figures lib ctest clean
+	bench-training bench-firmware figures lib ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,9 +48,9 @@ lint: $(READY) ## check style: ruff and clang-format
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/clang-format --dry-run --Werror *.c *.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
 
-PACKAGES = gcc clang libclang-rt-dev make
+PACKAGES = gcc clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
 
-toolchain: ## C compilers that the tests use (apt, as root; otherwise prints the command)
+toolchain: ## compilers and QEMU (apt, as root; otherwise prints the command)
 	@if dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
 		echo "all there: $(PACKAGES)"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -82,6 +82,10 @@ study-fc-choices: $(READY) ## what the defaults were chosen on -> docs/study-fc-
 
 bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
 	$(PYTHON) docs/bench_training.py
+
+bench-firmware: $(READY) ## cycles and bytes of the firmware, all test images -> docs/firmware.csv
+	$(PYTHON) mcu/measure.py
+	$(PYTHON) docs/cycle_model.py
 
 figures: $(READY) ## draw the figures of docs/
 	$(PYTHON) docs/plots.py

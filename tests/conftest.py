@@ -127,3 +127,6 @@ def run_script(*arguments, **environment):
         capture_output=True,
         text=True,
     )
+
+
+run_script.python = sys.executable

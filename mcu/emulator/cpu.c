@@ -312,9 +312,9 @@ static Decoded decode(uint32_t word, bool has_mul) {
     default:
         d = decode32(word, has_mul);
     }
-    d.size = (word & 3) == 3 ? 4 : 2;
     if ((d.rd | d.rs1) > 15 || (d.rs2 > 15 && d.op < OP_CSRRWI))
-        d.op = OP_ILLEGAL; /* x16..x31 do not exist in RV32E */
+        d = illegal; /* x16..x31 do not exist in RV32E */
+    d.size = (word & 3) == 3 ? 4 : 2;
     return d;
 }
 
@@ -565,15 +565,17 @@ enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit) {
         uint32_t pc = m->pc, next, a, b, result = 0;
         int32_t imm;
         bool taken = false;
-        const Decoded *d;
+        Decoded copy;
+        const Decoded *entry, *d = &copy;
 
         if (m->instructions >= end)
             return OUT_OF_TIME;
         if (pc == m->breakpoint)
             return AT_BREAKPOINT;
-        d = fetch(m, pc);
-        if (d == NULL)
+        entry = fetch(m, pc);
+        if (entry == NULL)
             return TRAPPED;
+        copy = *entry; /* a store may change the instruction that it is */
         a = m->x[d->rs1];
         b = m->x[d->rs2 & 15];
         imm = d->imm;

@@ -190,15 +190,16 @@ int main(int argc, char **argv) {
     if (!parse(argc, argv, &options) || (options.images && !options.results))
         return fail("usage:", "emulator [--flash BYTES] [--sram BYTES] [--mul] [--limit MILLIONS] "
                               "[--images FILE --results FILE [--trace]] firmware.elf");
-    if ((error = elf_open(&elf, options.firmware)) != NULL)
-        return fail(options.firmware, error);
     machine_init(&machine, options.flash, options.sram, options.mul);
     machine.console = print_console;
     machine.pin = count_pin;
-    if ((error = elf_load(&elf, &machine)) != NULL)
-        return fail(options.firmware, error);
+    error = elf_open(&elf, options.firmware);
+    if (error == NULL)
+        error = elf_load(&elf, &machine);
 
-    if (options.images == NULL) {
+    if (error != NULL)
+        status = fail(options.firmware, error);
+    else if (options.images == NULL) {
         stop = machine_run(&machine, NOWHERE, options.limit);
         status = stop == ASLEEP ? 0 : explain(&elf, stop);
         if (status == 0)

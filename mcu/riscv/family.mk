@@ -3,7 +3,7 @@ FAMILY_BREW = riscv64-elf-gcc
 PREFIX := $(firstword $(foreach p,riscv64-unknown-elf- riscv-none-elf- riscv64-elf-,\
 	$(if $(shell command -v $(p)gcc),$(p))) riscv64-unknown-elf-)
 FAMILY_OBJECTS = start.o chip.o
-FAMILY_EMULATOR = build/emulator
-EMULATOR = $(abspath build/emulator) --flash $(FLASH_SIZE) --sram $(SRAM_SIZE) $(EMULATOR_FLAGS)
+FAMILY_EMULATOR = $(OUT)/emulator
+EMULATOR = $(OUT)/emulator --flash $(FLASH_SIZE) --sram $(SRAM_SIZE) $(EMULATOR_FLAGS)
 FAMILY_RUN = $(EMULATOR) $(ELF) | grep -v '^{'
 FAMILY_IMAGES = $(EMULATOR)

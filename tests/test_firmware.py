@@ -1,0 +1,221 @@
+"""The firmware: built for each target, run in the emulator, compared with the integer model."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import ROOT, run_script
+from elftools.elf.elffile import ELFFile
+
+import checkpoint
+import config
+import integermodel
+
+unicorn = pytest.importorskip("unicorn")
+from unicorn import riscv_const as uc  # noqa: E402
+
+MCU = ROOT / "mcu"
+RISCV = ("riscv64-unknown-elf-gcc", "riscv-none-elf-gcc", "riscv64-elf-gcc")
+TARGETS = sorted(path.stem for path in (MCU / "targets").glob("*.mk"))
+
+
+def need(target):
+    """Skip where the tools for `target` are missing."""
+    tools = [("arm-none-eabi-gcc",), ("qemu-system-arm",)] if "cortex" in target else [RISCV]
+    for names in tools:
+        if not any(map(shutil.which, names)):
+            pytest.skip(f"no {' or '.join(names)}; make toolchain installs it")
+
+
+def make(*arguments, build, check=True):
+    """Run make in mcu/ with its output in the folder `build`; returns the finished process."""
+    done = subprocess.run(
+        ["make", *arguments, f"OUT={build}", f"PYTHON={run_script.python}"],
+        cwd=MCU,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A small network on the embedded data: (path of its checkpoint, a build folder)."""
+    folder = tmp_path_factory.mktemp("firmware")
+    done = run_script(
+        "training.py",
+        "dataset=Digits",
+        "num_epochs=3",
+        "widths=20,9",
+        "--out",
+        folder,
+        "--build",
+        folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.pth")), folder / "build"
+
+
+def last_line(done):
+    return dict(pair.split("=") for pair in done.stdout.strip().splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("TARGET=CH32V003", "KERNELS=flash"), ("TARGET=CH32V003", "CONSOLE=usart")]
+    + [(f"TARGET={target}",) for target in TARGETS],
+    ids=" ".join,
+)
+def test_firmware_gives_the_same_values_as_the_integer_model(options, network):
+    need(options[0])
+    path, build = network
+    done = make("emulate", f"MODEL={path}", *options, build=build)
+    line = last_line(done)
+    assert line["mismatches"] == "0" and line["images"] == "450"
+    assert line["accuracy"] == f"{checkpoint.load(path).metrics['test_accuracy']:.2f}"
+    assert len(re.findall(r"sample \d: predicted \d, label \d, \d+ cycles", done.stdout)) == 4
+    assert 0 < int(line["stack"]) < int(line["ram"])
+
+
+def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
+    """The emulator runs the ELF as it is, not the header that it came from."""
+    need("CH32V003")
+    path, build = network
+    make(f"MODEL={path}", "emulate", "IMAGES=20", build=build)
+    folder = next(build.glob(f"CH32V003-sram-debug/{path.stem}"))
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    with (copy / "firmware.elf").open("r+b") as file:
+        elf = ELFFile(file)
+        symbols = elf.get_section_by_name(".symtab")
+        (weights,) = symbols.get_symbol_by_name("BitNetMCU_weights_2")
+        text = elf.get_section_by_name(".text")
+        at = text["sh_offset"] + weights["st_value"] - text["sh_addr"]
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 8]))
+    done = run_script(
+        "mcu/emulate.py",
+        "--target",
+        "x",
+        "--build",
+        copy,
+        "--images",
+        "20",
+        "--",
+        build / "emulator",
+    )
+    assert done.returncode == 1 and "mismatches=0 " not in done.stdout
+
+
+def test_network_that_does_not_fit_is_refused_with_the_numbers(tmp_path):
+    need("CH32V003")
+    run_script(
+        "training.py",
+        "dataset=Digits",
+        "num_epochs=1",
+        "widths=128,64",
+        "--out",
+        tmp_path,
+        "--build",
+        tmp_path,
+    )
+    path = next(tmp_path.glob("*.pth"))
+    done = make(f"MODEL={path}", build=tmp_path / "b", check=False)
+    assert done.returncode != 0
+    assert re.search(r"needs \d+ bytes of flash, \d+ more than the 16384", done.stderr)
+
+
+def test_unknown_choices_name_the_known_ones(tmp_path):
+    for option, known in (
+        ("TARGET=Z80", "CH32V003"),
+        ("KERNELS=rom", "flash"),
+        ("CONSOLE=x", "usart"),
+    ):
+        done = make(option, build=tmp_path, check=False)
+        assert done.returncode != 0 and known in done.stderr and "choose one of" in done.stderr
+
+
+def test_instruction_count_equals_unicorns_on_the_real_firmware(network, tmp_path):
+    """From BitNetMCU_infer's first instruction to its return, for one image."""
+    need("CH32V003")
+    path, build = network
+    make("emulate", f"MODEL={path}", "IMAGES=1", build=build)
+    folder = build / "CH32V003-sram-debug" / path.stem
+    inputs = checkpoint.test_data(checkpoint.load(path))[0][:1].numpy()
+    (tmp_path / "images").write_bytes(inputs.tobytes())
+    done = subprocess.run(
+        [build / "emulator", "--images", tmp_path / "images", "--results", tmp_path / "results",
+         folder / "firmware.elf"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ours = int(re.search(r'"instructions": (\d+)', done.stdout)[1])
+
+    engine = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+    engine.mem_map(0, 0x4000)
+    engine.mem_map(0x20000000, 0x1000)
+    with (folder / "firmware.elf").open("rb") as file:
+        elf = ELFFile(file)
+        for segment in elf.iter_segments("PT_LOAD"):
+            engine.mem_write(segment["p_paddr"], segment.data())
+        table = elf.get_section_by_name(".symtab")
+        address = {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
+    # What the start-up code does: copy .data; .bss is zero already.
+    data = engine.mem_read(address["__data_load"], address["__data_end"] - address["__data_start"])
+    engine.mem_write(address["__data_start"], bytes(data))
+    engine.mem_write(address["BitNetMCU_input"], inputs.tobytes())
+    home = 0x3FF0
+    for register, value in (
+        (uc.UC_RISCV_REG_X1, home),
+        (uc.UC_RISCV_REG_X2, address["__stack_top"] - 64),
+        (uc.UC_RISCV_REG_X10, address["BitNetMCU_input"]),
+        (uc.UC_RISCV_REG_X11, address["BitNetMCU_logits"]),
+    ):
+        engine.reg_write(register, value)
+    count = 0
+
+    def step(*_):
+        nonlocal count
+        count += 1
+
+    engine.hook_add(unicorn.UC_HOOK_CODE, step)
+    engine.emu_start(address["BitNetMCU_infer"], home)
+    assert count == ours
+    model = integermodel.lower(checkpoint.load(path).network)
+    assert engine.reg_read(uc.UC_RISCV_REG_X10) == model.predict(inputs)[0]
+    logits = np.frombuffer(engine.mem_read(address["BitNetMCU_logits"], 40), np.int32)
+    assert logits.tolist() == model.execute(inputs)[-1].accumulators[0].tolist()
+
+
+def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
+    need("CH32V003")
+    line = last_line(make("emulate", build=tmp_path))
+    assert line["model"] == config.run_name(config.load())
+    assert (line["images"], line["mismatches"]) == ("10000", "0")
+    assert int(line["flash"]) <= 16_384 and int(line["ram"]) <= 2_048
+
+
+def test_damaged_elf_files_are_refused(network, tmp_path, rng):
+    need("CH32V003")
+    path, build = network
+    make(f"MODEL={path}", "emulate", "IMAGES=1", build=build)
+    good = (build / "CH32V003-sram-debug" / path.stem / "firmware.elf").read_bytes()
+    program = tmp_path / "emulator"
+    sources = sorted((MCU / "emulator").glob("*.c"))
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    subprocess.run(["cc", "-O1", *sanitize, "-o", program, *sources], check=True)
+    bad = tmp_path / "bad.elf"
+    for content in (b"", b"hello", good[:60], good[:1000], good[:-500]):
+        bad.write_bytes(content)
+        done = subprocess.run([program, bad], capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+    for _ in range(100):
+        damaged = bytearray(good)
+        damaged[rng.integers(52)] = rng.integers(256)  # in the header, where offsets are
+        damaged[-rng.integers(1, 400)] = rng.integers(256)  # in the section headers
+        bad.write_bytes(damaged)
+        done = subprocess.run([program, "--limit", "1", bad], capture_output=True, text=True)
+        assert done.returncode in (0, 1, 2) and "Sanitizer" not in done.stderr, done.stderr
