@@ -130,3 +130,11 @@ def run_script(*arguments, **environment):
 
 
 run_script.python = sys.executable
+
+
+def refused(done):
+    """The one line that a script gives for a user's mistake."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    return line

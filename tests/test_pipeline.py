@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT, run_script
+from conftest import ROOT, refused, run_script
 from matplotlib import pyplot
 
 import checkpoint
@@ -40,93 +40,6 @@ def trained(tmp_path_factory):
         done = run_script(*command, "--build", build)
         assert done.returncode == 0, done.stderr
     return build
-
-
-def refused(done):
-    """The one line that a script gives for a user's mistake."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = done.stderr.strip().splitlines()
-    return line
-
-
-# --- configuration
-
-
-def test_committed_parameters_are_complete_and_each_has_a_comment():
-    assert list(config.load()) == list(config.PARAMETERS)
-    for line in config.DEFAULT_PARAMETERS.read_text().splitlines():
-        assert not line or line.lstrip().startswith("#") or re.search(r": .* # \w", line), line
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("learning_rat=1", "did you mean 'learning_rate'"),
-        ("QuantType=3bit", "one of: Binary, 2bitsym, 4bitsym, FP130, 8bit, None"),
-        ("num_epochs=0", "a whole number from 1"),
-        ("num_epochs=2.5", "a whole number from 1"),
-        ("num_epochs=many", "a whole number from 1"),
-        ("num_epochs=true", "a whole number from 1"),
-        ("num_epochs=[1]", "a whole number from 1"),
-        ("learning_rate=nan", "a number from"),
-        ("learning_rate=.inf", "a number from"),
-        ("shiftnorm_aware=3", "one of: True, False"),
-        ("seed=2020-13-45", "a whole number from 0"),
-        ("seed=" + 5000 * "9", "a whole number from 0"),
-        ("widths=64", "2 to 3 whole numbers"),
-        ("widths=64,0", "2 to 3 whole numbers"),
-        ("widths=a,b", "2 to 3 whole numbers"),
-        ("model=CNN", "one of: FCMNIST"),
-        ("dataset=Cats", "one of: MNIST, FashionMNIST"),
-        ("num_epochs", "write key=value"),
-        ("activation=GELU", "not part of the integer contract"),
-        ("validation_samples=1347", "use 0 to 1346"),
-    ],
-)
-def test_bad_override_is_refused_with_the_valid_values(override, expected, tmp_path):
-    done = run_script("training.py", "dataset=Digits", override, "--out", tmp_path)
-    assert expected in refused(done)
-    assert not list(tmp_path.iterdir())
-
-
-def test_overrides_change_what_they_name_and_nothing_else():
-    changed = config.load(overrides=["learning_rate=1e-2", "widths=[16, 16]", "seed=7"])
-    different = {key for key, value in config.load().items() if changed[key] != value}
-    assert different == {"learning_rate", "widths", "seed"}
-    assert changed["learning_rate"] == 0.01
-    assert config.load(overrides=config.overrides_from(config.load(), changed)) == changed
-
-
-def test_every_parameter_is_part_of_the_name():
-    base = config.load()
-    other = {
-        int: lambda v: v + 1,
-        float: lambda v: v + 0.25,
-        bool: lambda v: not v,
-        str: lambda v: v + "x",
-        list: lambda v: [*v, 1],
-    }
-    names = {config.run_name(base | {key: other[type(v)](v)}) for key, v in base.items()}
-    assert len(names | {config.run_name(base)}) == len(base) + 1
-
-
-def test_parameter_files_with_faults_are_refused(tmp_path):
-    file = tmp_path / "p.yaml"
-    for text, expected in (
-        ("model: [", "not valid YAML"),
-        ("", "holds no"),
-        ("seed: 1", "lacks: model"),
-        ("sed: 1", "did you mean 'seed'"),
-        ("seed: 1\nseed: 2", "'seed' stands twice"),
-        ("- 1", "holds no"),
-        (2000 * "[", "not valid YAML"),
-    ):
-        file.write_text(text)
-        with pytest.raises(UserError, match=re.escape(expected)):
-            config.load(file)
-    with pytest.raises(UserError, match="cannot read"):
-        config.load(tmp_path / "none.yaml")
 
 
 # --- training
@@ -512,64 +425,3 @@ def test_committed_parameters_give_the_committed_accuracy(mnist, tmp_path):
 
 def test_committed_parameters_name_a_committed_model():
     assert (checkpoint.MODELDATA / f"{config.run_name(config.load())}.pth").is_file()
-
-
-# --- studies
-
-
-def test_study_resumes_and_adds_only_what_is_missing(tmp_path, capsys):
-    file, out = tmp_path / "s.yaml", tmp_path / "s.csv"
-    base = "base: {dataset: Digits, num_epochs: 1, widths: [5, 5]}\n"
-    file.write_text(base + "grid: {QuantType: [Binary, FP130]}\nseeds: [0]\n")
-    command = ("study.py", file, "--out", out, "--build", tmp_path / "runs")
-    first = run_script(*command)
-    assert first.returncode == 0, first.stderr
-    before = {row["name"]: row for row in study.read_rows(out)}
-    assert len(before) == 2
-    file.write_text(base + "grid: {QuantType: [Binary, FP130]}\nseeds: [0, 1]\n")
-    second = run_script(*command)
-    assert "4 runs, 2 of them done" in second.stdout
-    after = {row["name"]: row for row in study.read_rows(out)}
-    assert len(after) == 4 and before.items() <= after.items()
-    assert all(row["differing_values"] == "0" for row in after.values())
-    table = run_script(*command, "--summary").stdout.splitlines()
-    assert re.match(r"Binary +2 +\d+\.\d\d \+- \d+\.\d\d", table[1])
-
-
-def test_study_files_with_faults_are_refused(tmp_path):
-    for content, expected in (
-        ({"grids": {}}, "'grids' is not known"),
-        ({"grid": {"seed": 3}}, "takes a list"),
-        ({"grid": [1]}, "'parameter: value' lines"),
-        ({"base": 3}, "'parameter: value' lines"),
-        ({"variants": [3]}, "a variant is"),
-        ({"variants": [{"seed": 1}, {"seed": 2}]}, "the same run twice"),
-        ({"base": {"sed": 3}}, "did you mean 'seed'"),
-    ):
-        with pytest.raises(UserError, match=re.escape(expected)):
-            study.expand(content, "s.yaml")
-    (tmp_path / "s.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="other columns"):
-        study.read_rows(tmp_path / "s.csv")
-
-
-def test_committed_studies_name_valid_runs():
-    for file in (ROOT / "studies").glob("*.yaml"):
-        names = [config.run_name(s) for s in study.expand(config.read_yaml(file), file)]
-        assert len(names) == len(set(names))
-
-
-@pytest.mark.parametrize(
-    "script", ["training.py", "exportquant.py", "test_inference.py", "study.py", "modelcard.py"]
-)
-def test_help_shows_an_example(script):
-    done = run_script(script, "--help")
-    assert done.returncode == 0
-    assert "examples:" in done.stdout and f"python {script}" in done.stdout
-
-
-def test_data_folder_follows_the_environment(monkeypatch):
-    monkeypatch.delenv("BITNETMCU_DATA", raising=False)
-    assert str(loaders.data_folder()) == "datasets"
-    monkeypatch.setenv("BITNETMCU_DATA", "/elsewhere")
-    assert str(loaders.data_folder()) == "/elsewhere"

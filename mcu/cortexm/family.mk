@@ -2,7 +2,9 @@ FAMILY_COMPILERS = Arm (arm-none-eabi-gcc)
 FAMILY_BREW = arm-none-eabi-gcc
 PREFIX = arm-none-eabi-
 FAMILY_OBJECTS = start.o chip.o
-FAMILY_KERNELS = flash
+ifeq ($(KERNELS),sram)
+$(error KERNELS=sram brings nothing on $(TARGET); use KERNELS=flash)
+endif
 FAMILY_EMULATOR = $(BUILD)/host.elf $(BUILD)/host-trace.elf
 QEMU = qemu-system-arm -M mps2-an385 -nographic -monitor none -icount shift=0 \
 	-semihosting-config enable=on,target=native
@@ -13,11 +15,12 @@ FAMILY_COUNTER = --counter instructions
 # The whole test set: a main() that reads images from the computer through semihosting.
 HOST = $(addprefix $(BUILD)/,host.o BitNetMCU_inference.o $(FAMILY_OBJECTS))
 
-$(BUILD)/host.elf: $(HOST) $(BUILD)/network.o $(FAMILY)/link.ld.S
+$(BUILD)/host.elf: $(HOST) $(BUILD)/network.o link.ld.S
 	$(call link,$(HOST) $(BUILD)/network.o,$(BUILD)/budget-host.txt)
 
-$(BUILD)/host-trace.elf: $(HOST) $(BUILD)/host-network-trace.o $(FAMILY)/link.ld.S
+$(BUILD)/host-trace.elf: $(HOST) $(BUILD)/host-network-trace.o link.ld.S
 	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(BUILD)/budget-host.txt)
 
 $(BUILD)/host-network-trace.o: network.c $(EXPORT) ../BitNetMCU_inference.h | toolchain-check
-	$(CC) $(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h -c -o $@ $<
+	$(call say,CC $<)
+	$(Q)$(CC) $(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h -c -o $@ $<

@@ -21,7 +21,7 @@ enum Stop { AT_ADDRESS, AT_BREAKPOINT, ASLEEP, OUT_OF_TIME, TRAPPED };
 /* Instruction classes that are counted. */
 enum Class { ALU, MUL, LOAD_SRAM, LOAD_FLASH, LOAD_IO, STORE, TAKEN, NOT_TAKEN, SYSTEM, CLASSES };
 
-/* An instruction, decoded once: `op` is one of enum Op in cpu.c. */
+/* An instruction, decoded once: `op` is one of enum Op in decode.h. */
 typedef struct {
     uint8_t op, rd, rs1, rs2;
     uint8_t size; /* bytes: 2 or 4 */

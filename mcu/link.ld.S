@@ -1,6 +1,6 @@
-/* Memory of a CH32V003 or CH32V00x; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND and, if
- * kernels are to run from SRAM, KERNELS_IN_SRAM. Flash is linked where it runs, at 0; a programmer
- * sees the same bytes at 0x08000000. */
+/* Flash at 0, SRAM at 0x20000000; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND and, if
+ * kernels are to run from SRAM, KERNELS_IN_SRAM. Flash is linked where it runs; the programmer of a
+ * CH32V00x sees the same bytes at 0x08000000. */
 
 ENTRY(_start)
 
@@ -46,5 +46,5 @@ SECTIONS {
     ASSERT(__bss_end + STACK_BOUND <= __stack_top, "variables and worst stack exceed SRAM")
     ASSERT(__data_load + SIZEOF(.data) <= ORIGIN(FLASH) + LENGTH(FLASH), "flash is exceeded")
 
-    /DISCARD/ : { *(.comment .riscv.attributes .eh_frame .note .note.*) }
+    /DISCARD/ : { *(.comment .*.attributes .ARM.* .eh_frame .note .note.*) }
 }
