@@ -81,9 +81,8 @@ def run_all(command, build, model, inputs):
         predictions.append(values[:, 0])
         cycles.append(values[:, 1])
         for key, value in statistics.items():
-            total[key] = (
-                max(total.get(key, 0), value) if key == "stack" else (total.get(key, 0) + value)
-            )
+            known = total.get(key, 0)
+            total[key] = max(known, value) if key in ("stack", "ram_touched") else known + value
         words = layer_words + 2 + logits.shape[1]
         values, _ = run_emulator(command, build / "trace.elf", part, words, trace=True)
         differing += differing_layers(values[:, :layer_words], expected)
@@ -99,6 +98,7 @@ def print_details(cycles, total, seconds, images):
         f"time per inference at 48 MHz: {cycles.mean() / CLOCK_KHZ:.2f} ms mean, "
         f"{cycles.max() / CLOCK_KHZ:.2f} ms at most"
     )
+    print(f"bytes of SRAM touched: {total['ram_touched']}")
     print(f"emulator: {total['instructions'] / seconds / 1e6:.0f} million instructions per second")
 
 

@@ -32,7 +32,10 @@ def emulate(tmp_path_factory):
     program = tmp_path_factory.mktemp("emulator") / "harness"
     command = ["cc", *SANITIZE] if links(["cc", *SANITIZE]) else ["cc", "-O1"]
     folder = ROOT / "mcu" / "emulator"
-    sources = [ROOT / "tests" / "emulator_harness.c", *(folder / f"{name}.c" for name in ("cpu", "decode", "peripherals"))]
+    sources = [
+        ROOT / "tests" / "emulator_harness.c",
+        *(folder / f"{name}.c" for name in ("cpu", "decode", "peripherals")),
+    ]
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", folder]
     subprocess.run([*command, *flags, "-o", program, *sources], check=True)
 

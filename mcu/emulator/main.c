@@ -8,6 +8,7 @@
  *   --images FILE                run to the first call of BitNetMCU_infer, then call it for each
  *                                input in FILE (as many bytes each as BitNetMCU_input has)
  *   --results FILE               then: prediction, cycles, logits of each image, int32
+ *   --deaf                       nobody listens on the debug link
  *   --trace                      and each layer's accumulators and shift (a trace build)
  *
  * Without --images it runs from reset until the firmware sleeps and prints its console. Ends with
@@ -24,7 +25,7 @@ typedef struct {
     const char *firmware, *images, *results;
     uint32_t flash, sram;
     uint64_t limit;
-    bool mul, trace;
+    bool mul, trace, deaf;
 } Options;
 
 static Machine machine; /* large: not on the stack */
@@ -55,6 +56,8 @@ static bool parse(int argc, char **argv, Options *options) {
             options->mul = true;
         else if (strcmp(argv[i], "--trace") == 0)
             options->trace = true;
+        else if (strcmp(argv[i], "--deaf") == 0)
+            options->deaf = true;
         else if (strcmp(argv[i], "--flash") == 0 && !last)
             options->flash = (uint32_t)strtoul(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--sram") == 0 && !last)
@@ -180,7 +183,7 @@ static int run_images(const Elf *elf, const Options *options, uint32_t at_infer)
 }
 
 int main(int argc, char **argv) {
-    Options options = {NULL, NULL, NULL, 16384, 2048, 1000000000, false, false};
+    Options options = {NULL, NULL, NULL, 16384, 2048, 1000000000, false, false, false};
     Symbol at_infer;
     Elf elf;
     const char *error;
@@ -188,9 +191,11 @@ int main(int argc, char **argv) {
     int status;
 
     if (!parse(argc, argv, &options) || (options.images && !options.results))
-        return fail("usage:", "emulator [--flash BYTES] [--sram BYTES] [--mul] [--limit MILLIONS] "
-                              "[--images FILE --results FILE [--trace]] firmware.elf");
+        return fail("usage:",
+                    "emulator [--flash BYTES] [--sram BYTES] [--mul] [--deaf] [--limit MILLIONS] "
+                    "[--images FILE --results FILE [--trace]] firmware.elf");
     machine_init(&machine, options.flash, options.sram, options.mul);
+    machine.host_listens = !options.deaf;
     machine.console = print_console;
     machine.pin = count_pin;
     error = elf_open(&elf, options.firmware);
