@@ -25,7 +25,7 @@ import integermodel
 import test_inference
 
 EXAMPLES = """example:
-  make -C mcu emulate TARGET=CH32V003 IMAGES=1000
+  make -s -C mcu emulate TARGET=CH32V003 IMAGES=1000
 """
 
 CHUNK = 500  # images a run of the emulator
