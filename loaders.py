@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,14 +158,14 @@ def load_npz(path):
         raise UserError(
             f"cannot read {path}: {error.strerror or error}; name an existing .npz file"
         )
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path} is not an .npz file of plain arrays ({error}); use numpy.savez")
     for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         _check_samples(f"{path}: x_{split}, y_{split}", x, y, x_train.shape[1:])
     labels = np.concatenate([y_train, y_test])
-    if labels.min() < 0 or labels.max() != len(np.unique(y_train)) - 1:
+    if labels.min() < 0 or labels.max() < 1 or labels.max() != len(np.unique(y_train)) - 1:
         raise UserError(
-            f"{path}: the labels must be 0, 1, .. classes-1, all of them in y_train; "
+            f"{path}: the labels must be 0, 1, .. classes-1, two or more, all of them in y_train; "
             f"y_train has {np.unique(y_train)[:20].tolist()}"
         )
     tensors = [torch.from_numpy(x.astype(np.float64)) for x in (x_train, x_test)]
@@ -182,7 +183,7 @@ def _check_samples(where, x, y, shape):
     """Refuse samples that cannot be trained on, naming what is wrong with them."""
     problems = {
         f"{len(x) if x.ndim else 0} samples but labels of shape {y.shape}": (
-            x.ndim < 2 or y.shape != x.shape[:1] or not len(y)
+            x.ndim < 2 or y.shape != x.shape[:1] or not x.size
         ),
         f"samples of shape {x.shape[1:]}, others of {shape}": x.shape[1:] != shape,
         f"labels of type {y.dtype}, not whole numbers": y.dtype.kind not in "iu",
@@ -250,6 +251,6 @@ def _read_image(file, size):
     try:
         with Image.open(file) as image:
             pixels = torch.from_numpy(np.array(image.convert("L")))
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # what the decoders raise for damaged files
         raise UserError(f"{file} is not a readable image ({error}); mend or remove it")
     return data.resize(pixels[None], size)[0]

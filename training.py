@@ -180,10 +180,16 @@ class Run:
 
     def restore(self, state):
         """Go on from `state`, the content of a file that `save` wrote."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
-        self.rows = state["rows"]
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.generator.set_state(state["generator"].cpu())
+            self.rows = list(state["rows"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise cli.UserError(
+                "the stopped run does not fit the data or the device of today "
+                f"({' '.join(str(error).split())[:200]}); start it anew"
+            )
 
     def epoch(self, images, inputs, labels, validation):
         """Train one epoch and append its row; the tensors are those of `train`."""

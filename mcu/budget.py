@@ -19,24 +19,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cli
 
 EXAMPLES = """examples:
-  python mcu/budget.py firmware.elf --stack-usage build --flash 16384 --sram 2048 --out budget.txt
+  python mcu/budget.py firmware.elf --stack-usage build/*.su --flash 16384 --sram 2048 --out budget.txt
 """
 
 ASSEMBLY_FRAMES = {"_start": 0}  # functions written in assembly: bytes of stack, by inspection
-CALL = re.compile(r"\t(?:c\.)?(jal|j|bl|b|call|tail)\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")
+JUMP = r"\t(?:c\.)?(?:jal|j|bl|b|call|tail)"  # in the disassembly of RISC-V and Arm code
+CALL = re.compile(JUMP + r"\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")
 CALL_PAIR = re.compile(r"\t(?:c\.)?(?:jalr|jr)\s.*<([^>+]+)>")
-INDIRECT = re.compile(r"\t(?:c\.)?(?:jalr|jr|blx)\s+(?!.*<)")
+RETURNS = re.compile(r"\t(?:c\.)?(?:jal|bl|call|jalr)\s")  # a call, not a jump back in a loop
+INSIDE = re.compile(JUMP + r"(?:\.\w)?\s+(?:\w+,)?\s*\w+ <([^>+]+)\+")
+INDIRECT = re.compile(r"\t(?:c\.)?(?:jalr\s+(?!.*<)|jr\s+(?!.*<)|blx\s+r|bx\s+(?!lr)|mov\s+pc)")
 
 
-def frames(folder):
-    """{function: bytes of its stack frame} from the compiler's .su files in `folder`."""
+def frames(files):
+    """{function: bytes of its stack frame} from the compiler's .su `files`.
+
+    A file that is not there belongs to assembly.
+    """
     found = dict(ASSEMBLY_FRAMES)
-    for file in Path(folder).glob("*.su"):
-        for line in file.read_text().splitlines():
+    for file in map(Path, files):
+        for line in file.read_text().splitlines() if file.is_file() else ():
             where, size, kind = line.split("\t")
             if kind not in ("static", "dynamic,bounded"):
                 raise cli.UserError(f"{where}: a frame of no fixed size ({kind}) has no bound")
-            found[where.rsplit(":", 1)[1]] = int(size)
+            name = where.rsplit(":", 1)[1]
+            found[name] = max(int(size), found.get(name, 0))
     return found
 
 
@@ -48,15 +55,23 @@ def calls(elf, objdump):
     for line in text.splitlines():
         head = re.match(r"[0-9a-f]+ <([^>]+)>:", line)
         if head:
-            function = head[1]
-            graph[function] = set()
+            function = original(head[1])
+            graph.setdefault(function, set())
         elif function:
             callee = CALL.search(line) or CALL_PAIR.search(line)
-            if callee and callee[callee.lastindex] != function:
-                graph[function].add(callee[callee.lastindex])
+            inside = INSIDE.search(line)
+            if callee and (callee[callee.lastindex] != function or RETURNS.search(line)):
+                graph[function].add(original(callee[callee.lastindex]))
             elif not callee and INDIRECT.search(line):
                 raise cli.UserError(f"{function} calls through a pointer, which has no stack bound")
+            elif inside and original(inside[1]) != function:
+                raise cli.UserError(f"{function} jumps into {inside[1]}, which has no stack bound")
     return graph
+
+
+def original(name):
+    """The name under which the compiler reports the frame of a clone, as f.constprop.0."""
+    return re.sub(r"\.\d+$", "", name)
 
 
 def worst_stack(root, graph, frame_sizes):
@@ -99,11 +114,13 @@ def sections(elf):
         for s in symbols
         if s["st_info"]["type"] == "STT_FUNC" and s["st_value"] >= 0x20000000
     )
-    text, data, bss = (sizes.get(name, 0) for name in (".text", ".data", ".bss"))
+    text, constants, data, bss = (
+        sizes.get(name, 0) for name in (".text", ".rodata", ".data", ".bss")
+    )
     flash = {
         "weights": weights,
         "demo images": images,
-        "code and constants": text - weights - images,
+        "code and constants": text + constants - weights - images,
         "code and data copied to RAM": data,
     }
     return flash, {"code": code_in_ram, "data": data - code_in_ram, "variables": bss}
@@ -114,7 +131,9 @@ def main():
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("elf")
-    parser.add_argument("--stack-usage", required=True, metavar="DIR", help="folder of .su files")
+    parser.add_argument(
+        "--stack-usage", required=True, nargs="+", metavar="FILE", help=".su files of its objects"
+    )
     parser.add_argument("--flash", type=int, required=True, help="bytes the target has")
     parser.add_argument("--sram", type=int, required=True, help="bytes the target has")
     parser.add_argument("--objdump", default="riscv64-unknown-elf-objdump")

@@ -19,6 +19,10 @@ SECTIONS {
 #else
         *(.text .text.*)
 #endif
+        . = ALIGN(4);
+    } > FLASH
+
+    .rodata : {
         *(.rodata .rodata.* .srodata .srodata.*)
         . = ALIGN(4);
     } > FLASH

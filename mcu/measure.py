@@ -6,6 +6,7 @@ Builds each, runs all test images in the emulator, and prints a Markdown table.
 import argparse
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,17 @@ EXAMPLES = """examples:
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = ROOT / "studies" / "fc.yaml"
 COLUMNS = {
-    "weight_bytes": "weights, bytes",
+    "weights": "weights, bytes",
     "kernels": "kernels in",
     "flash": "flash",
-    "ram": "RAM with stack",
-    "stack": "stack",
+    "demo_images": "of it images",
+    "code_and_constants": "code",
+    "code_and_data_copied_to_RAM": "copied to RAM",
+    "ram": "RAM",
+    "code": "of it code",
+    "variables": "variables",
+    "worst_stack": "worst stack",
     "cycles_mean": "cycles mean",
-    "cycles_min": "min",
     "cycles_max": "max",
     "ms": "ms at 48 MHz",
     "accuracy": "accuracy %",
@@ -52,6 +57,8 @@ def measure(path, kernels, images):
         row = next(csv.DictReader(file))
     row["kernels"] = "SRAM" if kernels == "sram" else "flash"
     row["weight_bytes"] = json.loads((build / "export.json").read_text())["weight_bytes"]
+    for name, size in re.findall(r"^  ([\w ]+): (\d+)$", (build / "budget.txt").read_text(), re.M):
+        row[name.replace(" ", "_")] = size
     row["ms"] = f"{int(row['cycles_mean']) / 48_000:.2f}"
     return row
 

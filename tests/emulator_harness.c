@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CODE_BYTES 64
+#define CODE_BYTES 96
 
 struct Job {
     uint32_t pc, has_mul, wait_states, steps, fresh, asleep_host;

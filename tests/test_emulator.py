@@ -10,7 +10,7 @@ from conftest import ROOT, SANITIZE, links
 unicorn = pytest.importorskip("unicorn")
 from unicorn import riscv_const as uc  # noqa: E402
 
-SRAM, FLASH, CODE_BYTES, SRAM_BYTES = 0x20000000, 0x08000000, 64, 2048
+SRAM, FLASH, CODE_BYTES, SRAM_BYTES = 0x20000000, 0x08000000, 96, 2048
 PC = SRAM + 0x400  # where test programs lie, in the middle of SRAM
 STOPS = ("at address", "at breakpoint", "asleep", "out of time", "trapped")
 CLASSES = ("alu", "mul", "load_sram", "load_flash", "load_io", "store", "taken", "not_taken")
@@ -365,7 +365,9 @@ RCC, GPIOC, USART, SYSTICK = 0x40021000, 0x40011000, 0x40013800, 0xE000F000
         ("USART1 accessed while its clock", (SW,), {"x": {8: USART}}),
         ("SysTick register at offset 0x14", (LW,), {"x": {8: SYSTICK + 0x14}}),
         ("the firmware asks for a reset", (SW,), {"x": {8: 0xE000E048, 9: 0xBEEF0080}}),
-        ("switched to the PLL, which is not", (SW,), {"x": {8: RCC + 4, 9: 2}}),
+        ("the PLL, which is not ready", (SW,), {"x": {8: RCC + 4, 9: 2}}),
+        ("the internal oscillator is off", (SW,), {"x": {8: RCC, 9: 0}}),
+        ("24 MHz with 0 flash wait", (SW,), {"x": {8: RCC + 4, 9: 0}, "has_mul": True}),
     ],
 )
 def test_what_the_chip_would_not_do_traps(message, code, options, emulate):
@@ -386,12 +388,23 @@ def test_full_speed_without_wait_states_traps(emulate):
 
 
 def test_usart_that_is_not_set_up_traps_and_then_sends(emulate):
-    clock = (*li(8, RCC + 0x18), *li(9, 1 << 14), SW)
+    clock = (*li(8, RCC + 0x18), *li(9, 1 << 14 | 1 << 5), SW)
+    pin = (*li(8, GPIOC + 0x400), *li(9, 0x44B44444), SW)  # PD5: alternate function
     send = (i_type(65, 0, 0, 9), s_type(4, 9, 8, 2), WFI)
     outcome = run(emulate, *clock, *li(8, USART), *send)
     assert b"sends before it is set up" in outcome["trap"]
     on = (s_type(8, 9, 8, 2), *li(9, 0x2008), s_type(0xC, 9, 8, 2))
-    assert run(emulate, *clock, *li(8, USART), *on, *send)["console"] == b"A"
+    outcome = run(emulate, *clock, *li(8, USART), *on, *send)
+    assert b"PD5 is not its push-pull output" in outcome["trap"]
+    assert run(emulate, *clock, *pin, *li(8, USART), *on, *send)["console"] == b"A"
+
+
+def test_driving_a_pin_that_is_no_output_traps(emulate):
+    clock = (*li(8, RCC + 0x18), i_type(16, 0, 0, 9), SW, *li(8, GPIOC))
+    drive = (i_type(1, 0, 0, 9), s_type(0x10, 9, 8, 2), WFI)
+    assert b"PC0 is driven but is not" in run(emulate, *clock, *drive)["trap"]
+    output = (*li(9, 0x44444441), SW)
+    assert STOPS[run(emulate, *clock, *output, *drive)["stop"]] == "asleep"
 
 
 def test_mailbox_carries_characters_while_a_host_listens(emulate):

@@ -91,7 +91,7 @@ def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
         elf = ELFFile(file)
         symbols = elf.get_section_by_name(".symtab")
         (weights,) = symbols.get_symbol_by_name("BitNetMCU_weights_2")
-        text = elf.get_section_by_name(".text")
+        text = elf.get_section_by_name(".rodata")
         at = text["sh_offset"] + weights["st_value"] - text["sh_addr"]
         file.seek(at)
         byte = file.read(1)[0]
@@ -127,6 +127,40 @@ def test_network_that_does_not_fit_is_refused_with_the_numbers(tmp_path):
     done = make(f"MODEL={path}", build=tmp_path / "b", check=False)
     assert done.returncode != 0
     assert re.search(r"needs \d+ bytes of flash, \d+ more than the 16384", done.stderr)
+
+
+def test_changed_options_are_built_anew(network, tmp_path):
+    need("CH32V003")
+    path, _ = network
+    make(f"MODEL={path}", build=tmp_path)
+    assert "CC" not in make(f"MODEL={path}", build=tmp_path).stdout
+    assert "CC riscv/chip.c" in make(f"MODEL={path}", "LED_PIN=PD4", build=tmp_path).stdout
+
+
+def test_recursion_and_calls_through_pointers_have_no_stack_bound(tmp_path):
+    need("CH32V003")
+    sources = {
+        "calls itself": "int f(int n) { return n ? n + f(n - 1) * 3 : 0; }",
+        "through a pointer": "int (*p)(int); int f(int n) { return p(n) + 1; }",
+    }
+    for expected, source in sources.items():
+        (tmp_path / "x.c").write_text(
+            "__attribute__((noinline)) int f(int); volatile int v;\n"
+            + source
+            + "\nint main(void) { v = f(v); return 0; }\n"
+        )
+        flags = ["-march=rv32ec", "-mabi=ilp32e", "-O1", "-ffreestanding", "-fstack-usage"]
+        flags += ["-fno-optimize-sibling-calls", "-nostdlib", "-Wl,-emain"]
+        subprocess.run(
+            [shutil.which(RISCV[0]) or RISCV[1], *flags, "x.c", "-o", "x.elf", "-lgcc"],
+            cwd=tmp_path, check=True,
+        )  # fmt: skip
+        usage = next(tmp_path.glob("*.su"))
+        done = run_script(
+            "mcu/budget.py", tmp_path / "x.elf", "--stack-usage", usage, "--flash", "9999",
+            "--sram", "9999",
+        )  # fmt: skip
+        assert done.returncode == 2 and expected in done.stderr
 
 
 def test_unknown_choices_name_the_known_ones(tmp_path):

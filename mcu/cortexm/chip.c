@@ -22,7 +22,7 @@ void chip_init(void) {
 
 /* SysTick counts down from 2^24 - 1. With -icount shift=0 a tick is 40 instructions. */
 uint32_t chip_cycles(void) {
-    uint32_t ticks = 0x00ffffff - SYSTICK_VALUE;
+    uint32_t ticks = (0u - SYSTICK_VALUE) & 0x00ffffff; /* 0 until the first tick */
 
     return (ticks << 5) + (ticks << 3);
 }

@@ -8,7 +8,9 @@ endif
 FAMILY_EMULATOR = $(BUILD)/host.elf $(BUILD)/host-trace.elf
 QEMU = qemu-system-arm -M mps2-an385 -nographic -monitor none -icount shift=0 \
 	-semihosting-config enable=on,target=native
-FAMILY_RUN = $(QEMU) -kernel $(ELF)
+FAMILY_RUN = command -v qemu-system-arm >/dev/null || { \
+	echo "error: qemu-system-arm is not installed; make toolchain installs it" >&2; exit 1; }; \
+	$(QEMU) -kernel $(ELF)
 FAMILY_IMAGES = $(PYTHON) $(TOP)/mcu/cortexm/qemu.py
 FAMILY_COUNTER = --counter instructions
 
@@ -16,10 +18,10 @@ FAMILY_COUNTER = --counter instructions
 HOST = $(addprefix $(BUILD)/,host.o BitNetMCU_inference.o $(FAMILY_OBJECTS))
 
 $(BUILD)/host.elf: $(HOST) $(BUILD)/network.o link.ld.S
-	$(call link,$(HOST) $(BUILD)/network.o,$(BUILD)/budget-host.txt)
+	$(call link,$(HOST) $(BUILD)/network.o,$(BUILD)/budget-host.txt,$(TRACE_FLASH))
 
 $(BUILD)/host-trace.elf: $(HOST) $(BUILD)/host-network-trace.o link.ld.S
-	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(BUILD)/budget-host.txt)
+	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(BUILD)/budget-host-trace.txt,$(TRACE_FLASH))
 
 $(BUILD)/host-network-trace.o: network.c $(EXPORT) ../BitNetMCU_inference.h | toolchain-check
 	$(call say,CC $<)

@@ -8,9 +8,8 @@
 #include "cortexm/semihosting.h"
 
 #define PAINT 0xa5a5a5a5u
-#define STACK_WORDS 512 /* that are watched */
 
-extern uint32_t __stack_top;
+extern uint32_t __bss_end;
 
 static int8_t input[BITNETMCU_INPUTS];
 static int32_t logits[BITNETMCU_CLASSES];
@@ -48,18 +47,16 @@ static uint32_t *stack_pointer(void) {
     return sp;
 }
 
-static uint32_t *paint_bottom(void) { return &__stack_top - STACK_WORDS; }
-
 /* Fills the stack below `top`, but for what the call of this function needs. */
 static void paint_stack(const uint32_t *top) {
-    volatile uint32_t *word = paint_bottom();
+    volatile uint32_t *word = &__bss_end;
 
     while (word < top - 16)
         *word++ = PAINT;
 }
 
 static uint32_t stack_used(const uint32_t *top) {
-    const volatile uint32_t *word = paint_bottom();
+    const volatile uint32_t *word = &__bss_end;
 
     while (word < top && *word == PAINT)
         word++;
@@ -69,11 +66,11 @@ static uint32_t stack_used(const uint32_t *top) {
 int main(void) {
     uint32_t images, pair[2], deepest;
 
-    chip_init();
     images = open_file("images", 1, 6);   /* "rb" */
     results = open_file("results", 5, 7); /* "wb" */
     paint_stack(stack_pointer());
     while (transfer(SYS_READ, images, input, sizeof input) == 0) {
+        chip_init(); /* the counter starts anew: it has 24 bits */
         pair[1] = chip_cycles();
         pair[0] = BitNetMCU_infer(input, logits);
         pair[1] = chip_cycles() - pair[1];

@@ -23,6 +23,7 @@ def main():
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--flash", help="of no meaning here")
     parser.add_argument("elf", type=Path)
     arguments = parser.parse_args()
     elf = arguments.elf.with_name("host-trace.elf" if arguments.trace else "host.elf").resolve()

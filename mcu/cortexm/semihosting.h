@@ -1,17 +1,11 @@
-/* Requests from the target to the computer it runs on (Arm, "Semihosting for AArch32 and AArch64"). */
+/* Requests from the target to the computer it runs on (Arm, "Semihosting for AArch32 and AArch64").
+ */
 #ifndef SEMIHOSTING_H
 #define SEMIHOSTING_H
 
 #include <stdint.h>
 
-enum {
-    SYS_OPEN = 1,
-    SYS_CLOSE = 2,
-    SYS_WRITE0 = 4,
-    SYS_WRITE = 5,
-    SYS_READ = 6,
-    SYS_EXIT = 0x18
-};
+enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6, SYS_EXIT = 0x18 };
 #define ADP_STOPPED_APPLICATION_EXIT 0x20026u
 
 static inline uint32_t semihosting(uint32_t request, uintptr_t argument) {

@@ -170,7 +170,7 @@ static Decoded *fetch(Machine *m, uint32_t pc) {
         bytes = m->sram + index;
         left = m->sram_size - index;
         d = &m->decoded_sram[index / 2];
-        if (!m->written[index]) {
+        if (!m->written[index] || (left > 2 && (bytes[0] & 3) == 3 && !m->written[index + 2])) {
             machine_trap(m, "execution of SRAM never written, at 0x%08x", pc);
             return NULL;
         }

@@ -97,6 +97,8 @@ const char *elf_load(const Elf *elf, Machine *m) {
             continue;
         if (!inside(elf, offset, size, 1))
             return "is damaged: a segment lies outside it";
+        if (size > 0 && word(elf, header + 12) - SRAM_BASE < SRAM_MAX)
+            return "has a segment in SRAM, which nothing would put there on the chip";
         if (!machine_write(m, word(elf, header + 12), elf->bytes + offset, size))
             return "does not fit into the memory of this target";
     }

@@ -134,6 +134,13 @@ static enum Stop infer(uint32_t entry, uint32_t home, uint64_t limit, FILE *resu
     return stop;
 }
 
+static bool in_sram(Symbol symbol) {
+    uint32_t offset = symbol.address - SRAM_BASE;
+
+    return symbol.size > 0 && offset < machine.sram_size &&
+           symbol.size <= machine.sram_size - offset;
+}
+
 static int run_images(const Elf *elf, const Options *options, uint32_t at_infer) {
     static uint8_t input[SRAM_MAX];
     Symbol at_input, at_logits, at_home, at_trace = {NOWHERE, 0};
@@ -145,6 +152,8 @@ static int run_images(const Elf *elf, const Options *options, uint32_t at_infer)
         !elf_symbol(elf, "BitNetMCU_logits", &at_logits) || !elf_symbol(elf, "_start", &at_home) ||
         (options->trace && !elf_symbol(elf, "BitNetMCU_trace", &at_trace)))
         return fail(options->firmware, "lacks BitNetMCU_input, _logits, _trace or _start");
+    if (!in_sram(at_input) || !in_sram(at_logits))
+        return fail(options->firmware, "has BitNetMCU_input or _logits outside SRAM, or empty");
     if ((in = fopen(options->images, "rb")) == NULL)
         return fail(options->images, "cannot be opened");
     if ((out = fopen(options->results, "wb")) == NULL)

@@ -56,16 +56,18 @@ static void systick_set(Machine *m, uint32_t ctlr, uint32_t count) {
     }
 }
 
-static void clock_switch(Machine *m, uint32_t cfgr0) {
-    if ((cfgr0 & 3) == RCC_SW_PLL && !(m->io.rcc_ctlr & RCC_PLLRDY)) {
-        machine_trap(m, "RCC: switched to the PLL, which is not ready");
-        return;
-    }
-    if ((cfgr0 & 3) == RCC_SW_PLL && (cfgr0 & 0xf0) == 0 && machine_wait_states(m) == 0) {
-        machine_trap(m, "RCC: 48 MHz with 0 flash wait states");
-        return;
-    }
-    m->io.rcc_cfgr0 = (cfgr0 & ~0xcu) | (cfgr0 & 3) << 2; /* SWS follows SW */
+/* Traps if the core's clock is off, or too fast for the flash wait states: these are 0 up to 25
+ * MHz and 1 above on V2A cores; 0 up to 15, 1 up to 25 and 2 above on V2C cores, which have mul. */
+static void check_clock(Machine *m) {
+    bool pll = (m->io.rcc_cfgr0 & 3) == RCC_SW_PLL, divided = m->io.rcc_cfgr0 & 0xf0;
+    uint32_t mhz = pll ? 48 : 24, needed = (mhz > 25) + (m->has_mul ? 1 : 0);
+
+    if (pll && !(m->io.rcc_ctlr & RCC_PLLRDY))
+        machine_trap(m, "RCC: runs from the PLL, which is not ready");
+    else if (!(m->io.rcc_ctlr & RCC_HSIRDY))
+        machine_trap(m, "RCC: the internal oscillator is off");
+    else if (!divided && machine_wait_states(m) < needed)
+        machine_trap(m, "RCC: %u MHz with %u flash wait states", mhz, machine_wait_states(m));
 }
 
 static uint32_t rcc_access(Machine *m, uint32_t offset, bool write, uint32_t value) {
@@ -77,11 +79,14 @@ static uint32_t rcc_access(Machine *m, uint32_t offset, bool write, uint32_t val
             m->io.rcc_ctlr = value & ~(RCC_HSIRDY | RCC_PLLRDY);
             m->io.rcc_ctlr |= value & RCC_HSION ? RCC_HSIRDY : 0;
             m->io.rcc_ctlr |= value & RCC_PLLON ? RCC_PLLRDY : 0;
+            check_clock(m);
         }
         return m->io.rcc_ctlr;
     case 0x04:
-        if (write)
-            clock_switch(m, value);
+        if (write) {
+            m->io.rcc_cfgr0 = (value & ~0xcu) | (value & 3) << 2; /* SWS follows SW */
+            check_clock(m);
+        }
         return m->io.rcc_cfgr0;
     case 0x08: /* interrupt flags: written ones clear, none is ever set */
         return 0;
@@ -105,14 +110,24 @@ static uint32_t rcc_access(Machine *m, uint32_t offset, bool write, uint32_t val
     return *plain;
 }
 
+/* The four bits of a pin in CFGLR. */
+static uint32_t pin_mode(const Machine *m, int port, int pin) {
+    return m->io.gpio_cfglr[port] >> 4 * pin & 15;
+}
+
 static void gpio_output(Machine *m, int port, uint32_t outdr) {
     uint32_t changed = (m->io.gpio_outdr[port] ^ outdr) & 0xff;
     int pin;
 
     m->io.gpio_outdr[port] = outdr & 0xff;
-    for (pin = 0; pin < 8; pin++)
-        if (changed >> pin & 1 && m->pin)
+    for (pin = 0; pin < 8; pin++) {
+        if (!(changed >> pin & 1))
+            continue;
+        if (pin_mode(m, port, pin) != 1 && pin_mode(m, port, pin) != 3)
+            machine_trap(m, "P%c%d is driven but is not a push-pull output", gpio_name[port], pin);
+        else if (m->pin)
             m->pin(m, gpio_name[port], pin, outdr >> pin & 1);
+    }
 }
 
 static uint32_t gpio_access(Machine *m, int port, uint32_t offset, bool write, uint32_t value) {
@@ -154,6 +169,8 @@ static uint32_t usart_access(Machine *m, uint32_t offset, bool write, uint32_t v
             return machine_trap(m, "USART1: receiving is not modelled");
         if ((m->io.usart_ctlr[0] & USART_ENABLED) != USART_ENABLED || m->io.usart_brr == 0)
             return machine_trap(m, "USART1 sends before it is set up");
+        if ((pin_mode(m, 2, 5) & 0xd) != 9)
+            return machine_trap(m, "USART1 sends, but PD5 is not its push-pull output");
         if (m->console)
             m->console(m, (char)value);
         return 0;
@@ -232,6 +249,7 @@ static uint32_t io_access(Machine *m, uint32_t address, bool write, uint32_t val
         if (write) {
             m->io.flash_actlr = value & 3;
             machine_forget_decoded(m);
+            check_clock(m);
         }
         return m->io.flash_actlr;
     case PFIC_SCTLR:

@@ -5,5 +5,6 @@ PREFIX := $(firstword $(foreach p,riscv64-unknown-elf- riscv-none-elf- riscv64-e
 FAMILY_OBJECTS = start.o chip.o
 FAMILY_EMULATOR = $(OUT)/emulator
 EMULATOR = $(OUT)/emulator --flash $(FLASH_SIZE) --sram $(SRAM_SIZE) $(EMULATOR_FLAGS)
-FAMILY_RUN = $(EMULATOR) $(ELF) | grep -v '^{'
+FAMILY_RUN = $(EMULATOR) $(ELF) > $(BUILD)/demo.txt; status=$$?; grep -v '^{' $(BUILD)/demo.txt; \
+	exit $$status
 FAMILY_IMAGES = $(EMULATOR)
