@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cli
 
 EXAMPLES = """examples:
-  python mcu/budget.py firmware.elf --stack-usage build/*.su --flash 16384 --sram 2048 --out budget.txt
+  python mcu/budget.py firmware.elf --stack-usage *.su --flash 16384 --sram 2048
 """
 
 ASSEMBLY_FRAMES = {"_start": 0}  # functions written in assembly: bytes of stack, by inspection
