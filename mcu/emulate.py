@@ -149,6 +149,7 @@ def main():
         "mismatches": differing,
         "accuracy": f"{100 * np.mean(predictions == labels):.2f}",
         f"{counter}_mean": round(counts.mean()),
+        f"{counter}_min": counts.min(),
         f"{counter}_max": counts.max(),
         **budget,
     }
@@ -161,7 +162,7 @@ def main():
     writer.writeheader()
     writer.writerow(row)
     cli.write_atomic(arguments.build / "emulate.csv", text.getvalue())
-    print(" ".join(f"{key}={value}" for key, value in row.items()))
+    print(" ".join(f"{k}={v}" for k, v in row.items() if not k.endswith("_min")))
     if total["stack"] > budget["stack"]:
         raise cli.UserError("the stack went deeper than its static bound")
     return 1 if differing else 0

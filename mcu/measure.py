@@ -38,6 +38,7 @@ COLUMNS = {
     "variables": "variables",
     "worst_stack": "worst stack",
     "cycles_mean": "cycles mean",
+    "cycles_min": "min",
     "cycles_max": "max",
     "ms": "ms at 48 MHz",
     "accuracy": "accuracy %",
