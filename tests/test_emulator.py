@@ -380,6 +380,21 @@ def test_what_the_chip_would_not_do_traps(message, code, options, emulate):
     assert message in outcome["trap"].decode()
 
 
+@pytest.mark.parametrize(
+    ("message", "address", "access"),
+    [
+        ("GPIO register at offset 0x18", GPIOC + 0x18, LW),
+        ("store to GPIO INDR", GPIOC + 8, SW),
+        ("USART1 register at offset 0x18", USART + 0x18, LW),
+        ("USART1: receiving is not modelled", USART + 4, LW),
+    ],
+)
+def test_registers_that_are_not_modelled_trap(message, address, access, emulate):
+    clocks_on = (*li(8, RCC + 0x18), *li(9, 1 << 14 | 1 << 4), SW)
+    outcome = run(emulate, *clocks_on, *li(8, address), access)
+    assert message in outcome["trap"].decode()
+
+
 def test_full_speed_without_wait_states_traps(emulate):
     """RCC CTLR: HSI and PLL on; then CFGR0: undivided, PLL."""
     code = (*li(8, RCC), *li(9, 0x01000083), SW, i_type(2, 0, 0, 9), s_type(4, 9, 8, 2), WFI)
