@@ -6,8 +6,6 @@ is compared on every accumulator and shift. Exits 1 on any difference.
 """
 
 import argparse
-import csv
-import io
 import json
 import subprocess
 import sys
@@ -23,6 +21,7 @@ import checkpoint
 import cli
 import integermodel
 import test_inference
+import training
 
 EXAMPLES = """example:
   make -s -C mcu emulate TARGET=CH32V003 IMAGES=1000
@@ -157,11 +156,7 @@ def main():
     if counter == "cycles":
         print_details(counts, total, seconds, len(inputs))
     print(f"deepest stack seen: {total['stack']} bytes, static bound {budget['stack']} bytes")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, row, lineterminator="\n")
-    writer.writeheader()
-    writer.writerow(row)
-    cli.write_atomic(arguments.build / "emulate.csv", text.getvalue())
+    cli.write_atomic(arguments.build / "emulate.csv", training.csv_text([row]))
     print(" ".join(f"{k}={v}" for k, v in row.items() if not k.endswith("_min")))
     if total["stack"] > budget["stack"]:
         raise cli.UserError("the stack went deeper than its static bound")
