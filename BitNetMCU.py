@@ -36,18 +36,32 @@ class Format:
     """One number format for weights: one row of the table that every stage reads.
 
     levels: the integers a weight can be, in code order (a weight is stored as its index).
+    per_word: codes in a 32-bit word of the C.
     clip: the integer that the clip value `maxw` stands for, the outer edge of the last cell.
     clip_bits: bits of the uniform quantiser for which OCTAV chooses `maxw`; those of the format,
         but for FP130 the 8 binary orders of magnitude that it spans.
     centred: the mean of the weights is subtracted before they are rounded.
+    absmean: one integer unit is the mean magnitude of the weights, whatever `maxw_algo`.
+    kernel: the C kernel that serves it, where it shares one.
     """
 
     name: str
-    bits: int
     levels: tuple
+    per_word: int
     clip: float
-    clip_bits: int
+    clip_bits: float = None
     centred: bool = False
+    absmean: bool = False
+    kernel: str = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "clip_bits", self.clip_bits or self.bits)
+        object.__setattr__(self, "kernel", self.kernel or self.name)
+
+    @cached_property
+    def bits(self):
+        """The information a code can hold; what it takes in the C is 32 / per_word."""
+        return math.log2(len(self.levels))
 
     @cached_property
     def sorted_levels(self):
@@ -63,14 +77,20 @@ class Format:
     def thresholds(self):
         return (self.sorted_levels[1:] + self.sorted_levels[:-1]) / 2
 
+    def centre(self, weights):
+        """`weights` as they are rounded: less their mean, where the format says so."""
+        if not self.centred:
+            return weights
+        # The mean in float64, so that no sign depends on the order of a sum.
+        return weights - weights.double().mean().to(weights.dtype)
+
     def quantise(self, weights, maxw):
         """Round float `weights`, any shape, to the nearest level; ties go to the larger one.
 
-        maxw: clip value > 0, in units of the weights. Returns integer-valued float32, same shape.
+        maxw: clip value > 0, in units of the weights; broadcast against them. Returns
+        integer-valued float32, same shape.
         """
-        if self.centred:  # the mean in float64, so that no sign depends on the order of a sum
-            weights = weights - weights.double().mean().to(weights.dtype)
-        scaled = weights / self.scale(maxw)
+        scaled = self.centre(weights) / self.scale(maxw)
         if not self.spacing:
             index = torch.bucketize(scaled, self.thresholds.to(weights.device), right=True)
             return self.sorted_levels.to(weights.device)[index]
@@ -92,48 +112,117 @@ def _odd(count):
 
 _POWERS = tuple(sign * 2**exponent for sign in (1, -1) for exponent in range(8))
 
+# The quantiles of a normal distribution of QLoRA (Dettmers et al., arXiv 2305.14314, appendix E),
+# of which the largest is 1, times 127 and rounded.
+_NF4 = (-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127)
+
 FORMATS = {
     row.name: row
     for row in (
-        Format("Binary", 1, _odd(2), clip=2, clip_bits=1, centred=True),  # sign(w - mean)
-        Format("2bitsym", 2, _odd(4), clip=4, clip_bits=2),  # +-0.5, +-1.5, doubled
-        Format("4bitsym", 4, _odd(16), clip=16, clip_bits=4),  # +-0.5 .. +-7.5, doubled
-        Format("FP130", 4, _POWERS, clip=192, clip_bits=8),  # +-2^0 .. +-2^7
-        Format("8bit", 8, tuple(range(-128, 128)), clip=128, clip_bits=8),
+        Format("Binary", _odd(2), 32, clip=2, centred=True),  # sign(w - mean)
+        Format("BinarySym", _odd(2), 32, clip=2, kernel="Binary"),  # sign(w)
+        Format("Ternary", (-1, 0, 1), 20, clip=1.5, absmean=True),  # 3^20 < 2^32
+        Format("2bitsym", _odd(4), 16, clip=4),  # +-0.5, +-1.5, doubled
+        Format("4bit", tuple(range(-8, 8)), 8, clip=8),
+        Format("4bitsym", _odd(16), 8, clip=16),  # +-0.5 .. +-7.5, doubled
+        Format("FP130", _POWERS, 8, clip=192, clip_bits=8),  # +-2^0 .. +-2^7
+        Format("NF4", _NF4, 8, clip=110),
+        Format("5bitsym", _odd(32), 6, clip=32),  # +-0.5 .. +-15.5, doubled
+        Format("8bit", tuple(range(-128, 128)), 4, clip=128),
     )
 }
 
-WEIGHT_SCALES = ("PerTensor",)
+# PerOutput: the factors that an output's accumulator can be multiplied by, each the sum of two
+# powers of two, so that two shifts and an addition do it.
+FACTORS = tuple(sorted({2**a + 2**b for a in range(4) for b in range(4)}))  # 2 .. 16
+
+WEIGHT_SCALES = ("PerTensor", "PerOutput")
 
 
 def octav(weights, bits, iterations=100):
-    """The clip value with the least mean squared error for a uniform quantiser of `bits` bits.
+    """The clip values with the least mean squared error for a uniform quantiser of `bits` bits.
 
     Newton's iteration of Sakr et al., "Optimal clipping and magnitude-aware differentiation for
-    improved quantization-aware training", 2022 (arXiv 2206.06501). weights: any shape, not all
-    zero. Returns a float, in units of the weights.
+    improved quantization-aware training", 2022 (arXiv 2206.06501). weights: [R, N], no row all
+    zero. Returns float64 [R], one clip value for each row, in units of the weights.
     """
-    magnitude = weights.detach().double().abs().flatten()
-    clip = magnitude.mean()
+    magnitude = weights.detach().double().abs()
+    clip = magnitude.mean(1)
     for _ in range(iterations):
-        outside = magnitude > clip
+        outside = magnitude > clip[:, None]
         inside = (magnitude > 0) & ~outside
-        updated = magnitude[outside].sum() / (4.0**-bits / 3 * inside.sum() + outside.sum())
-        converged = torch.isclose(updated, clip, rtol=1e-7, atol=0)
+        cut_off = (magnitude * outside).sum(1)
+        updated = cut_off / (4.0**-bits / 3 * inside.sum(1) + outside.sum(1))
+        converged = torch.isclose(updated, clip, rtol=1e-7, atol=0).all()
         clip = updated
         if converged:
             break
-    return clip.item()
+    return clip
 
 
-CLIPPING = {  # maxw_algo: (weights, bits, maxw_quantscale) -> clip value
+def mean_magnitude(weights):
+    """float64 [R] of `weights` [R, N]."""
+    return weights.detach().double().abs().mean(1)
+
+
+CLIPPING = {  # maxw_algo: (weights [R, N], bits, maxw_quantscale) -> clip values [R]
     "octav": lambda weights, bits, _: octav(weights, bits),
-    "prop": lambda weights, _, quantscale: quantscale * weights.detach().abs().mean().item(),
+    "prop": lambda weights, _, quantscale: quantscale * mean_magnitude(weights),
 }
 
-NORMS = {  # NormType: activations [B, I] -> their magnitude [B, 1], never 0
-    "RMS": lambda x: x.square().mean(-1, keepdim=True).add(1e-12).sqrt(),
-    "Lin": lambda x: x.abs().mean(-1, keepdim=True).add(1e-6),
+
+class MagnitudeNorm(nn.Module):
+    """Activations [B, I] divided by their magnitude [B, 1]: one scale per sample, never 0.
+
+    A scale of the last layer's input changes no decision, so the C needs none of it.
+    """
+
+    homogeneous = True
+
+    def __init__(self, magnitude):
+        super().__init__()
+        self.magnitude = magnitude
+
+    def forward(self, x):
+        return x / self.magnitude(x)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Activations [B, I] with mean 0 and variance 1 per feature; no learnt scale or bias."""
+
+    homogeneous = False
+
+    def __init__(self, features):
+        super().__init__(features, affine=False)
+
+    def forward(self, x):
+        if len(x) == 1 and self.training:  # no variance in a last batch of one
+            return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
+        return super().forward(x)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Activations [B, I] with mean 0 and variance 1 per sample; no learnt scale or bias."""
+
+    homogeneous = False
+
+    def __init__(self, features):
+        super().__init__(features, elementwise_affine=False)
+
+
+def root_mean_square(x):
+    return x.square().mean(-1, keepdim=True).add(1e-12).sqrt()
+
+
+def mean_absolute(x):
+    return x.abs().mean(-1, keepdim=True).add(1e-6)
+
+
+NORMS = {  # NormType: number of features -> module that normalises the last layer's input [B, I]
+    "RMS": lambda _: MagnitudeNorm(root_mean_square),
+    "Lin": lambda _: MagnitudeNorm(mean_absolute),
+    "BatchNorm": BatchNorm,  # these two shift as well: trained and compared, not exported
+    "LayerNorm": LayerNorm,
 }
 
 ACTIVATIONS = {  # name: module; ReLU is the one the integer contract knows
@@ -166,31 +255,59 @@ class BitLinear(nn.Linear):
     """A fully connected layer without bias: integer activations [B, I] -> accumulators [B, O].
 
     The float `weight` [O, I] is what training changes; `integer_weights()` is what it computes
-    with. `maxw` (a buffer) is the clip value, set by `update_clipping`.
+    with. `maxw` (a buffer) is the clip value, set by `update_clipping`. With WScale PerOutput the
+    clip value of output o is maxw * factors[o], and its accumulator is multiplied by factors[o]
+    (a buffer, integer-valued float32 [O, 1]), so that all have one scale again.
     """
 
     def __init__(
-        self, in_features, out_features, QuantType, maxw_algo="octav", maxw_quantscale=3.2
+        self,
+        in_features,
+        out_features,
+        QuantType,
+        maxw_algo="octav",
+        maxw_quantscale=3.2,
+        WScale="PerTensor",
     ):
         super().__init__(in_features, out_features, bias=False)
-        if QuantType not in (*FORMATS, FLOAT):
-            raise UserError(
-                f"QuantType '{QuantType}' is not known; "
-                f"choose one of: {', '.join(FORMATS)}, {FLOAT}"
-            )
+        for kind, value, options in (
+            ("QuantType", QuantType, (*FORMATS, FLOAT)),
+            ("WScale", WScale, WEIGHT_SCALES),
+            ("maxw_algo", maxw_algo, CLIPPING),
+        ):
+            if value not in options:
+                raise UserError(
+                    f"{kind} '{value}' is not known; choose one of: {', '.join(options)}"
+                )
         self.format = FORMATS.get(QuantType)  # None: floating point
         self.maxw_algo = maxw_algo
         self.maxw_quantscale = maxw_quantscale
         self.register_buffer("maxw", torch.tensor(1.0))
+        per_output = self.format and WScale == "PerOutput"
+        self.register_buffer("factors", torch.ones(out_features, 1) if per_output else None)
         self.update_clipping()
 
     def update_clipping(self):
-        """Set `maxw` from the present weights."""
-        if self.format:
-            clip = CLIPPING[self.maxw_algo](
-                self.weight, self.format.clip_bits, self.maxw_quantscale
-            )
-            self.maxw.fill_(clip)
+        """Set `maxw`, and `factors` if there are any, from the present weights."""
+        if not self.format:
+            return
+        weights = self.format.centre(self.weight.detach())
+        if self.factors is None:
+            self.maxw.fill_(self._clip(weights.reshape(1, -1)).item())
+            return
+        clips = self._clip(weights).clamp(min=torch.finfo(torch.float32).tiny)
+        unit = clips.max() / FACTORS[-1]
+        choices = torch.tensor(FACTORS, dtype=torch.float64, device=clips.device)
+        between = (choices[1:] * choices[:-1]).sqrt()  # the nearest by ratio
+        self.factors.copy_(choices[torch.bucketize(clips / unit, between)][:, None])
+        self.maxw.fill_(unit.item())
+
+    def _clip(self, weights):
+        """Clip values [R] for rows of weights [R, N]."""
+        if self.format.absmean:
+            return self.format.clip * mean_magnitude(weights)
+        algorithm = CLIPPING[self.maxw_algo]
+        return algorithm(weights, self.format.clip_bits, self.maxw_quantscale)
 
     @property
     def scale(self):
@@ -199,20 +316,26 @@ class BitLinear(nn.Linear):
 
     def integer_weights(self):
         """The weights [O, I] that the C has, as integer-valued float32."""
-        return self.format.quantise(self.weight.detach(), self.maxw)
+        clip = self.maxw if self.factors is None else self.maxw * self.factors
+        return self.format.quantise(self.weight.detach(), clip)
+
+    def integer_factors(self):
+        """What the accumulators are multiplied by: integer-valued float32 [O, 1], or 1."""
+        return 1 if self.factors is None else self.factors
 
     def forward(self, x):
         if not self.format:
             return F.linear(x, self.weight)
-        integers = self.integer_weights()
+        effective = self.integer_weights() * self.integer_factors()
         if self.training:
-            return F.linear(x, StraightThrough.apply(self.weight / self.scale, integers))
+            return F.linear(x, StraightThrough.apply(self.weight / self.scale, effective))
         # float32 holds integers exactly up to 2^24; one bit is left for ShiftNorm's rounding.
-        exact = torch.float32 if 128 * integers.abs().sum(1).max() < 2**23 else torch.float64
-        return F.linear(x.to(exact), integers.to(exact))
+        exact = torch.float32 if 128 * effective.abs().sum(1).max() < 2**23 else torch.float64
+        return F.linear(x.to(exact), effective.to(exact))
 
     def extra_repr(self):
-        return f"{super().extra_repr()}, QuantType={self.format.name if self.format else FLOAT}"
+        text = f"{super().extra_repr()}, QuantType={self.format.name if self.format else FLOAT}"
+        return text if self.factors is None else f"{text}, WScale=PerOutput"
 
 
 _POWERS_OF_HALF = torch.tensor([0.5**shift for shift in range(32)])  # exact, unlike pow()
@@ -265,13 +388,19 @@ class Network(nn.Module):
     def __init__(self, layers, NormType):
         super().__init__()
         self.layers = nn.Sequential(*layers)
-        self.norm = NORMS[NormType]
+        self.NormType = NormType
+        self.norm = NORMS[NormType](self.layers[-1].in_features)
+
+    @property
+    def has_integer_form(self):
+        """Whether eval mode computes the integers of the C."""
+        return self.norm.homogeneous and all(layer.format for layer in self.bit_layers())
 
     def forward(self, x):
         x = self.layers[:-1](x)
         last = self.layers[-1]
-        if self.training or not last.format:
-            return last(x / self.norm(x)) * last.scale
+        if self.training or not self.has_integer_form:
+            return last(self.norm(x)) * last.scale
         return last(x)
 
     def outputs(self, x):
@@ -295,19 +424,33 @@ class FCMNIST(Network):
     def __init__(self, inputs, classes, config):
         sizes = [inputs, *config["widths"], classes]
         layers = []
-        for size_in, size_out in zip(sizes, sizes[1:]):
+        for QuantType, size_in, size_out in zip(layer_formats(config), sizes, sizes[1:]):
             if layers:
                 layers.append(activation(config))
             layers.append(
                 BitLinear(
                     size_in,
                     size_out,
-                    config["QuantType"],
+                    QuantType,
                     config["maxw_algo"],
                     config["maxw_quantscale"],
+                    config["WScale"],
                 )
             )
         super().__init__(layers, config["NormType"])
+
+
+def layer_formats(config):
+    """The QuantType of each layer of a `config` with one for all, or a list of them."""
+    given, layers = config["QuantType"], len(config["widths"]) + 1
+    if isinstance(given, str):
+        return [given] * layers
+    if len(given) != layers:
+        raise UserError(
+            f"QuantType names {len(given)} formats for {layers} layers "
+            f"({layers - 1} hidden and the last); name one for all, or one for each"
+        )
+    return given
 
 
 def activation(config):

@@ -2,6 +2,12 @@
 
 #include "BitNetMCU_inference.h"
 
+#if BITNETMCU_MULTIPLIER
+#define times_1(x, code) ((x) * (int32_t)(code))
+#define times_2 times_1
+#define times_4 times_1
+#define times_8 times_1
+#else
 /* x * code for codes of 1, 2, 4 and 8 bits: the sum of x, doubled for each place, where there is a
  * bit. Doubling is an addition, so that negative x are no special case. */
 static int32_t times_1(int32_t x, uint32_t code) { return code ? x : 0; }
@@ -33,6 +39,7 @@ static int32_t times_8(int32_t x, uint32_t code) {
 
     return times_4(x, code & 15) + times_4(x8 + x8, code >> 4);
 }
+#endif
 
 /* x * weight for FP130: the code is sign and exponent. */
 static int32_t times_FP130(int32_t x, uint32_t code) {
@@ -41,48 +48,107 @@ static int32_t times_FP130(int32_t x, uint32_t code) {
     return (x < 0) == (code >> 3) ? magnitude : -magnitude;
 }
 
+/* x * (weight + 127) for NF4: the code is an index. */
+static int32_t times_NF4(int32_t x, uint32_t code) {
+    static const uint8_t levels[16] = {0,   39,  60,  77,  91,  104, 115, 127,
+                                       137, 147, 158, 170, 183, 198, 219, 254};
+
+    return times_8(x, levels[code]);
+}
+
 /* What is left to do with the sum of x * code and the sum of x, once per output: a code counts the
- * levels from the lowest upwards, so weight = step * code - lowest. */
+ * levels from the lowest upwards, so weight = step * code + lowest. */
 static int32_t level_Binary(int32_t sum, int32_t x) { return sum + sum - x; }
+
+static int32_t level_Ternary(int32_t sum, int32_t x) { return sum - x; }
 
 static int32_t level_2bitsym(int32_t sum, int32_t x) { return sum + sum - times_2(x, 3); }
 
+static int32_t level_4bit(int32_t sum, int32_t x) { return sum - times_4(x, 8); }
+
 static int32_t level_4bitsym(int32_t sum, int32_t x) { return sum + sum - times_4(x, 15); }
 
+static int32_t level_5bitsym(int32_t sum, int32_t x) { return sum + sum - times_8(x, 31); }
+
 static int32_t level_8bit(int32_t sum, int32_t x) { return sum - times_8(x, 128); }
+
+static int32_t level_NF4(int32_t sum, int32_t x) { return sum - times_8(x, 127); }
 
 static int32_t level_FP130(int32_t sum, int32_t x) {
     (void)x;
     return sum;
 }
 
-/* BITS divides 32, so codes never straddle two words. */
-#define FC_KERNEL(FORMAT, BITS, TIMES)                                                             \
+/* A word holds PER_WORD codes; FIRST is the one that is due, NEXT the word with the one after it
+ * in its place. */
+#define FC_KERNEL(FORMAT, PER_WORD, FIRST, NEXT, TIMES)                                            \
     void BitNetMCU_fc_##FORMAT(const int8_t *activations, const uint32_t *weights,                 \
                                uint32_t inputs, uint32_t outputs, int32_t *accumulators) {         \
         int32_t all = 0;                                                                           \
-        uint32_t i, word = 0;                                                                      \
+        uint32_t i;                                                                                \
                                                                                                    \
         for (i = 0; i < inputs; i++)                                                               \
             all += activations[i];                                                                 \
         for (; outputs > 0; outputs--) {                                                           \
             int32_t sum = 0;                                                                       \
+            uint32_t word = 0, left = 0;                                                           \
                                                                                                    \
             for (i = 0; i < inputs; i++) {                                                         \
-                if ((i & (32 / BITS - 1)) == 0)                                                    \
+                if (left == 0) {                                                                   \
                     word = *weights++;                                                             \
-                sum += TIMES(activations[i], word & ((1u << BITS) - 1));                           \
-                word >>= BITS;                                                                     \
+                    left = PER_WORD;                                                               \
+                }                                                                                  \
+                sum += TIMES(activations[i], FIRST);                                               \
+                word = NEXT;                                                                       \
+                left--;                                                                            \
             }                                                                                      \
             *accumulators++ = level_##FORMAT(sum, all);                                            \
         }                                                                                          \
     }
 
-FC_KERNEL(Binary, 1, times_1)
-FC_KERNEL(2bitsym, 2, times_2)
-FC_KERNEL(4bitsym, 4, times_4)
-FC_KERNEL(FP130, 4, times_FP130)
-FC_KERNEL(8bit, 8, times_8)
+FC_KERNEL(Binary, 32, word & 1, word >> 1, times_1)
+FC_KERNEL(2bitsym, 16, word & 3, word >> 2, times_2)
+FC_KERNEL(4bit, 8, word & 15, word >> 4, times_4)
+FC_KERNEL(4bitsym, 8, word & 15, word >> 4, times_4)
+FC_KERNEL(FP130, 8, word & 15, word >> 4, times_FP130)
+FC_KERNEL(NF4, 8, word & 15, word >> 4, times_NF4)
+FC_KERNEL(5bitsym, 6, word & 31, word >> 5, times_8)
+FC_KERNEL(8bit, 4, word & 255, word >> 8, times_8)
+
+/* A word is a fraction of 2^32 with 20 digits to base 3. Three times the fraction carries the first
+ * digit over 2^32: 0 below a third, 2 above two thirds. */
+FC_KERNEL(Ternary, 20, (uint32_t)(word > 0x55555555u) + (word > 0xaaaaaaaau), word + word + word,
+          times_2)
+
+/* Two words for 32 inputs: one bit for each weight of 1, then one for each of -1. */
+void BitNetMCU_fc_TernaryPlanes(const int8_t *activations, const uint32_t *weights, uint32_t inputs,
+                                uint32_t outputs, int32_t *accumulators) {
+    for (; outputs > 0; outputs--) {
+        int32_t sum = 0;
+        uint32_t first;
+
+        for (first = 0; first < inputs; first += 32) {
+            const int8_t *x = activations + first;
+            uint32_t plus = *weights++, minus = *weights++;
+
+            for (; plus | minus; plus >>= 1, minus >>= 1, x++) {
+                if (plus & 1)
+                    sum += *x;
+                if (minus & 1)
+                    sum -= *x;
+            }
+        }
+        *accumulators++ = sum;
+    }
+}
+
+void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *factors) {
+    for (; count > 0; count--, accumulators++, factors++) {
+        uint32_t sum = (uint32_t)*accumulators;
+
+        *accumulators = (int32_t)((sum << (*factors & 15)) + (sum << (*factors >> 4)));
+    }
+}
 
 uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
                                   int8_t *activations) {

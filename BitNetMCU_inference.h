@@ -1,6 +1,7 @@
 /* BitNetMCU inference kernels: ANSI C with C99 integer types.
  *
- * No multiplication, no division, no floating point, no dynamic memory, no libc beyond <stdint.h>.
+ * No division, no floating point, no dynamic memory, no libc beyond <stdint.h>,
+ * and no multiplication where BITNETMCU_MULTIPLIER is 0.
  * The generated header BitNetMCU_model.h calls these functions in BitNetMCU_infer().
  *
  * The integer contract (docs/contract.md): a layer sums int8 activations times integer weights
@@ -12,13 +13,24 @@
 
 #include <stdint.h>
 
+/* Whether the core multiplies in hardware, by the compiler's word. Define it as 0 to have the
+ * multiplication-free kernels anywhere. */
+#ifndef BITNETMCU_MULTIPLIER
+#if (defined(__riscv) && !defined(__riscv_mul) && !defined(__riscv_zmmul)) ||                      \
+    (defined(__AVR__) && !defined(__AVR_HAVE_MUL__))
+#define BITNETMCU_MULTIPLIER 0
+#else
+#define BITNETMCU_MULTIPLIER 1
+#endif
+#endif
+
 /* Called after each layer with its value: `count` int32 accumulators and the shift that ShiftNorm
  * chose (0 in the last layer). Define it before including this header to record layers. */
 #ifndef BITNETMCU_TRACE
 #define BITNETMCU_TRACE(layer, accumulators, count, shift) ((void)(shift))
 #endif
 
-/* Fully connected layers, one per number format:
+/* Fully connected layers, by number format:
  *     accumulators[o] = sum over i of activations[i] * weight[o][i]
  * A row holds the codes of one output's weights, the first input in the lowest bits, padded to
  * whole words. Exact for any int8 activations while the accumulators fit int32, which the
@@ -26,11 +38,20 @@
 typedef void BitNetMCU_fc(const int8_t *activations, const uint32_t *weights, uint32_t inputs,
                           uint32_t outputs, int32_t *accumulators);
 
-BitNetMCU_fc BitNetMCU_fc_Binary;  /* 1 bit:  -1, 1 */
-BitNetMCU_fc BitNetMCU_fc_2bitsym; /* 2 bits: -3, -1, 1, 3 */
-BitNetMCU_fc BitNetMCU_fc_4bitsym; /* 4 bits: -15, -13 .. 13, 15 */
-BitNetMCU_fc BitNetMCU_fc_FP130;   /* 4 bits: sign, exponent: 1, 2 .. 128, -1, -2 .. -128 */
-BitNetMCU_fc BitNetMCU_fc_8bit;    /* 8 bits: -128 .. 127 */
+BitNetMCU_fc BitNetMCU_fc_Binary;        /* 32 in a word: -1, 1 */
+BitNetMCU_fc BitNetMCU_fc_Ternary;       /* 20 in a word, as digits to base 3: -1, 0, 1 */
+BitNetMCU_fc BitNetMCU_fc_TernaryPlanes; /* 32 in two words, one bit for 1, one for -1 */
+BitNetMCU_fc BitNetMCU_fc_2bitsym;       /* 16 in a word: -3, -1, 1, 3 */
+BitNetMCU_fc BitNetMCU_fc_4bit;          /* 8 in a word: -8 .. 7 */
+BitNetMCU_fc BitNetMCU_fc_4bitsym;       /* 8 in a word: -15, -13 .. 13, 15 */
+BitNetMCU_fc BitNetMCU_fc_FP130;         /* 8 in a word, sign, exponent: +-1, +-2 .. +-128 */
+BitNetMCU_fc BitNetMCU_fc_NF4;           /* 8 in a word: an index to 16 levels, -127 .. 127 */
+BitNetMCU_fc BitNetMCU_fc_5bitsym;       /* 6 in a word: -31, -29 .. 29, 31 */
+BitNetMCU_fc BitNetMCU_fc_8bit;          /* 4 in a word: -128 .. 127 */
+
+/* Multiplies each of `count` accumulators by its factor 2^a + 2^b: a in the low four bits, b in
+ * the high. */
+void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *factors);
 
 /* ShiftNorm and ReLU: with s = max(0, bit length of the largest accumulator - 7),
  *     activations[i] = min(127, (accumulators[i] + ((1 << s) >> 1)) >> s), or 0 if negative.

@@ -5,6 +5,9 @@ BUILD = build
 BASE_PYTHON ?= python3
 CFLAGS ?= -O2
 STRICT = -std=c99 -Wall -Wextra -Werror -pedantic
+# 0: kernels without a multiplication, on any core; 1: with; empty: as the compiler says.
+MULTIPLIER ?=
+DEFINES = $(if $(MULTIPLIER),-DBITNETMCU_MULTIPLIER=$(MULTIPLIER))
 
 ifeq ($(OS),Windows_NT)
 BIN = $(VENV)/Scripts
@@ -93,11 +96,11 @@ figures: $(READY) ## draw the figures of docs/
 lib: $(LIBRARY)
 
 $(LIBRARY): BitNetMCU_lib.c $(ENGINE) $(BUILD)/BitNetMCU_model.h
-	$(CC) $(CFLAGS) $(STRICT) -fPIC -shared -I. -I$(BUILD) -o $@ BitNetMCU_lib.c BitNetMCU_inference.c
+	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -fPIC -shared -I. -I$(BUILD) -o $@ BitNetMCU_lib.c BitNetMCU_inference.c
 
 $(BUILD)/BitNetMCU_MNIST_test: BitNetMCU_MNIST_test.c $(ENGINE) $(BUILD)/BitNetMCU_model.h \
 		$(BUILD)/BitNetMCU_MNIST_test_data.h
-	$(CC) $(CFLAGS) $(STRICT) -I. -I$(BUILD) -o $@ BitNetMCU_MNIST_test.c BitNetMCU_inference.c
+	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -I. -I$(BUILD) -o $@ BitNetMCU_MNIST_test.c BitNetMCU_inference.c
 
 ctest: $(BUILD)/BitNetMCU_MNIST_test ## ten test images through the exported C
 	$<

@@ -103,6 +103,32 @@ class Widths:
         return f"{self.fewest} to {self.most} whole numbers from 1 to {self.widest}, as 64,64"
 
 
+@dataclass(frozen=True)
+class OnePerLayer:
+    """One of `options` for all layers, or a list with one of them for each.
+
+    `alone` is an option that cannot stand in a list.
+    """
+
+    options: tuple
+    alone: str
+
+    def parse(self, value):
+        if isinstance(value, str) and "," in value:
+            value = value.strip("[]").split(",")
+        if not isinstance(value, list):
+            return Choice(self.options).parse(value)
+        mixable = Choice(tuple(option for option in self.options if option != self.alone))
+        values = [mixable.parse(str(each).strip()) for each in value]
+        return values if len(set(values)) > 1 else values[0]
+
+    def __str__(self):
+        return (
+            f"{Choice(self.options)}; or one for each layer, as Ternary,Ternary,4bitsym "
+            f"(without {self.alone})"
+        )
+
+
 PARAMETERS = {
     "model": Name(
         tuple(BitNetMCU.MODELS),
@@ -110,7 +136,7 @@ PARAMETERS = {
         "a network of your own as file.py:Class",
     ),
     "widths": Widths(2, 3, 4096),
-    "QuantType": Choice((*BitNetMCU.FORMATS, BitNetMCU.FLOAT)),
+    "QuantType": OnePerLayer((*BitNetMCU.FORMATS, BitNetMCU.FLOAT), alone=BitNetMCU.FLOAT),
     "WScale": Choice(BitNetMCU.WEIGHT_SCALES),
     "NormType": Choice(tuple(BitNetMCU.NORMS)),
     "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),
@@ -223,7 +249,9 @@ def run_name(config):
     digest = hashlib.sha256(json.dumps(counting, sort_keys=True).encode()).hexdigest()
     model = config["model"].rpartition(":")[2]
     dataset = re.sub(r"\W+", "_", Path(config["dataset"]).stem)
-    return f"{model}-{dataset}-{config['QuantType']}-{digest[:8]}"
+    given = config["QuantType"]
+    formats = given if isinstance(given, str) else "+".join(dict.fromkeys(given))
+    return f"{model}-{dataset}-{formats}-{digest[:8]}"
 
 
 def overrides_from(base, config):

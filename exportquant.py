@@ -13,11 +13,13 @@ import cheader
 import checkpoint
 import cli
 import integermodel
+import kernels
 
 EXAMPLES = """examples:
   python exportquant.py                        the network that training.py wrote last
   python exportquant.py modeldata/NAME.pth     any other
   python exportquant.py --plots build/plots    with pictures of its weights and mistakes
+  python exportquant.py --optimise speed       larger in flash, where that saves time
 """
 
 MODEL_HEADER = "BitNetMCU_model.h"
@@ -26,30 +28,32 @@ REPORT = "export.json"
 TEST_IMAGES = 10
 
 
-def describe_layer(layer):
+def describe_layer(layer, kernel):
     """What the weights of an `IntegerLayer` use of their format, as a dict for the report."""
     size = layer.weights.size
     counts = Counter(layer.weights.flatten().tolist())
-    bits = layer.format.bits
     entropy = BitNetMCU.entropy(torch.from_numpy(layer.weights))
     return {
         "inputs": layer.inputs,
         "outputs": layer.outputs,
         "format": layer.format.name,
-        "bits": bits,
+        "kernel": kernel.name,
+        "bits": layer.format.bits,
         "weights": size,
-        "bytes": cheader.pack(layer.codes(), bits).nbytes,
+        "bytes": kernel.words(layer).nbytes,
+        "factor_bytes": 0 if layer.factors is None else layer.outputs,
         "levels_percent": {
             level: 100 * counts[level] / size for level in sorted(layer.format.levels)
         },
         "entropy": entropy,
-        "capacity_percent": 100 * entropy / bits,
+        "entropy_bytes": size * entropy / 8,
+        "capacity_percent": 100 * entropy / layer.format.bits,
     }
 
 
-def describe(model):
+def describe(model, optimise="size"):
     """The report on an `IntegerModel`: its layers, totals and buffers, ready for JSON."""
-    layers = [describe_layer(layer) for layer in model.layers]
+    layers = [describe_layer(layer, kernels.choose(layer, optimise)) for layer in model.layers]
     buffers = [
         {"name": b.name, "bytes": b.bytes, "layers": list(b.layers)}
         for b in cheader.plan_buffers(model)
@@ -57,8 +61,8 @@ def describe(model):
     return {
         "layers": layers,
         "weights": sum(layer["weights"] for layer in layers),
-        "weight_bytes": sum(layer["bytes"] for layer in layers),
-        "entropy_bytes": sum(layer["weights"] * layer["entropy"] for layer in layers) / 8,
+        "weight_bytes": sum(layer["bytes"] + layer["factor_bytes"] for layer in layers),
+        "entropy_bytes": sum(layer["entropy_bytes"] for layer in layers),
         "buffers": buffers,
         "buffer_bytes": sum(buffer["bytes"] for buffer in buffers),
     }
@@ -69,19 +73,22 @@ def format_report(report):
     lines = []
     for index, layer in enumerate(report["layers"], start=1):
         used = [percent for percent in layer["levels_percent"].values() if percent]
+        factors = f" and {layer['factor_bytes']} of factors" if layer["factor_bytes"] else ""
         lines.append(
-            f"layer {index}: {layer['inputs']} -> {layer['outputs']}  {layer['format']} "
-            f"({layer['bits']} bits)  {layer['weights']} weights, {layer['bytes']} bytes\n"
+            f"layer {index}: {layer['inputs']} -> {layer['outputs']}  {layer['format']}, "
+            f"{layer['weights']} weights\n"
             f"  levels used: {len(used)} of {len(layer['levels_percent'])}, "
-            f"entropy {layer['entropy']:.2f} bits per weight, "
-            f"{layer['capacity_percent']:.1f} % of the capacity"
+            f"entropy {layer['entropy']:.2f} of {layer['bits']:.2f} bits per weight "
+            f"({layer['capacity_percent']:.1f} %)\n"
+            f"  {layer['bytes']} bytes packed ({8 * layer['bytes'] / layer['weights']:.2f} bits per "
+            f"weight){factors}; {layer['entropy_bytes']:.0f} bytes if entropy-coded"
         )
         if len(layer["levels_percent"]) <= 16:
             shares = (f"{level}: {share:.1f}" for level, share in layer["levels_percent"].items())
             lines.append("  percent of weights at each level: " + "  ".join(shares))
     lines.append(
-        f"total: {report['weights']} weights, {report['weight_bytes']} bytes of flash "
-        f"({report['entropy_bytes']:.0f} bytes of information)"
+        f"total: {report['weights']} weights, {report['weight_bytes']} bytes of flash; "
+        f"{report['entropy_bytes']:.0f} bytes if entropy-coded"
     )
     lines.append(f"buffers of BitNetMCU_infer, on the stack, {report['buffer_bytes']} bytes:")
     for buffer in report["buffers"]:
@@ -101,10 +108,10 @@ def choose_test_images(labels, classes, count=TEST_IMAGES):
     return [found[k] for k in rounds for found in by_class if k < len(found)][:count]
 
 
-def export(path, build, pictures=None):
+def export(path, build, pictures=None, optimise="size"):
     """Write the headers and export.json for the checkpoint at `path` into the folder `build`.
 
-    pictures: a folder for pictures of the network. Returns the report (the content of
+    pictures: a folder for pictures of the network. optimise: one of `kernels.OPTIMISE`. Returns the report (the content of
     export.json). Raises `UserError` before anything is written.
     """
     trained = checkpoint.load(path)
@@ -115,14 +122,14 @@ def export(path, build, pictures=None):
     logits = model.execute(inputs[chosen])[-1].accumulators
 
     report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
-    report |= {"sha256": trained.sha256, **describe(model)}
+    report |= {"sha256": trained.sha256, **describe(model, optimise)}
     report["test_images"] = len(labels)
     report["accuracy"] = 100 * float(np.mean(model.predict(inputs) == labels))
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
 
     build = Path(build)
     cli.check_folder(build)
-    header = cheader.model_header(model, trained)
+    header = cheader.model_header(model, trained, optimise)
     cli.write_atomic(build / MODEL_HEADER, header)
     cli.write_atomic(
         build / TEST_DATA_HEADER,
@@ -145,12 +152,18 @@ def main():
         "checkpoint", nargs="?", help="a .pth file; otherwise the one training.py wrote last"
     )
     parser.add_argument("--build", default="build", metavar="DIR", help="folder for the headers")
+    parser.add_argument(
+        "--optimise",
+        choices=kernels.OPTIMISE,
+        default="size",
+        help="what to choose kernels for (default: size)",
+    )
     parser.add_argument("--plots", metavar="DIR", help="also draw weights and mistakes into DIR")
     arguments = parser.parse_args()
 
     path = arguments.checkpoint or checkpoint.newest(arguments.build)
     print(f"exporting {path}")
-    report = export(path, arguments.build, arguments.plots)
+    report = export(path, arguments.build, arguments.plots, arguments.optimise)
     print(format_report(report))
     print(
         f"model={report['name']} weight_bytes={report['weight_bytes']} "

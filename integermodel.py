@@ -19,10 +19,15 @@ INT32_MAX = 2**31 - 1
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """A fully connected layer: integer weights int32 [O, I], each one of `format.levels`."""
+    """A fully connected layer: integer weights int32 [O, I], each one of `format.levels`.
+
+    factors: int32 [O], each one of `BitNetMCU.FACTORS`, by which accumulators are multiplied; None
+    where all outputs have the same scale.
+    """
 
     format: Format
     weights: np.ndarray
+    factors: np.ndarray | None = None
 
     @property
     def outputs(self):
@@ -37,6 +42,23 @@ class IntegerLayer:
         order = np.argsort(self.format.levels)
         ascending = np.array(self.format.levels)[order]
         return order[np.searchsorted(ascending, self.weights)].astype(np.uint32)
+
+    def accumulate(self, activations):
+        """int32 activations [B, I] -> accumulators int32 [B, O]."""
+        sums = activations @ self.weights.T
+        return sums if self.factors is None else sums * self.factors
+
+    def bound(self):
+        """The largest magnitude that int32 must hold, whatever the int8 inputs.
+
+        Of sums on the way (weights counted from the lowest level), and of the accumulators with
+        2^23, the most that ShiftNorm adds to round.
+        """
+        span = max(self.format.levels) - min(self.format.levels)
+        rows = np.abs(self.weights).sum(axis=1, dtype=np.int64)
+        if self.factors is not None:
+            rows = rows * self.factors
+        return max(128 * self.inputs * span, 128 * int(rows.max())) + 2**23
 
 
 @dataclass(frozen=True)
@@ -66,7 +88,7 @@ class IntegerModel:
         traces = []
         activations = inputs.astype(np.int32)
         for layer in self.layers:
-            accumulators = activations @ layer.weights.T
+            accumulators = layer.accumulate(activations)
             if layer is self.layers[-1]:
                 shifts = np.zeros(len(inputs), np.int32)
             else:
@@ -96,9 +118,14 @@ def shiftnorm_relu(accumulators, shifts):
 def lower(network):
     """The integer model of a trained `BitNetMCU.Network`.
 
-    Raises `UserError` for a layer that has no integer rule, and for accumulators that could leave
-    int32.
+    Raises `UserError` for a layer or norm that has no integer rule, and for accumulators that
+    could leave int32.
     """
+    if not network.norm.homogeneous:
+        raise UserError(
+            f"NormType={network.NormType} subtracts means, which the integer contract has no rule "
+            "for; train with NormType=RMS or NormType=Lin to export"
+        )
     layers = []
     for index, module in enumerate(network.layers):
         expected = BitLinear if index % 2 == 0 else ShiftNormReLU
@@ -108,15 +135,19 @@ def lower(network):
                 "integer QuantType, and ReLU between them, can be exported"
             )
         if expected is BitLinear:
-            weights = module.integer_weights().cpu().numpy().astype(np.int32)
-            # Whatever the inputs, also for sums on the way (of weights counted from the lowest
-            # level); 2^23 is the most that ShiftNorm adds to round.
-            levels = module.format.levels
-            bound = 128 * module.in_features * (max(levels) - min(levels)) + 2**23
-            if bound > INT32_MAX:
-                raise UserError(
-                    f"layer {index} could reach {bound}, past int32 ({INT32_MAX}); "
-                    "use fewer inputs or fewer bits"
-                )
-            layers.append(IntegerLayer(module.format, weights))
+            layers.append(_lower_layer(index, module))
     return IntegerModel(tuple(layers))
+
+
+def _lower_layer(index, module):
+    weights = module.integer_weights().cpu().numpy().astype(np.int32)
+    factors = None
+    if module.factors is not None:
+        factors = module.factors[:, 0].cpu().numpy().astype(np.int32)
+    layer = IntegerLayer(module.format, weights, factors)
+    if layer.bound() > INT32_MAX:
+        raise UserError(
+            f"layer {index} could reach {layer.bound()}, past int32 ({INT32_MAX}); "
+            "use fewer inputs or fewer bits"
+        )
+    return layer

@@ -35,10 +35,13 @@ RESULTS = (
     "validation_accuracy",
     "train_loss",
     "weight_bytes",
+    "entropy_bytes",
     "differing_values",
+    "differing_values_multiplier",
     "differing_predictions",
     "seconds",
 )
+LATER = ("entropy_bytes", "differing_values_multiplier")  # not in the files of older studies
 COLUMNS = ("name", *config.PARAMETERS, *RESULTS)
 
 
@@ -82,9 +85,10 @@ def run(settings, folder):
         "train_loss": metrics["train_loss"],
     }
     if settings["QuantType"] == BitNetMCU.FLOAT:
-        results |= {"weight_bytes": "", "differing_values": 0, "differing_predictions": 0}
+        results |= {key: "" for key in RESULTS if key not in results}
     else:
-        results["weight_bytes"] = exportquant.export(path, build)["weight_bytes"]
+        report = exportquant.export(path, build)
+        results |= {key: report[key] for key in ("weight_bytes", "entropy_bytes")}
         parity = test_inference.compare(build)
         results["accuracy"] = parity["accuracy_c"]
         results |= {key: value for key, value in parity.items() if key.startswith("differing")}
@@ -105,7 +109,7 @@ def read_rows(path):
         raise cli.UserError(f"cannot read {path}: {error.strerror}; name the CSV of a study")
     except (UnicodeDecodeError, csv.Error):
         rows, reader = [], csv.DictReader([])
-    absent = {key: str(value) for key, value in config.ABSENT.items()}
+    absent = {key: str(value) for key, value in config.ABSENT.items()} | dict.fromkeys(LATER, "")
     columns = {*absent, *(reader.fieldnames or ())}
     if columns != set(COLUMNS) or any(None in row or None in row.values() for row in rows):
         raise cli.UserError(
@@ -117,7 +121,8 @@ def read_rows(path):
 
 def differing(rows):
     """How many values and predictions of the C differ from Python's in all `rows` together."""
-    return sum(int(row["differing_values"]) + int(row["differing_predictions"]) for row in rows)
+    columns = [key for key in RESULTS if key.startswith("differing")]
+    return sum(int(row[key] or 0) for row in rows for key in columns)
 
 
 def mean_sd(rows, key):

@@ -1,8 +1,8 @@
 """Prove that the exported C computes what PyTorch computes, on every test image.
 
-Builds the shared library Bitnet_inf from build/BitNetMCU_model.h, runs all test images, and
-compares every layer's accumulators and shifts, and every prediction, of the C and of PyTorch with
-the integer model. Exits 1 on any difference.
+Builds the shared library Bitnet_inf from build/BitNetMCU_model.h twice, without multiplications
+and with them, runs all test images, and compares every layer's accumulators and shifts, and every
+prediction, of both and of PyTorch with the integer model. Exits 1 on any difference.
 """
 
 import argparse
@@ -33,14 +33,17 @@ SUFFIX = {"Darwin": ".dylib", "Windows": ".dll"}.get(platform.system(), ".so")
 CHUNK = 10_000  # images whose traces are in memory at a time
 
 
-def build_library(build):
-    """Compile the shared library in the folder `build`; returns its path."""
-    library = Path(build).resolve() / f"Bitnet_inf{SUFFIX}"
+def build_library(build, multiplier):
+    """Compile the shared library in the folder `build`; returns its path.
+
+    multiplier: whether the C may multiply.
+    """
+    library = Path(build).resolve() / f"Bitnet_inf{'-multiplier' if multiplier else ''}{SUFFIX}"
     folder = Path(os.path.relpath(library.parent, ROOT))  # inside the project: free of its path
     if " " in str(folder):
         raise cli.UserError(f"make cannot build in '{folder}'; name a folder without spaces")
     command = [os.environ.get("MAKE", "make"), "-s", "-C", str(ROOT), "lib"]
-    command += [f"BUILD={folder}", f"LIBRARY={folder / library.name}"]
+    command += [f"BUILD={folder}", f"LIBRARY={folder / library.name}", f"MULTIPLIER={int(multiplier)}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
@@ -122,34 +125,37 @@ def read_report(build):
 def compare(build):
     """Run the network exported to `build` as C, integer model and PyTorch on all test images.
 
-    Returns a dict: images, differing_values, differing_predictions, accuracies in percent.
+    Returns a dict: images; differing_values of PyTorch and the multiplication-free C, those of
+    the C with multiplications, differing_predictions of any; accuracies in percent.
     """
     report = read_report(build)
     path = report["checkpoint"]
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
-    library = Library(build_library(build), model)
-    if not library.checkpoint == report["sha256"] == trained.sha256:
+    libraries = [Library(build_library(build, flag), model) for flag in (False, True)]
+    if any(not lib.checkpoint == report["sha256"] == trained.sha256 for lib in libraries):
         raise cli.UserError(
             f"{build} was not exported from the present {path}; run exportquant.py again"
         )
 
     inputs, labels, _ = checkpoint.test_data(trained)
-    differing = {"values": 0, "predictions": 0}
+    differing = {"values": 0, "values_multiplier": 0, "predictions": 0}
     correct = {"c": 0, "pytorch": 0, "float": 0}
     with torch.no_grad():
         for part, truth in zip(inputs.split(CHUNK), labels.split(CHUNK)):
-            predictions, in_c = library.execute(part.numpy())
+            in_c, with_multiplier = (library.execute(part.numpy()) for library in libraries)
             in_pytorch = pytorch_traces(trained.network, part)
             predicted = {
-                "c": torch.from_numpy(predictions),
+                "c": torch.from_numpy(in_c[0]),
                 "pytorch": torch.from_numpy(in_pytorch[-1].accumulators).argmax(1),
                 "float": trained.network.train()(part.float()).argmax(1),
             }
             expected = model.execute(part.numpy())
-            differing["values"] += differing_values(in_c, expected)
+            differing["values"] += differing_values(in_c[1], expected)
             differing["values"] += differing_values(in_pytorch, expected)
-            differing["predictions"] += (predicted["c"] != predicted["pytorch"]).sum().item()
+            differing["values_multiplier"] += differing_values(with_multiplier[1], expected)
+            for classes in (in_c[0], with_multiplier[0]):
+                differing["predictions"] += int((classes != predicted["pytorch"].numpy()).sum())
             for executor, classes in predicted.items():
                 correct[executor] += (classes == truth).sum().item()
     result = {"images": len(inputs)}
@@ -177,7 +183,7 @@ def main():
             for key, value in result.items()
         )
     )
-    return 1 if result["differing_values"] or result["differing_predictions"] else 0
+    return 1 if any(value for key, value in result.items() if key.startswith("differing")) else 0
 
 
 if __name__ == "__main__":

@@ -37,13 +37,14 @@ EXAMPLES = """examples:
 def evaluate(network, inputs, labels, batch=10_000):
     """Loss and accuracies of `network` over int8 `inputs` [N, I] and `labels` [N], all of them.
 
-    Returns {"loss", "accuracy_float", "accuracy"}: cross-entropy and percent correct of training
-    mode's float logits, and percent correct of eval mode (the integers of the C).
+    Returns {"loss", "accuracy_float", "accuracy"}: cross-entropy and percent correct of float
+    logits, and percent correct of eval mode (the integers of the C). Float logits are those of
+    training mode; of eval mode where the network has no integer form, and a norm with statistics.
     """
     loss = correct_float = correct = 0
     with torch.no_grad():
         for part, truth in zip(inputs.split(batch), labels.split(batch)):
-            logits = network.train()(part.float())
+            logits = network.train(network.has_integer_form)(part.float())
             loss += F.cross_entropy(logits, truth, reduction="sum").item()
             correct_float += (logits.argmax(1) == truth).sum().item()
             correct += (network.eval()(part.float()).argmax(1) == truth).sum().item()
