@@ -142,6 +142,11 @@ void BitNetMCU_fc_TernaryPlanes(const int8_t *activations, const uint32_t *weigh
     }
 }
 
+void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus) {
+    for (; count > 0; count--)
+        *accumulators++ -= *surplus++;
+}
+
 void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *factors) {
     for (; count > 0; count--, accumulators++, factors++) {
         uint32_t sum = (uint32_t)*accumulators;

@@ -49,6 +49,15 @@ BitNetMCU_fc BitNetMCU_fc_NF4;           /* 8 in a word: an index to 16 levels, 
 BitNetMCU_fc BitNetMCU_fc_5bitsym;       /* 6 in a word: -31, -29 .. 29, 31 */
 BitNetMCU_fc BitNetMCU_fc_8bit;          /* 4 in a word: -128 .. 127 */
 
+/* Fully connected layers whose rows are those of one input: faster, as inputs that are 0 cost
+ * nothing. `offset` is added to each activation, to make it 0..255; the exporter proves that the
+ * weights allow the kernel and subtracts what the offset adds. */
+typedef void BitNetMCU_fc_by_input(const int8_t *activations, int32_t offset, const uint32_t *rows,
+                                   uint32_t inputs, uint32_t outputs, int32_t *accumulators);
+
+/* accumulators[o] -= surplus[o] */
+void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus);
+
 /* Multiplies each of `count` accumulators by its factor 2^a + 2^b: a in the low four bits, b in
  * the high. */
 void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *factors);

@@ -13,7 +13,7 @@ import cheader
 import checkpoint
 import cli
 import integermodel
-import kernels
+import packing
 
 EXAMPLES = """examples:
   python exportquant.py                        the network that training.py wrote last
@@ -28,7 +28,7 @@ REPORT = "export.json"
 TEST_IMAGES = 10
 
 
-def describe_layer(layer, kernel):
+def describe_layer(layer, choice):
     """What the weights of an `IntegerLayer` use of their format, as a dict for the report."""
     size = layer.weights.size
     counts = Counter(layer.weights.flatten().tolist())
@@ -37,11 +37,13 @@ def describe_layer(layer, kernel):
         "inputs": layer.inputs,
         "outputs": layer.outputs,
         "format": layer.format.name,
-        "kernel": kernel.name,
+        "kernel": choice.kernel.name,
+        "skipped_kernels": list(choice.skipped),
         "bits": layer.format.bits,
         "weights": size,
-        "bytes": kernel.words(layer).nbytes,
+        "bytes": choice.kernel.pack(layer).nbytes,
         "factor_bytes": 0 if layer.factors is None else layer.outputs,
+        "surplus_bytes": 4 * layer.outputs if choice.offset else 0,
         "levels_percent": {
             level: 100 * counts[level] / size for level in sorted(layer.format.levels)
         },
@@ -51,9 +53,12 @@ def describe_layer(layer, kernel):
     }
 
 
-def describe(model, optimise="size"):
-    """The report on an `IntegerModel`: its layers, totals and buffers, ready for JSON."""
-    layers = [describe_layer(layer, kernels.choose(layer, optimise)) for layer in model.layers]
+def describe(model, choices):
+    """The report on an `IntegerModel`: its layers, totals and buffers, ready for JSON.
+
+    choices: a `packing.Choice` for each layer.
+    """
+    layers = [describe_layer(*pair) for pair in zip(model.layers, choices, strict=True)]
     buffers = [
         {"name": b.name, "bytes": b.bytes, "layers": list(b.layers)}
         for b in cheader.plan_buffers(model)
@@ -61,7 +66,9 @@ def describe(model, optimise="size"):
     return {
         "layers": layers,
         "weights": sum(layer["weights"] for layer in layers),
-        "weight_bytes": sum(layer["bytes"] + layer["factor_bytes"] for layer in layers),
+        "weight_bytes": sum(
+            layer[part] for layer in layers for part in ("bytes", "factor_bytes", "surplus_bytes")
+        ),
         "entropy_bytes": sum(layer["entropy_bytes"] for layer in layers),
         "buffers": buffers,
         "buffer_bytes": sum(buffer["bytes"] for buffer in buffers),
@@ -80,9 +87,11 @@ def format_report(report):
             f"  levels used: {len(used)} of {len(layer['levels_percent'])}, "
             f"entropy {layer['entropy']:.2f} of {layer['bits']:.2f} bits per weight "
             f"({layer['capacity_percent']:.1f} %)\n"
-            f"  {layer['bytes']} bytes packed ({8 * layer['bytes'] / layer['weights']:.2f} bits per "
-            f"weight){factors}; {layer['entropy_bytes']:.0f} bytes if entropy-coded"
+            f"  {layer['bytes']} bytes packed for the kernel {layer['kernel']} "
+            f"({8 * layer['bytes'] / layer['weights']:.2f} bits per weight){factors}; "
+            f"{layer['entropy_bytes']:.0f} bytes if entropy-coded"
         )
+        lines += [f"  not {reason}" for reason in layer["skipped_kernels"]]
         if len(layer["levels_percent"]) <= 16:
             shares = (f"{level}: {share:.1f}" for level, share in layer["levels_percent"].items())
             lines.append("  percent of weights at each level: " + "  ".join(shares))
@@ -111,8 +120,8 @@ def choose_test_images(labels, classes, count=TEST_IMAGES):
 def export(path, build, pictures=None, optimise="size"):
     """Write the headers and export.json for the checkpoint at `path` into the folder `build`.
 
-    pictures: a folder for pictures of the network. optimise: one of `kernels.OPTIMISE`. Returns the report (the content of
-    export.json). Raises `UserError` before anything is written.
+    pictures: a folder for pictures of the network. optimise: one of `packing.OPTIMISE`. Returns
+    the report (the content of export.json). Raises `UserError` before anything is written.
     """
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
@@ -122,7 +131,8 @@ def export(path, build, pictures=None, optimise="size"):
     logits = model.execute(inputs[chosen])[-1].accumulators
 
     report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
-    report |= {"sha256": trained.sha256, **describe(model, optimise)}
+    choices = packing.choose(model, optimise, signed=trained.affine is not None)
+    report |= {"sha256": trained.sha256, **describe(model, choices)}
     report["test_images"] = len(labels)
     report["accuracy"] = 100 * float(np.mean(model.predict(inputs) == labels))
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
@@ -154,7 +164,7 @@ def main():
     parser.add_argument("--build", default="build", metavar="DIR", help="folder for the headers")
     parser.add_argument(
         "--optimise",
-        choices=kernels.OPTIMISE,
+        choices=packing.OPTIMISE,
         default="size",
         help="what to choose kernels for (default: size)",
     )

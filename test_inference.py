@@ -43,7 +43,11 @@ def build_library(build, multiplier):
     if " " in str(folder):
         raise cli.UserError(f"make cannot build in '{folder}'; name a folder without spaces")
     command = [os.environ.get("MAKE", "make"), "-s", "-C", str(ROOT), "lib"]
-    command += [f"BUILD={folder}", f"LIBRARY={folder / library.name}", f"MULTIPLIER={int(multiplier)}"]
+    command += [
+        f"BUILD={folder}",
+        f"LIBRARY={folder / library.name}",
+        f"MULTIPLIER={int(multiplier)}",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:

@@ -1,0 +1,123 @@
+"""How weights lie in flash: the C kernels that the exporter chooses from, and their packing.
+
+Shapes: O, I = outputs and inputs of a layer; W = words of a row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import BitNetMCU
+
+OPTIMISE = ("size", "speed")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel BitNetMCU_fc_NAME of the C.
+
+    pack: `IntegerLayer` -> words uint32 [rows, W]. refusal: (layer, largest activation) -> why the
+    kernel could not be exact for it, "" if it is. by_input: its rows are those of one input, and it
+    takes unsigned activations.
+    """
+
+    name: str
+    pack: Callable
+    refusal: Callable = lambda layer, largest: ""
+    by_input: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernel for a layer. signed: its inputs may be negative. skipped: why not a faster one."""
+
+    kernel: Kernel
+    signed: bool
+    skipped: tuple = ()
+
+    @property
+    def offset(self):
+        """What is added to each input before the kernel sees it."""
+        return 128 if self.signed and self.kernel.by_input else 0
+
+
+def by_word(codes, per_word):
+    """uint32 [O, I] -> [O, words, per_word], padded with zeros."""
+    outputs, inputs = codes.shape
+    padded = np.zeros((outputs, -(-inputs // per_word) * per_word), np.uint32)
+    padded[:, :inputs] = codes
+    return padded.reshape(outputs, -1, per_word)
+
+
+def pack_bits(layer):
+    """Rows of outputs: codes side by side, the first one lowest, none of them across two words."""
+    row = layer.format
+    shifts = np.arange(row.per_word, dtype=np.uint32) * np.uint32(row.bits)
+    return np.bitwise_or.reduce(by_word(layer.codes(), row.per_word) << shifts, axis=2)
+
+
+def pack_digits(layer):
+    """Rows of outputs: codes as digits, the first one most significant, of a fraction of 2^32.
+
+    Rounded up; multiplying by the base carries out digit after digit, exactly, as
+    base^per_word <= 2^32.
+    """
+    row = layer.format
+    base = len(row.levels)
+    places = np.array([base**k for k in reversed(range(row.per_word))], np.uint64)
+    value = (by_word(layer.codes(), row.per_word).astype(np.uint64) * places).sum(axis=2)
+    whole = np.uint64(base**row.per_word)
+    return (((value << np.uint64(32)) + whole - np.uint64(1)) // whole).astype(np.uint32)
+
+
+def pack_planes(layer):
+    """Rows of outputs: two words for 32 ternary weights, one bit for each 1, one for each -1."""
+    places = np.uint32(1) << np.arange(32, dtype=np.uint32)
+    signs = by_word(layer.weights.astype(np.uint32), 32).view(np.int32)
+    planes = [((signs == sign) * places).sum(axis=2, dtype=np.uint32) for sign in (1, -1)]
+    return np.stack(planes, axis=2).reshape(layer.outputs, -1)
+
+
+PLAIN = {  # one for each `Format.kernel`: few bytes, little code
+    name: Kernel(name, pack_digits if name == "Ternary" else pack_bits)
+    for name in sorted({row.kernel for row in BitNetMCU.FORMATS.values()})
+}
+FAST = {  # by format, the fastest first; they may take more flash
+    "Ternary": (Kernel("TernaryPlanes", pack_planes),),
+}
+
+
+def kernels(row):
+    """All kernels that can execute the `Format`, the fastest first."""
+    return (*FAST.get(row.name, ()), PLAIN[row.kernel])
+
+
+def choose(model, optimise="size", signed=False):
+    """The `Choice` for each layer of an `IntegerModel`.
+
+    optimise: one of OPTIMISE; signed: the model's inputs may be negative.
+    """
+    return [
+        choose_kernel(layer, optimise, signed and index == 0)
+        for index, layer in enumerate(model.layers)
+    ]
+
+
+def choose_kernel(layer, optimise, signed):
+    """The `Choice` for an `IntegerLayer` whose inputs may be negative if `signed`."""
+    plain = PLAIN[layer.format.kernel]
+    skipped = []
+    for kernel in kernels(layer.format) if optimise == "speed" else ():
+        reason = kernel.refusal(layer, 255 if signed else 127)
+        if not reason:
+            return Choice(kernel, signed, tuple(skipped))
+        skipped.append(f"{kernel.name}: {reason}")
+    return Choice(plain, signed, tuple(skipped))
+
+
+def factor_codes(factors):
+    """Factors int [O], each of `BitNetMCU.FACTORS`, as the bytes of BitNetMCU_scale, uint8 [O]."""
+    codes = {2**a + 2**b: a | b << 4 for a in range(4) for b in range(4)}
+    assert codes.keys() == set(BitNetMCU.FACTORS)
+    return np.array([codes[int(factor)] for factor in factors], np.uint8)
