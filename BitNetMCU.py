@@ -295,7 +295,8 @@ class BitLinear(nn.Linear):
         if self.factors is None:
             self.maxw.fill_(self._clip(weights.reshape(1, -1)).item())
             return
-        clips = self._clip(weights).clamp(min=torch.finfo(torch.float32).tiny)
+        # A row of zeros has no clip value of its own, and takes the least.
+        clips = self._clip(weights).nan_to_num(0).clamp(min=torch.finfo(torch.float32).tiny)
         unit = clips.max() / FACTORS[-1]
         choices = torch.tensor(FACTORS, dtype=torch.float64, device=clips.device)
         between = (choices[1:] * choices[:-1]).sqrt()  # the nearest by ratio

@@ -72,7 +72,7 @@ static int32_t level_5bitsym(int32_t sum, int32_t x) { return sum + sum - times_
 
 static int32_t level_8bit(int32_t sum, int32_t x) { return sum - times_8(x, 128); }
 
-static int32_t level_NF4(int32_t sum, int32_t x) { return sum - times_8(x, 127); }
+static int32_t level_NF4(int32_t sum, int32_t x) { return sum + x - times_8(x, 128); }
 
 static int32_t level_FP130(int32_t sum, int32_t x) {
     (void)x;

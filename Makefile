@@ -26,7 +26,7 @@ DEMO = build/demo
 
 ENGINE = BitNetMCU_inference.c BitNetMCU_inference.h
 
-.PHONY: help demo test test-long setup toolchain lint train export parity study-fc study-fc-choices \
+.PHONY: help demo test fuzz test-long setup toolchain lint train export parity study-fc study-fc-choices study-formats \
 	bench-training bench-firmware figures lib ctest clean
 
 help: ## list the targets
@@ -40,6 +40,9 @@ demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, p
 
 test: $(READY) ## the tests, minutes
 	$(PYTHON) -m pytest
+
+fuzz: $(READY) ## 100,000 random networks, every value of the C, under sanitizers, minutes
+	$(PYTHON) tests/fuzz.py $(ARGS)
 
 test-long: $(READY) ## the tests with long fuzzing and a full training
 	$(PYTHON) -m pytest -m "long or not long"
@@ -82,6 +85,9 @@ study-fc: $(READY) ## five seeds of the committed networks -> docs/study-fc.csv 
 
 study-fc-choices: $(READY) ## what the defaults were chosen on -> docs/study-fc-choices.csv
 	$(PYTHON) study.py studies/fc-choices.yaml
+
+study-formats: $(READY) ## every number format and scale at about 12 kB -> docs/formats.csv (resumes)
+	$(PYTHON) study.py studies/formats.yaml --out docs/formats.csv
 
 bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
 	$(PYTHON) docs/bench_training.py

@@ -67,10 +67,8 @@ def _constants(index, layer, choice):
         )
     )
     if choice.offset:
-        surplus = (layer.weights.sum(axis=1) * choice.offset).tolist()
-        text += array(
-            f"static const int32_t BitNetMCU_surplus_{index}[{layer.outputs}]", surplus, 8
-        )
+        declaration = f"static const int32_t BitNetMCU_surplus_{index}[{layer.outputs}]"
+        text += array(declaration, packing.surplus(layer, choice).tolist(), 8)
     if layer.factors is not None:
         codes = packing.factor_codes(layer.factors).tolist()
         declaration = f"static const uint8_t BitNetMCU_factors_{index}[{layer.outputs}]"

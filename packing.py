@@ -5,11 +5,13 @@ Shapes: O, I = outputs and inputs of a layer; W = words of a row.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 import BitNetMCU
 
+ROOT = Path(__file__).resolve().parent
 OPTIMISE = ("size", "speed")
 
 
@@ -114,6 +116,16 @@ def choose_kernel(layer, optimise, signed):
             return Choice(kernel, signed, tuple(skipped))
         skipped.append(f"{kernel.name}: {reason}")
     return Choice(plain, signed, tuple(skipped))
+
+
+def surplus(layer, choice):
+    """What the offset of its inputs adds to a layer's sums, int32 [O]."""
+    return (layer.weights.sum(axis=1) * choice.offset).astype(np.int32)
+
+
+def sources():
+    """The C files of all kernels."""
+    return [ROOT / "BitNetMCU_inference.c"]
 
 
 def factor_codes(factors):

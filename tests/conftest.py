@@ -15,6 +15,9 @@ import BitNetMCU
 import cheader
 import config
 import loaders
+import packing
+import test_inference
+from data import Affine
 from integermodel import IntegerLayer, IntegerModel, Trace
 
 ROOT = Path(__file__).parent.parent
@@ -41,14 +44,25 @@ def mnist():
     return loaders.DATASETS["MNIST"]({})
 
 
-def random_model(rng, formats, sizes):
-    """An `IntegerModel` with uniformly random weights; `sizes`: inputs, hidden widths, classes."""
+def random_model(rng, formats, sizes, factors=False):
+    """An `IntegerModel` with uniformly random weights; `sizes`: inputs, hidden widths, classes.
+
+    factors: every layer has a random one for each output.
+    """
     layers = []
     for name, inputs, outputs in zip(formats, sizes, sizes[1:], strict=False):
         row = BitNetMCU.FORMATS[name]
         weights = rng.choice(row.levels, (outputs, inputs)).astype(np.int32)
-        layers.append(IntegerLayer(row, weights))
+        drawn = rng.choice(BitNetMCU.FACTORS, outputs).astype(np.int32) if factors else None
+        layers.append(IntegerLayer(row, weights, drawn))
     return IntegerModel(tuple(layers))
+
+
+def header_of(model, optimise="size", signed=True):
+    """The text of BitNetMCU_model.h for a model that was never trained."""
+    affine = Affine(0.0, 1.0) if signed else None
+    trained = SimpleNamespace(name="test", sha256="0", config={}, affine=affine)
+    return cheader.model_header(model, trained, optimise)
 
 
 def extreme_inputs(rng, size, signed=True):
@@ -59,6 +73,11 @@ def extreme_inputs(rng, size, signed=True):
     dense = rng.integers(low, 128, (8, size))
     sparse = rng.integers(low, 128, (8, size)) * (rng.random((8, size)) < 0.2)
     return np.concatenate([*constants, spikes, dense, sparse]).astype(np.int8)
+
+
+def assert_same(ours, expected):
+    """Two lists of `Trace` agree on every value."""
+    assert test_inference.differing_values(ours, expected) == 0
 
 
 def links(command):
@@ -85,24 +104,19 @@ def build_harness():
     command = [os.environ.get("CC", "cc"), *SANITIZE]
     if not links(command):
         command = [os.environ.get("CC", "cc"), "-O1"]
-    return lambda model, folder: Harness(model, folder, command)
+    return lambda model, folder, **options: Harness(model, folder, command, **options)
 
 
 class Harness:
     """An exported model compiled into a program of its own, so that sanitizers can watch it."""
 
-    def __init__(self, model, folder, command):
+    def __init__(self, model, folder, command, optimise="size", multiplier=False):
         self.model = model
         self.program = folder / "harness"
-        header = cheader.model_header(
-            model, SimpleNamespace(name="test", sha256="0", config={}, affine=None)
-        )
-        (folder / "BitNetMCU_model.h").write_text(header)
-        sources = ("tests/harness.c", "BitNetMCU_lib.c", "BitNetMCU_inference.c")
-        subprocess.run(
-            [*command, *STRICT, "-I", folder, "-o", self.program, *(ROOT / s for s in sources)],
-            check=True,
-        )
+        (folder / "BitNetMCU_model.h").write_text(header_of(model, optimise))
+        sources = [ROOT / "tests/harness.c", ROOT / "BitNetMCU_lib.c", *packing.sources()]
+        flags = [*STRICT, f"-DBITNETMCU_MULTIPLIER={int(multiplier)}", "-I", folder]
+        subprocess.run([*command, *flags, "-o", self.program, *sources], check=True)
 
     def execute(self, inputs):
         """Run int8 `inputs` [B, I]; returns (predictions [B], the `Trace` of each layer)."""

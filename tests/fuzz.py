@@ -1,0 +1,182 @@
+"""Random networks through the C kernels, each value compared with the integer model.
+
+Every network is new: depth, sizes, formats, kernels, weights, factors and inputs are drawn from
+its number. The C is built with AddressSanitizer and UBSan, with and without multiplications.
+Exits 1 and names the number of a network whose C differs.
+"""
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, links
+
+import cli
+import packing
+from BitNetMCU import FACTORS, FORMATS
+from integermodel import INT32_MAX, IntegerLayer, IntegerModel
+
+EXAMPLES = """examples:
+  python tests/fuzz.py                     100,000 networks
+  python tests/fuzz.py --first 1234 --networks 1
+"""
+
+BATCH = 250  # networks for each run of the C
+IMAGES = 6
+BUILDS = {"without multiplications": 0, "with multiplications": 1}
+BY_INPUT = {k.name: k for kernels in packing.FAST.values() for k in kernels if k.by_input}
+BY_OUTPUT = {k.name: k for kernels in packing.FAST.values() for k in kernels if not k.by_input}
+KERNELS = [*packing.PLAIN, *BY_OUTPUT, *BY_INPUT]  # in the order of the C's table
+
+
+def random_size(rng, most):
+    """1 to `most`, small ones more often than large."""
+    return int(np.exp(rng.uniform(0, np.log(most + 1))))
+
+
+def random_layer(rng, inputs, outputs):
+    """An `IntegerLayer` of a random format whose sums fit int32, some with factors."""
+    row = FORMATS[rng.choice(list(FORMATS))]
+    levels = np.array(row.levels)
+    if rng.random() < 0.2:  # only the ends of the format: the largest sums
+        levels = levels[[levels.argmin(), levels.argmax()]]
+    weights = rng.choice(levels, (outputs, inputs)).astype(np.int32)
+    if rng.random() < 0.2:  # rows of one level
+        weights[rng.integers(outputs)] = rng.choice(levels)
+    factors = rng.choice(FACTORS, outputs).astype(np.int32) if rng.random() < 0.5 else None
+    layer = IntegerLayer(row, weights, factors)
+    return layer if layer.bound() <= INT32_MAX else IntegerLayer(row, weights)
+
+
+def random_network(number):
+    """(`IntegerModel`, the `packing.Choice` of each layer, int8 inputs [IMAGES, I])."""
+    rng = np.random.default_rng(number)
+    depth = rng.integers(1, 5)
+    large = rng.random() < 0.02
+    sizes = [random_size(rng, 4096 if large else 300)]
+    sizes += [random_size(rng, 256 if large else 80) for _ in range(depth)]
+    layers = [random_layer(rng, *pair) for pair in itertools.pairwise(sizes)]
+    signed = rng.random() < 0.5
+    choices = []
+    for index, layer in enumerate(layers):
+        below_zero = signed and index == 0
+        kernels = packing.kernels(layer.format)
+        able = [k for k in kernels if not k.refusal(layer, 255 if below_zero else 127)]
+        choices.append(packing.Choice(able[rng.integers(len(able))], below_zero))
+    images = extreme_inputs(rng, sizes[0], signed)
+    return IntegerModel(tuple(layers)), choices, images[rng.permutation(len(images))[:IMAGES]]
+
+
+def serialise(model, choices, images):
+    """A network and its inputs as the bytes that fuzz_harness.c reads."""
+    heads, arrays = [], []
+    for layer, choice in zip(model.layers, choices, strict=True):
+        words = choice.kernel.pack(layer)
+        has_factors = layer.factors is not None
+        heads += [KERNELS.index(choice.kernel.name), choice.offset, layer.inputs, layer.outputs]
+        heads += [words.size, choice.offset > 0, has_factors]
+        arrays.append(words.tobytes())
+        if choice.offset:
+            arrays.append(packing.surplus(layer, choice).tobytes())
+        if has_factors:
+            arrays.append(packing.factor_codes(layer.factors).tobytes())
+    head = np.array([len(model.layers), len(images), *heads], np.uint32)
+    return b"".join([head.tobytes(), *arrays, images.tobytes()])
+
+
+def expected(model, images):
+    """What fuzz_harness.c should write: accumulators and shift of each layer, int32 [B, values]."""
+    columns = []
+    for trace in model.execute(images):
+        columns += [trace.accumulators, trace.shifts[:, None]]
+    return np.concatenate(columns, axis=1).astype(np.int32)
+
+
+def build(folder, multiplier):
+    """Compile the harness; returns its path."""
+    program = Path(folder) / f"fuzz-{multiplier}"
+    tables = {"KERNELS": [*packing.PLAIN, *BY_OUTPUT], "KERNELS_BY_INPUT": BY_INPUT}
+    compiler = os.environ.get("CC", "cc")
+    flags = SANITIZE if links([compiler, *SANITIZE]) else ["-O1"]
+    defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]
+    for table, names in tables.items():
+        defines.append(f"-D{table}={' '.join(f'K({name})' for name in names)}")
+    sources = [ROOT / "tests/fuzz_harness.c", *packing.sources()]
+    command = [compiler, *flags, *STRICT, *defines, "-o", program, *sources]
+    subprocess.run(command, check=True)
+    return program
+
+
+def run_batch(programs, first, count):
+    """Run networks `first` .. `first + count - 1`; returns [(number, which build), ...] that fail.
+
+    A program that dies is a failure of the network at which its output ends.
+    """
+    networks = [random_network(number) for number in range(first, first + count)]
+    stream = b"".join(serialise(*network) for network in networks)
+    wanted = [expected(model, images).ravel() for model, _, images in networks]
+    failures = []
+    for name, program in programs.items():
+        done = subprocess.run([program], input=stream, capture_output=True)
+        values = np.frombuffer(done.stdout[: len(done.stdout) // 4 * 4], np.int32)
+        at = 0
+        for number, want in enumerate(wanted, start=first):
+            if not np.array_equal(values[at : at + want.size], want):
+                failures.append((number, f"{name}: {done.stderr.decode()[:2000]}"))
+                break
+            at += want.size
+    return failures
+
+
+def fuzz(first, count, jobs):
+    """Run `count` networks from number `first`; returns the failures of the first bad batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        programs = {name: build(folder, flag) for name, flag in BUILDS.items()}
+        batches = [
+            (at, min(BATCH, first + count - at)) for at in range(first, first + count, BATCH)
+        ]
+        parallel = joblib.Parallel(jobs, return_as="generator", batch_size=1)
+        results = parallel(joblib.delayed(run_batch)(programs, *batch) for batch in batches)
+        for failures in cli.progress(results, total=len(batches), unit="batch"):
+            if failures:
+                return failures
+    return []
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", type=int, default=100_000)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first network")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    for name in ("networks", "jobs"):
+        if getattr(arguments, name) < 1:
+            raise cli.UserError(f"--{name} {getattr(arguments, name)} is not valid; it takes 1 up")
+
+    start = time.perf_counter()
+    failures = fuzz(arguments.first, arguments.networks, arguments.jobs)
+    for number, what in failures:
+        print(f"network {number} differs, {what}")
+        print(f"again: python tests/fuzz.py --first {number} --networks 1")
+    print(
+        f"networks={arguments.networks} images={IMAGES * arguments.networks} "
+        f"kernels={len(KERNELS)} differing={len(failures)} "
+        f"seconds={time.perf_counter() - start:.0f}"
+    )
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

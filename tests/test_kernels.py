@@ -1,0 +1,112 @@
+"""What compilers make of the kernels: no multiplication where none is wanted, no helper calls."""
+
+import re
+import subprocess
+
+import pytest
+from conftest import STRICT, assert_same, compiler, extreme_inputs, header_of, random_model
+
+import packing
+from BitNetMCU import FORMATS
+
+RISCV = "riscv64-unknown-elf-gcc"
+CORES = {"rv32ec": ["-march=rv32ec"], "rv32ec_zmmul": ["-march=rv32emc", "-mno-div"]}
+HELPER = re.compile(r"__(mul|div|mod|u|f|add|sub|ash|lsh)\w+|mem\w+")  # libgcc's and libc's
+MULTIPLY = re.compile(r"(mul|div|rem|madd|msub)\w*")
+
+
+def mnemonics(command, tmp_path, *flags):
+    """The instructions that a compiler makes of all kernels."""
+    found = set()
+    for source in packing.sources():
+        assembly = tmp_path / "kernels.s"
+        subprocess.run([*command, *STRICT, *flags, "-S", "-o", assembly, source], check=True)
+        lines = [line.split("#")[0].split() for line in assembly.read_text().splitlines()]
+        found |= {words[0].lstrip("i") for words in lines if words}
+    return found
+
+
+@pytest.mark.parametrize("optimise", ["-Os", "-O2", "-O3"])
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_without_a_multiplier_no_compiler_multiplies_or_divides(name, optimise, tmp_path):
+    flags = (optimise, "-fno-tree-vectorize", "-DBITNETMCU_MULTIPLIER=0")
+    assert not {m for m in mnemonics(compiler(name), tmp_path, *flags) if MULTIPLY.fullmatch(m)}
+
+
+def test_with_a_multiplier_the_kernels_multiply(tmp_path):
+    found = mnemonics(compiler("gcc"), tmp_path, "-O2", "-DBITNETMCU_MULTIPLIER=1")
+    assert {m for m in found if MULTIPLY.fullmatch(m)}
+
+
+def link(model, tmp_path, core, optimise, choose):
+    """(symbols, mnemonics) of BitNetMCU_infer and all it needs, linked for a core of CORES."""
+    (tmp_path / "BitNetMCU_model.h").write_text(header_of(model, choose))
+    (tmp_path / "network.c").write_text(
+        '#define BITNETMCU_MODEL_IMPLEMENTATION\n#include "BitNetMCU_model.h"\n'
+    )
+    elf = tmp_path / "network.elf"
+    command = [*compiler(RISCV, [*CORES[core], "-mabi=ilp32e", "-nostdlib"]), *STRICT, optimise]
+    command += ["-ffreestanding", "-ffunction-sections", "-Wl,--gc-sections,-e,BitNetMCU_infer"]
+    command += ["-I", tmp_path, "-o", elf, tmp_path / "network.c", *packing.sources(), "-lgcc"]
+    subprocess.run(command, check=True)
+    text = subprocess.run(
+        ["riscv64-unknown-elf-objdump", "-d", elf], capture_output=True, text=True, check=True
+    ).stdout
+    symbols = set(re.findall(r"^[0-9a-f]+ <(\w+)>:", text, re.M))
+    return symbols, set(re.findall(r"^ +[0-9a-f]+:\t[0-9a-f ]+\t([\w.]+)", text, re.M))
+
+
+@pytest.mark.parametrize("optimise", ["-Os", "-O2"])
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("choose", packing.OPTIMISE)
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_links_for_rv32ec_without_helpers(name, choose, core, optimise, rng, tmp_path):
+    model = random_model(rng, [name] * 3, (33, 20, 17, 10), factors=True)
+    symbols, instructions = link(model, tmp_path, core, optimise, choose)
+    assert "BitNetMCU_infer" in symbols and "BitNetMCU_scale" in symbols
+    assert not {symbol for symbol in symbols if HELPER.fullmatch(symbol)}
+    banned = MULTIPLY if core == "rv32ec" else re.compile(r"(div|rem)\w*")
+    assert not {instruction for instruction in instructions if banned.fullmatch(instruction)}
+
+
+def test_only_the_kernels_of_the_network_are_linked(rng, tmp_path):
+    model = random_model(rng, ["Binary", "Ternary", "BinarySym"], (33, 20, 17, 10))
+    symbols, _ = link(model, tmp_path, "rv32ec", "-Os", "size")
+    kernels = {symbol for symbol in symbols if symbol.startswith("BitNetMCU_fc_")}
+    assert kernels == {"BitNetMCU_fc_Binary", "BitNetMCU_fc_Ternary"}
+    assert "BitNetMCU_scale" not in symbols
+
+
+def test_the_search_for_helpers_finds_one(tmp_path):
+    """The disassembly shows a call of __mulsi3 where a product is compiled for RV32EC."""
+    source = tmp_path / "product.c"
+    source.write_text("int product(int a, int b);\nint product(int a, int b) { return a * b; }\n")
+    elf = tmp_path / "product.elf"
+    command = compiler(RISCV, ["-march=rv32ec", "-mabi=ilp32e", "-nostdlib"])
+    subprocess.run([*command, "-Wl,-e,product", "-o", elf, source, "-lgcc"], check=True)
+    text = subprocess.run(
+        ["riscv64-unknown-elf-nm", elf], capture_output=True, text=True, check=True
+    ).stdout
+    assert any(HELPER.fullmatch(line.split()[-1]) for line in text.splitlines())
+
+
+def test_a_format_without_a_kernel_is_a_compile_error(rng, tmp_path):
+    text = header_of(random_model(rng, ["4bit"] * 2, (3, 4, 5)))
+    (tmp_path / "model.h").write_text(text.replace("BitNetMCU_fc_4bit", "BitNetMCU_fc_3bit"))
+    flags = ["-DBITNETMCU_MODEL_IMPLEMENTATION", "-x", "c", "-fsyntax-only"]
+    done = subprocess.run(
+        [*compiler("gcc"), *STRICT, *flags, tmp_path / "model.h"], capture_output=True, text=True
+    )
+    assert done.returncode and "BitNetMCU_fc_3bit" in done.stderr
+
+
+@pytest.mark.parametrize("inputs", [1, 4096])
+@pytest.mark.parametrize("outputs", [1, 256])
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_largest_and_smallest_layers_are_exact(
+    name, inputs, outputs, rng, tmp_path, build_harness
+):
+    model = random_model(rng, [name] * 2, (inputs, outputs, 10))
+    images = extreme_inputs(rng, inputs)[::4]
+    harness = build_harness(model, tmp_path, optimise="speed")
+    assert_same(harness.execute(images)[1], model.execute(images))
