@@ -19,7 +19,16 @@ def test_committed_parameters_are_complete_and_each_has_a_comment():
     ("override", "expected"),
     [
         ("learning_rat=1", "did you mean 'learning_rate'"),
-        ("QuantType=3bit", "one of: Binary, 2bitsym, 4bitsym, FP130, 8bit, None"),
+        (
+            "QuantType=3bit",
+            "one of: Binary, BinarySym, Ternary, 2bitsym, 4bit, 4bitsym, FP130, NF4, "
+            "5bitsym, 8bit, None; or one for each layer",
+        ),
+        ("QuantType=Binary,3bit,Binary,Binary", "one for each layer"),
+        ("QuantType=Binary,None,Binary,Binary", "(without None)"),
+        ("QuantType=Binary,Ternary", "names 2 formats for 4 layers (3 hidden and the last)"),
+        ("WScale=PerRow", "one of: PerTensor, PerOutput"),
+        ("NormType=Batch", "one of: RMS, Lin, BatchNorm, LayerNorm"),
         ("num_epochs=0", "a whole number from 1"),
         ("num_epochs=2.5", "a whole number from 1"),
         ("num_epochs=many", "a whole number from 1"),
@@ -52,6 +61,21 @@ def test_overrides_change_what_they_name_and_nothing_else():
     assert different == {"learning_rate", "widths", "seed"}
     assert changed["learning_rate"] == 0.01
     assert config.load(overrides=config.overrides_from(config.load(), changed)) == changed
+
+
+def test_a_format_for_each_layer_comes_from_yaml_and_command_line(tmp_path):
+    formats = ["Ternary", "2bitsym", "2bitsym", "4bitsym"]
+    config_of_text = config.load(overrides=["QuantType=Ternary,2bitsym, 2bitsym,4bitsym"])
+    file = tmp_path / "p.yaml"
+    text = config.DEFAULT_PARAMETERS.read_text()
+    file.write_text(text.replace("QuantType: 4bitsym", f"QuantType: {formats}"))
+    assert config.load(file) == config_of_text and config_of_text["QuantType"] == formats
+    assert "-Ternary+2bitsym+4bitsym-" in config.run_name(config_of_text)
+    assert config.load(overrides=config.overrides_from(config.load(), config_of_text)) == (
+        config_of_text
+    )
+    same = config.load(overrides=["QuantType=Binary,Binary,Binary,Binary"])
+    assert same == config.load(overrides=["QuantType=Binary"])
 
 
 def test_every_parameter_is_part_of_the_name():

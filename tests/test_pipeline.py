@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, refused, run_script
 from matplotlib import pyplot
 
+import BitNetMCU
 import checkpoint
 import config
 import data
@@ -23,6 +24,7 @@ import exportquant
 import integermodel
 import loaders
 import modelcard
+import packing
 import schedules
 import study
 import test_inference
@@ -341,8 +343,8 @@ def test_parity_holds_and_its_last_line_says_so(trained):
     done = run_script("test_inference.py", "--build", trained)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(
-        r"images=450 differing_values=0 differing_predictions=0 accuracy_c=(\d+\.\d\d) "
-        r"accuracy_pytorch=\1 accuracy_float=\d+\.\d\d seconds=\d+\.\d",
+        r"images=450 differing_values=0 differing_values_multiplier=0 differing_predictions=0 "
+        r"accuracy_c=(\d+\.\d\d) accuracy_pytorch=\1 accuracy_float=\d+\.\d\d seconds=\d+\.\d",
         done.stdout.strip().splitlines()[-1],
     )
 
@@ -389,6 +391,27 @@ def committed():
     runs = study.expand(config.read_yaml(ROOT / "studies" / "fc.yaml"), "fc.yaml")
     first = [settings for settings in runs if settings["seed"] == runs[0]["seed"]]
     return {checkpoint.MODELDATA / f"{config.run_name(s)}.pth": s for s in first}
+
+
+@pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
+@pytest.mark.parametrize("optimise", packing.OPTIMISE)
+@pytest.mark.parametrize("algorithm", BitNetMCU.CLIPPING)
+def test_mixed_formats_go_through_the_whole_chain(algorithm, optimise, scale, settings, tmp_path):
+    changes = {"QuantType": ["Ternary", "NF4", "5bitsym"], "WScale": scale}
+    changes |= {"maxw_algo": algorithm, "num_epochs": 8, "widths": [33, 20]}
+    path = training.train(settings | changes, tmp_path, report=lambda line: None)
+    report = exportquant.export(path, tmp_path, optimise=optimise)
+    assert [layer["format"] for layer in report["layers"]] == changes["QuantType"]
+    assert [layer["factor_bytes"] for layer in report["layers"]] == (
+        [33, 20, 10] if scale == "PerOutput" else [0, 0, 0]
+    )
+    parity = test_inference.compare(tmp_path)
+    assert {key: parity[key] for key in parity if key.startswith("differing")} == {
+        "differing_values": 0,
+        "differing_values_multiplier": 0,
+        "differing_predictions": 0,
+    }
+    assert parity["accuracy_c"] > 60
 
 
 @pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)
