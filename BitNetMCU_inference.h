@@ -49,6 +49,12 @@ BitNetMCU_fc BitNetMCU_fc_NF4;           /* 8 in a word: an index to 16 levels, 
 BitNetMCU_fc BitNetMCU_fc_5bitsym;       /* 6 in a word: -31, -29 .. 29, 31 */
 BitNetMCU_fc BitNetMCU_fc_8bit;          /* 4 in a word: -128 .. 127 */
 
+/* The same with weights as sign and magnitude, to measure against (kernels/bittest.c). */
+BitNetMCU_fc BitNetMCU_fc_Binary_bittest;
+BitNetMCU_fc BitNetMCU_fc_2bitsym_bittest;
+BitNetMCU_fc BitNetMCU_fc_4bitsym_bittest;
+BitNetMCU_fc BitNetMCU_fc_FP130_bittest;
+
 /* Fully connected layers whose rows are those of one input: faster, as inputs that are 0 cost
  * nothing. `offset` is added to each activation, to make it 0..255; the exporter proves that the
  * weights allow the kernel and subtracts what the offset adds. */

@@ -24,7 +24,8 @@ PYTHON = $(BIN)/python
 READY = $(VENV)/.bitnetmcu-ready
 DEMO = build/demo
 
-ENGINE = BitNetMCU_inference.c BitNetMCU_inference.h
+KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
+ENGINE = $(KERNELS) BitNetMCU_inference.h
 
 .PHONY: help demo test fuzz test-long setup toolchain lint train export parity study-fc study-fc-choices study-formats \
 	bench-training bench-firmware figures lib ctest clean
@@ -52,7 +53,7 @@ setup: $(READY) ## virtual environment with all packages
 lint: $(READY) ## check style: ruff and clang-format
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/clang-format --dry-run --Werror *.c *.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
+	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
 
 PACKAGES = gcc clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
 
@@ -102,11 +103,11 @@ figures: $(READY) ## draw the figures of docs/
 lib: $(LIBRARY)
 
 $(LIBRARY): BitNetMCU_lib.c $(ENGINE) $(BUILD)/BitNetMCU_model.h
-	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -fPIC -shared -I. -I$(BUILD) -o $@ BitNetMCU_lib.c BitNetMCU_inference.c
+	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -fPIC -shared -I. -I$(BUILD) -o $@ BitNetMCU_lib.c $(KERNELS)
 
 $(BUILD)/BitNetMCU_MNIST_test: BitNetMCU_MNIST_test.c $(ENGINE) $(BUILD)/BitNetMCU_model.h \
 		$(BUILD)/BitNetMCU_MNIST_test_data.h
-	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -I. -I$(BUILD) -o $@ BitNetMCU_MNIST_test.c BitNetMCU_inference.c
+	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -I. -I$(BUILD) -o $@ BitNetMCU_MNIST_test.c $(KERNELS)
 
 ctest: $(BUILD)/BitNetMCU_MNIST_test ## ten test images through the exported C
 	$<

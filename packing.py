@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-import BitNetMCU
+from BitNetMCU import FACTORS, FORMATS
 
 ROOT = Path(__file__).resolve().parent
-OPTIMISE = ("size", "speed")
+OPTIMISE = ("size", "speed", "bittest")
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,41 @@ def pack_planes(layer):
     return np.stack(planes, axis=2).reshape(layer.outputs, -1)
 
 
+def pack_signs(layer):
+    """Rows of outputs: sign and magnitude of each weight, the first one highest."""
+    row = layer.format
+    magnitudes = np.array(sorted(level for level in row.levels if level > 0))
+    codes = np.searchsorted(magnitudes, np.abs(layer.weights)).astype(np.uint32)
+    codes |= (layer.weights < 0).astype(np.uint32) << np.uint32(row.bits - 1)
+    shifts = np.arange(row.per_word, dtype=np.uint32)[::-1] * np.uint32(row.bits)
+    return np.bitwise_or.reduce(by_word(codes, row.per_word) << shifts, axis=2)
+
+
+def refuse_part_words(layer, _):
+    per_word = layer.format.per_word
+    return f"{layer.inputs} inputs fill no whole words of {per_word}" * (
+        layer.inputs % per_word > 0
+    )
+
+
 PLAIN = {  # one for each `Format.kernel`: few bytes, little code
     name: Kernel(name, pack_digits if name == "Ternary" else pack_bits)
-    for name in sorted({row.kernel for row in BitNetMCU.FORMATS.values()})
+    for name in sorted({row.kernel for row in FORMATS.values()})
 }
 FAST = {  # by format, the fastest first; they may take more flash
     "Ternary": (Kernel("TernaryPlanes", pack_planes),),
 }
 
 
+YARDSTICK = {  # by format, the way others compute; formats without one have their plain kernel
+    name: (Kernel(f"{FORMATS[name].kernel}_bittest", pack_signs, refuse_part_words),)
+    for name in ("Binary", "BinarySym", "2bitsym", "4bitsym", "FP130")
+}
+
+
 def kernels(row):
-    """All kernels that can execute the `Format`, the fastest first."""
-    return (*FAST.get(row.name, ()), PLAIN[row.kernel])
+    """All kernels that can execute the `Format`."""
+    return (*FAST.get(row.name, ()), *YARDSTICK.get(row.name, ()), PLAIN[row.kernel])
 
 
 def choose(model, optimise="size", signed=False):
@@ -108,14 +131,14 @@ def choose(model, optimise="size", signed=False):
 
 def choose_kernel(layer, optimise, signed):
     """The `Choice` for an `IntegerLayer` whose inputs may be negative if `signed`."""
-    plain = PLAIN[layer.format.kernel]
+    candidates = {"size": {}, "speed": FAST, "bittest": YARDSTICK}[optimise]
     skipped = []
-    for kernel in kernels(layer.format) if optimise == "speed" else ():
+    for kernel in candidates.get(layer.format.name, ()):
         reason = kernel.refusal(layer, 255 if signed else 127)
         if not reason:
             return Choice(kernel, signed, tuple(skipped))
         skipped.append(f"{kernel.name}: {reason}")
-    return Choice(plain, signed, tuple(skipped))
+    return Choice(PLAIN[layer.format.kernel], signed, tuple(skipped))
 
 
 def surplus(layer, choice):
@@ -125,11 +148,11 @@ def surplus(layer, choice):
 
 def sources():
     """The C files of all kernels."""
-    return [ROOT / "BitNetMCU_inference.c"]
+    return [ROOT / "BitNetMCU_inference.c", *sorted((ROOT / "kernels").glob("*.c"))]
 
 
 def factor_codes(factors):
     """Factors int [O], each of `BitNetMCU.FACTORS`, as the bytes of BitNetMCU_scale, uint8 [O]."""
     codes = {2**a + 2**b: a | b << 4 for a in range(4) for b in range(4)}
-    assert codes.keys() == set(BitNetMCU.FACTORS)
+    assert codes.keys() == set(FACTORS)
     return np.array([codes[int(factor)] for factor in factors], np.uint8)

@@ -162,7 +162,7 @@ def main():
             raise cli.UserError(
                 f"the firmware needs {totals[kind]} bytes of {kind}, {totals[kind] - limit} more "
                 f"than the {limit} of this target; use a smaller network, fewer DEMO_IMAGES or "
-                "KERNELS=flash"
+                "PLACE=flash"
             )
 
 

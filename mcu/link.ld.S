@@ -1,5 +1,5 @@
-/* Flash at 0, SRAM at 0x20000000; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND and, if
- * kernels are to run from SRAM, KERNELS_IN_SRAM. Flash is linked where it runs; the programmer of a
+/* Flash at 0, SRAM at 0x20000000; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND, and
+ * INNER_IN_SRAM and KERNELS_IN_SRAM if inner loops, and all kernels, are to run from SRAM. Flash is linked where it runs; the programmer of a
  * CH32V00x sees the same bytes at 0x08000000. */
 
 ENTRY(_start)
@@ -9,13 +9,17 @@ MEMORY {
     SRAM (rwx) : ORIGIN = 0x20000000, LENGTH = SRAM_SIZE
 }
 
-#define KERNELS *BitNetMCU_inference.o
+#define KERNELS */kernel-*.o */assembly-*.o
 
 SECTIONS {
     .text : {
         KEEP(*(.init))
-#ifdef KERNELS_IN_SRAM
+#ifdef INNER_IN_SRAM
         *(EXCLUDE_FILE(KERNELS) .text EXCLUDE_FILE(KERNELS) .text.*)
+#ifndef KERNELS_IN_SRAM /* all but BitNetMCU_inner_* */
+        */kernel-*.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
+        */assembly-*.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
+#endif
 #else
         *(.text .text.*)
 #endif
@@ -29,8 +33,9 @@ SECTIONS {
 
     .data : {
         __data_start = .;
-#ifdef KERNELS_IN_SRAM
-        KERNELS(.text .text.*)
+#ifdef INNER_IN_SRAM
+        */kernel-*.o(.text .text.*)
+        */assembly-*.o(.text .text.*)
         . = ALIGN(4);
 #endif
         *(.data .data.* .sdata .sdata.*)

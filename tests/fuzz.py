@@ -34,9 +34,10 @@ EXAMPLES = """examples:
 BATCH = 250  # networks for each run of the C
 IMAGES = 6
 BUILDS = {"without multiplications": 0, "with multiplications": 1}
-BY_INPUT = {k.name: k for kernels in packing.FAST.values() for k in kernels if k.by_input}
-BY_OUTPUT = {k.name: k for kernels in packing.FAST.values() for k in kernels if not k.by_input}
-KERNELS = [*packing.PLAIN, *BY_OUTPUT, *BY_INPUT]  # in the order of the C's table
+ALL = {kernel.name: kernel for row in FORMATS.values() for kernel in packing.kernels(row)}
+BY_INPUT = [name for name, kernel in ALL.items() if kernel.by_input]
+BY_OUTPUT = [name for name in ALL if name not in BY_INPUT]
+KERNELS = [*BY_OUTPUT, *BY_INPUT]  # in the order of the C's tables
 
 
 def random_size(rng, most):
@@ -105,7 +106,7 @@ def expected(model, images):
 def build(folder, multiplier):
     """Compile the harness; returns its path."""
     program = Path(folder) / f"fuzz-{multiplier}"
-    tables = {"KERNELS": [*packing.PLAIN, *BY_OUTPUT], "KERNELS_BY_INPUT": BY_INPUT}
+    tables = {"KERNELS": BY_OUTPUT, "KERNELS_BY_INPUT": BY_INPUT}
     compiler = os.environ.get("CC", "cc")
     flags = SANITIZE if links([compiler, *SANITIZE]) else ["-O1"]
     defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]

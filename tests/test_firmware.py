@@ -65,17 +65,18 @@ def last_line(done):
 
 @pytest.mark.parametrize(
     "options",
-    [("TARGET=CH32V003", "KERNELS=flash"), ("TARGET=CH32V003", "CONSOLE=usart")]
+    [("TARGET=CH32V003", "CONSOLE=usart")]
+    + [(f"KERNELS={kernels}",) for kernels in ("c", "plain", "bittest")]
+    + [(f"PLACE={place}",) for place in ("sram", "flash")]
     + [(f"TARGET={target}",) for target in TARGETS],
     ids=" ".join,
 )
 def test_firmware_gives_the_same_values_as_the_integer_model(options, network):
     need(options[0])
     path, build = network
-    done = make("emulate", f"MODEL={path}", *options, build=build)
+    done = make("emulate", f"MODEL={path}", "IMAGES=150", *options, build=build)
     line = last_line(done)
-    assert line["mismatches"] == "0" and line["images"] == "450"
-    assert line["accuracy"] == f"{checkpoint.load(path).metrics['test_accuracy']:.2f}"
+    assert line["mismatches"] == "0" and line["images"] == "150"
     assert len(re.findall(r"sample \d: predicted \d, label \d, \d+ cycles", done.stdout)) == 4
     assert 0 < int(line["stack"]) < int(line["ram"])
 
@@ -85,7 +86,7 @@ def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
     need("CH32V003")
     path, build = network
     make(f"MODEL={path}", "emulate", "IMAGES=20", build=build)
-    folder = next(build.glob(f"CH32V003-sram-debug/{path.stem}"))
+    folder = next(build.glob(f"CH32V003-assembly-inner-debug/{path.stem}"))
     copy = shutil.copytree(folder, tmp_path / "copy")
     with (copy / "firmware.elf").open("r+b") as file:
         elf = ELFFile(file)
@@ -166,11 +167,13 @@ def test_recursion_and_calls_through_pointers_have_no_stack_bound(tmp_path):
 def test_unknown_choices_name_the_known_ones(tmp_path):
     for option, known in (
         ("TARGET=Z80", "CH32V003"),
-        ("KERNELS=rom", "flash"),
+        ("KERNELS=fast", "assembly"),
+        ("PLACE=rom", "inner"),
+        ("TARGET=cortex-m0 KERNELS=assembly", "plain"),
         ("CONSOLE=x", "usart"),
         ("LED_PIN=PB1", "PC0"),
     ):
-        done = make(option, build=tmp_path, check=False)
+        done = make(*option.split(), build=tmp_path, check=False)
         assert done.returncode != 0 and known in done.stderr and "one of" in done.stderr
 
 
@@ -179,7 +182,7 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network, tmp_pat
     need("CH32V003")
     path, build = network
     make("emulate", f"MODEL={path}", "IMAGES=1", build=build)
-    folder = build / "CH32V003-sram-debug" / path.stem
+    folder = build / "CH32V003-assembly-inner-debug" / path.stem
     inputs = checkpoint.test_data(checkpoint.load(path))[0][:1].numpy()
     (tmp_path / "images").write_bytes(inputs.tobytes())
     done = subprocess.run(
@@ -230,6 +233,7 @@ def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
     line = last_line(make("emulate", build=tmp_path))
     assert line["model"] == config.run_name(config.load())
     assert (line["images"], line["mismatches"]) == ("10000", "0")
+    assert line["accuracy"] == "98.78"
     assert int(line["flash"]) <= 16_384 and int(line["ram"]) <= 2_048
 
 
@@ -238,7 +242,7 @@ def test_demo_ends_where_nobody_listens(network):
     need("CH32V003")
     path, build = network
     make(f"MODEL={path}", "emulate", "IMAGES=1", build=build)
-    elf = build / "CH32V003-sram-debug" / path.stem / "firmware.elf"
+    elf = build / "CH32V003-assembly-inner-debug" / path.stem / "firmware.elf"
     outputs = [
         subprocess.run([build / "emulator", *flags, elf], capture_output=True, text=True)
         for flags in ((), ("--deaf",))
@@ -254,7 +258,7 @@ def test_damaged_elf_files_are_refused(network, tmp_path, rng):
     need("CH32V003")
     path, build = network
     make(f"MODEL={path}", "emulate", "IMAGES=1", build=build)
-    good = (build / "CH32V003-sram-debug" / path.stem / "firmware.elf").read_bytes()
+    good = (build / "CH32V003-assembly-inner-debug" / path.stem / "firmware.elf").read_bytes()
     program = tmp_path / "emulator"
     sources = sorted((MCU / "emulator").glob("*.c"))
     sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

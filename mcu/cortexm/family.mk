@@ -2,8 +2,8 @@ FAMILY_COMPILERS = Arm (arm-none-eabi-gcc)
 FAMILY_BREW = arm-none-eabi-gcc
 PREFIX = arm-none-eabi-
 FAMILY_OBJECTS = start.o chip.o
-ifeq ($(KERNELS),sram)
-$(error KERNELS=sram brings nothing on $(TARGET); use KERNELS=flash)
+ifneq ($(PLACE),flash)
+$(error PLACE=$(PLACE) brings nothing on $(TARGET); use PLACE=flash)
 endif
 FAMILY_EMULATOR = $(BUILD)/host.elf $(BUILD)/host-trace.elf
 QEMU = qemu-system-arm -M mps2-an385 -nographic -monitor none -icount shift=0 \
@@ -15,7 +15,7 @@ FAMILY_IMAGES = $(PYTHON) $(TOP)/mcu/cortexm/qemu.py
 FAMILY_COUNTER = --counter instructions
 
 # The whole test set: a main() that reads images from the computer through semihosting.
-HOST = $(addprefix $(BUILD)/,host.o BitNetMCU_inference.o $(FAMILY_OBJECTS))
+HOST = $(addprefix $(BUILD)/,host.o $(KERNEL_OBJECTS) $(FAMILY_OBJECTS))
 
 $(BUILD)/host.elf: $(HOST) $(BUILD)/network.o link.ld.S
 	$(call link,$(HOST) $(BUILD)/network.o,$(BUILD)/budget-host.txt,$(TRACE_FLASH))

@@ -259,16 +259,31 @@ void machine_init(Machine *m, uint32_t flash_size, uint32_t sram_size, bool has_
     machine_reset(m);
 }
 
+/* Enters the handler of SysTick: the address in entry 12 of the vector table. */
+static void interrupt(Machine *m) {
+    enum { SYSTICK = 12 };
+    uint32_t vector = (m->mtvec & ~3u) + 4 * SYSTICK;
+
+    m->mepc = m->pc;
+    m->pc = in_flash(m, vector, 4) ? little_endian(m->flash + flash_index(vector), 4)
+                                   : machine_trap(m, "vector table outside flash");
+    m->interrupted = true;
+    m->interrupt_due = m->instructions + m->interrupt_period;
+}
+
 enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit) {
     uint64_t end = m->instructions + limit;
 
     while (m->pc != address) {
-        uint32_t pc = m->pc, next, a, b, result = 0;
+        uint32_t pc, next, a, b, result = 0;
         int32_t imm;
         bool taken = false;
         Decoded copy;
         const Decoded *entry, *d = &copy;
 
+        if (m->interrupt_period && !m->interrupted && m->instructions >= m->interrupt_due)
+            interrupt(m);
+        pc = m->pc;
         if (m->instructions >= end)
             return OUT_OF_TIME;
         if (pc == m->breakpoint)
@@ -423,6 +438,7 @@ enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit) {
         case OP_MRET:
             next = m->mepc;
             taken = true;
+            m->interrupted = false;
             break;
         case OP_WFI:
             break;

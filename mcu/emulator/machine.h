@@ -44,6 +44,11 @@ typedef struct Machine {
     uint32_t breakpoint; /* machine_run stops when this instruction is next; NOWHERE: none */
     uint32_t lowest_sp;  /* the deepest the stack pointer has been */
 
+    /* Raises SysTick's interrupt every so many instructions, 0: never. Its handler is not
+     * interrupted; core registers are left to it (no hardware stacking). */
+    uint64_t interrupt_period, interrupt_due;
+    bool interrupted;
+
     struct {
         uint32_t rcc_ctlr, rcc_cfgr0, rcc_apb2pcenr, rcc_apb1pcenr, rcc_ahbpcenr, rcc_rstsckr;
         uint32_t flash_actlr;

@@ -9,6 +9,7 @@
  *                                input in FILE (as many bytes each as BitNetMCU_input has)
  *   --results FILE               then: prediction, cycles, logits of each image, int32
  *   --deaf                       nobody listens on the debug link
+ *   --interrupt N                raise SysTick's interrupt every N instructions of an inference
  *   --trace                      and each layer's accumulators and shift (a trace build)
  *
  * Without --images it runs from reset until the firmware sleeps and prints its console. Ends with
@@ -24,7 +25,7 @@
 typedef struct {
     const char *firmware, *images, *results;
     uint32_t flash, sram;
-    uint64_t limit;
+    uint64_t limit, interrupt;
     bool mul, trace, deaf;
 } Options;
 
@@ -64,6 +65,8 @@ static bool parse(int argc, char **argv, Options *options) {
             options->sram = (uint32_t)strtoul(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--limit") == 0 && !last)
             options->limit = strtoull(argv[++i], NULL, 0) * 1000000;
+        else if (strcmp(argv[i], "--interrupt") == 0 && !last)
+            options->interrupt = strtoull(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--images") == 0 && !last)
             options->images = argv[++i];
         else if (strcmp(argv[i], "--results") == 0 && !last)
@@ -160,6 +163,7 @@ static int run_images(const Elf *elf, const Options *options, uint32_t at_infer)
         return fail(options->results, "cannot be written");
 
     machine.breakpoint = at_trace.address;
+    machine.interrupt_period = machine.interrupt_due = options->interrupt;
     machine.instructions = 0;
     machine.lowest_sp = sp;
     memset(machine.count, 0, sizeof machine.count);
@@ -192,7 +196,7 @@ static int run_images(const Elf *elf, const Options *options, uint32_t at_infer)
 }
 
 int main(int argc, char **argv) {
-    Options options = {NULL, NULL, NULL, 16384, 2048, 1000000000, false, false, false};
+    Options options = {NULL, NULL, NULL, 16384, 2048, 1000000000, 0, false, false, false};
     Symbol at_infer;
     Elf elf;
     const char *error;
@@ -202,7 +206,7 @@ int main(int argc, char **argv) {
     if (!parse(argc, argv, &options) || (options.images && !options.results))
         return fail("usage:",
                     "emulator [--flash BYTES] [--sram BYTES] [--mul] [--deaf] [--limit MILLIONS] "
-                    "[--images FILE --results FILE [--trace]] firmware.elf");
+                    "[--interrupt N] [--images FILE --results FILE [--trace]] firmware.elf");
     machine_init(&machine, options.flash, options.sram, options.mul);
     machine.host_listens = !options.deaf;
     machine.console = print_console;

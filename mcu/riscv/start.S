@@ -11,8 +11,12 @@ _start:                             /* address 0: a jump, then the vectors of th
     .word   0
     .word   fault                   /* 2: NMI */
     .word   fault                   /* 3: hard fault */
-    .fill   12, 4, 0                /* 12 is SysTick, 14 software; the demo uses no interrupt */
+    .fill   8, 4, 0
+    .word   SysTick_Handler         /* 12 */
+    .fill   3, 4, 0                 /* 14: software */
 
+    .weak   SysTick_Handler         /* a program's own, or: */
+SysTick_Handler:
 fault:                              /* stay here, for a debugger to find */
     j       fault
 

@@ -1,6 +1,7 @@
 # QingKe V2C: RV32EC with Zmmul; 16 KB flash, 4 KB SRAM; two flash wait states at 48 MHz.
 # GCC before 13 has no Zmmul: M without division stands for it, and the emulator traps on `div`.
 FAMILY = riscv
+ASSEMBLY = riscv
 ARCH = -march=rv32emc -mabi=ilp32e -mno-div
 FLASH_SIZE = 16384
 SRAM_SIZE = 4096
