@@ -61,6 +61,8 @@ BitNetMCU_fc BitNetMCU_fc_FP130_bittest;
 typedef void BitNetMCU_fc_by_input(const int8_t *activations, int32_t offset, const uint32_t *rows,
                                    uint32_t inputs, uint32_t outputs, int32_t *accumulators);
 
+BitNetMCU_fc_by_input BitNetMCU_fc_halfwords; /* any format, 16 bits a weight: for computers */
+
 /* accumulators[o] -= surplus[o] */
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus);
 

@@ -28,7 +28,7 @@ KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
 ENGINE = $(KERNELS) BitNetMCU_inference.h
 
 .PHONY: help demo test fuzz test-long setup toolchain lint train export parity study-fc study-fc-choices study-formats \
-	bench-training bench-firmware figures lib ctest clean
+	bench-training bench bench-firmware figures lib ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,8 +93,11 @@ study-formats: $(READY) ## every number format and scale at about 12 kB -> docs/
 bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
 	$(PYTHON) docs/bench_training.py
 
-bench-firmware: $(READY) ## cycles and bytes of the firmware, all test images -> docs/firmware.csv
-	$(PYTHON) mcu/measure.py
+bench: $(READY) ## cycles and bytes, model x kernel x placement x target (BENCH="target=... model=...")
+	$(PYTHON) mcu/bench.py $(BENCH)
+
+bench-firmware: $(READY) ## the firmware as it is flashed, all test images -> docs/firmware.csv
+	$(PYTHON) mcu/bench.py target=CH32V003 --images 10000 --out docs/firmware.csv $(BENCH)
 	$(PYTHON) docs/cycle_model.py
 
 figures: $(READY) ## draw the figures of docs/

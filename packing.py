@@ -12,7 +12,7 @@ import numpy as np
 from BitNetMCU import FACTORS, FORMATS
 
 ROOT = Path(__file__).resolve().parent
-OPTIMISE = ("size", "speed", "bittest")
+OPTIMISE = ("size", "speed", "host", "bittest")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,15 @@ def refuse_part_words(layer, _):
     )
 
 
+def pack_halfwords(layer):
+    """Rows of inputs: 16 bits a weight, outputs j and j + 8 of a block of 16 in one word."""
+    blocks = -(-layer.outputs // 16)
+    padded = np.zeros((layer.inputs, blocks * 16), np.uint16)
+    padded[:, : layer.outputs] = layer.weights.T
+    halves = padded.reshape(layer.inputs, blocks, 2, 8).astype(np.uint32)
+    return (halves[:, :, 0] | halves[:, :, 1] << np.uint32(16)).reshape(layer.inputs, -1)
+
+
 PLAIN = {  # one for each `Format.kernel`: few bytes, little code
     name: Kernel(name, pack_digits if name == "Ternary" else pack_bits)
     for name in sorted({row.kernel for row in FORMATS.values()})
@@ -112,10 +121,12 @@ YARDSTICK = {  # by format, the way others compute; formats without one have the
     for name in ("Binary", "BinarySym", "2bitsym", "4bitsym", "FP130")
 }
 
+HALFWORDS = Kernel("halfwords", pack_halfwords, by_input=True)  # for computers, any format
+
 
 def kernels(row):
     """All kernels that can execute the `Format`."""
-    return (*FAST.get(row.name, ()), *YARDSTICK.get(row.name, ()), PLAIN[row.kernel])
+    return (*FAST.get(row.name, ()), *YARDSTICK.get(row.name, ()), HALFWORDS, PLAIN[row.kernel])
 
 
 def choose(model, optimise="size", signed=False):
@@ -131,9 +142,15 @@ def choose(model, optimise="size", signed=False):
 
 def choose_kernel(layer, optimise, signed):
     """The `Choice` for an `IntegerLayer` whose inputs may be negative if `signed`."""
-    candidates = {"size": {}, "speed": FAST, "bittest": YARDSTICK}[optimise]
+    name = layer.format.name
+    candidates = {
+        "size": (),
+        "speed": FAST.get(name, ()),
+        "host": (HALFWORDS,),
+        "bittest": YARDSTICK.get(name, ()),
+    }
     skipped = []
-    for kernel in candidates.get(layer.format.name, ()):
+    for kernel in candidates[optimise]:
         reason = kernel.refusal(layer, 255 if signed else 127)
         if not reason:
             return Choice(kernel, signed, tuple(skipped))

@@ -4,14 +4,18 @@ import re
 import shutil
 import subprocess
 
+import emulate
 import numpy as np
 import pytest
 from conftest import ROOT, run_script
 from elftools.elf.elffile import ELFFile
 
+import BitNetMCU
 import checkpoint
 import config
 import integermodel
+import packing
+import training
 
 unicorn = pytest.importorskip("unicorn")
 from unicorn import riscv_const as uc  # noqa: E402
@@ -226,6 +230,41 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network, tmp_pat
     assert engine.reg_read(uc.UC_RISCV_REG_X10) == model.predict(inputs)[0]
     logits = np.frombuffer(engine.mem_read(address["BitNetMCU_logits"], 40), np.int32)
     assert logits.tolist() == model.execute(inputs)[-1].accumulators[0].tolist()
+
+
+def in_assembly():
+    """A format for each kernel that is written in assembly."""
+    names = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")}
+    formats = {}
+    for row in BitNetMCU.FORMATS.values():
+        for kernel in packing.kernels(row):
+            if kernel.name in names:
+                formats.setdefault(kernel.name, row.name)
+    assert formats.keys() == names
+    return sorted({*formats.values(), "Binary"})
+
+
+@pytest.mark.parametrize("name", in_assembly())
+def test_interrupts_at_any_instruction_change_no_value(name, tmp_path):
+    """A handler that writes below the stack pointer, every 11 instructions (a prime)."""
+    need("CH32V003")
+    settings = config.load(
+        overrides=["dataset=Digits", "num_epochs=1", "widths=33,20", f"QuantType={name}"]
+    )
+    path = training.train(settings, tmp_path, report=lambda line: None)
+    handler = ROOT / "tests" / "interrupt_handler.c"
+    make(f"MODEL={path}", "KERNELS=assembly", f"EXTRA={handler}", build=tmp_path / "b")
+    elf = next((tmp_path / "b").glob(f"*/{path.stem}/firmware.elf"))
+    emulator = tmp_path / "emulator"
+    sources = (MCU / "emulator").glob("*.c")
+    subprocess.run(["cc", "-O2", "-o", emulator, *sources], check=True)
+    trained = checkpoint.load(path)
+    inputs = checkpoint.test_data(trained)[0][:20].numpy()
+    values, statistics = emulate.run_emulator([emulator, "--interrupt", "11"], elf, inputs, 2 + 10)
+    _, quiet = emulate.run_emulator([emulator], elf, inputs, 2 + 10)
+    assert statistics["instructions"] > 3 * quiet["instructions"]  # they did come
+    expected = integermodel.lower(trained.network).execute(inputs)[-1].accumulators
+    assert np.array_equal(values[:, 2:], expected)
 
 
 def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):

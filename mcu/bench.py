@@ -1,0 +1,171 @@
+"""Cycles and bytes of the committed networks: model x kernel x placement x target.
+
+Writes docs/bench.csv. Each firmware is built, runs test images in the emulator (QEMU for Cortex-M,
+which counts instructions), and is compared with the integer model on every value of every layer.
+Arguments key=value select a part: target, model, kernel, placement. The yardstick of a selected
+model and target (kernel bittest in SRAM) always runs with it: speedup is relative to it, in the
+same run.
+"""
+
+import argparse
+import csv
+import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import checkpoint
+import cli
+import training
+
+EXAMPLES = """examples:
+  python mcu/bench.py                                     all of it, 1,000 images each
+  python mcu/bench.py target=CH32V003 model=fc12k         a part, less than a minute
+  python mcu/bench.py kernel=assembly placement=inner --images 10000 --out docs/firmware.csv
+"""
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = {  # the committed networks
+    "fc12k": "FCMNIST-MNIST-4bitsym-3f24ea0e",
+    "fc1k": "FCMNIST-MNIST-2bitsym-cbcb089d",
+    "binary": "FCMNIST-MNIST-Binary-e4f34a5a",
+    "ternary": "FCMNIST-MNIST-Ternary-f960370f",
+    "2bitsym": "FCMNIST-MNIST-2bitsym-4ef7f907",
+    "fp130": "FCMNIST-MNIST-FP130-bb14324e",
+    "nf4": "FCMNIST-MNIST-NF4-3a490da1",
+    "binary12k": "FCMNIST-MNIST-Binary-c9ee3c2f",
+    "2bitsym11k": "FCMNIST-MNIST-2bitsym-b1cbebfd",
+}
+KERNELS = ("bittest", "plain", "c", "assembly")
+PLACEMENTS = ("sram", "inner", "flash")
+TARGETS = ("CH32V003", "CH32V002", "cortex-m0")
+KEYS = {"target": TARGETS, "model": tuple(MODELS), "kernel": KERNELS, "placement": PLACEMENTS}
+YARDSTICK = "bittest"
+COLUMNS = (
+    "model",
+    "kernel",
+    "placement",
+    "target",
+    "images",
+    "cycles_mean",
+    "cycles_max",
+    "instructions_mean",
+    "code_bytes",
+    "flash_bytes",
+    "ram_bytes",
+    "speedup",
+    "cycles_dense",
+    "accuracy",
+    "mismatches",
+)
+
+
+def sensible(case):
+    """Whether a combination exists and tells something."""
+    if case["target"] == "cortex-m0":  # flash without wait states
+        return case["kernel"] != "assembly" and case["placement"] == "flash"
+    if case["kernel"] in ("bittest", "plain"):  # all of their code is inner loops
+        return case["placement"] != "inner"
+    return True
+
+
+def yardstick_of(case):
+    place = "flash" if case["target"] == "cortex-m0" else "sram"
+    return case | {"kernel": YARDSTICK, "placement": place}
+
+
+def select(arguments):
+    """The cases that the "key=value" `arguments` name, each with its yardstick first."""
+    chosen = dict(KEYS)
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in KEYS:
+            raise cli.UserError(f"'{argument}' selects nothing; keys are: {', '.join(KEYS)}")
+        if value not in KEYS[key]:
+            raise cli.UserError(
+                f"{key}={value} is not known; choose one of: {', '.join(KEYS[key])}"
+            )
+        chosen[key] = (value,)
+    cases = []
+    for values in itertools.product(*chosen.values()):
+        case = dict(zip(KEYS, values))
+        if sensible(case):
+            cases += [c for c in (yardstick_of(case), case) if c not in cases]
+    if not cases:
+        raise cli.UserError(f"{' '.join(arguments)} selects nothing that can be built")
+    return cases
+
+
+def measure(case, images, out):
+    """Build and run one firmware; returns its row, without figures if it does not fit."""
+    path = checkpoint.MODELDATA / f"{MODELS[case['model']]}.pth"
+    command = ["make", "-s", "-C", str(ROOT / "mcu"), "emulate", f"MODEL={path}"]
+    command += [f"TARGET={case['target']}", f"KERNELS={case['kernel']}"]
+    command += [f"PLACE={case['placement']}", f"IMAGES={images}"]
+    # Emulators and options are built side by side: a folder for each target and kernel.
+    command += [f"OUT={out / '-'.join(case.values())}", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (build,) = (out / "-".join(case.values())).glob(f"*/{path.stem}")
+    row = dict.fromkeys(COLUMNS, "") | case | {"images": images}
+    if done.returncode and "needs" not in done.stderr:
+        raise cli.UserError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    budget = (build / "budget.txt").read_text(encoding="utf-8")
+    parts = {name: int(size) for name, size in re.findall(r"^  ([\w ]+): (\d+)$", budget, re.M)}
+    row["code_bytes"] = parts["code and constants"] + parts["code and data copied to RAM"]
+    row["flash_bytes"], row["ram_bytes"] = re.search(r"flash=(\d+) ram=(\d+)", budget).groups()
+    if not done.returncode:
+        with (build / "emulate.csv").open(newline="", encoding="utf-8") as file:
+            figures = next(csv.DictReader(file))
+        row |= {key: figures[key] for key in COLUMNS if key in figures and key not in case}
+    return row
+
+
+def add_speedups(rows):
+    """Fill the column speedup: the yardstick's mean, in the same target, over the row's own."""
+    by_case = {tuple(row[key] for key in KEYS): row for row in rows}
+    for row in rows:
+        case = {key: row[key] for key in KEYS}
+        yardstick = by_case[tuple(yardstick_of(case).values())]
+        for counter in ("cycles_mean", "instructions_mean"):
+            if row[counter] and yardstick[counter] and not row["speedup"]:
+                row["speedup"] = f"{int(yardstick[counter]) / int(row[counter]):.1f}"
+
+
+def table(rows):
+    """`rows` as a Markdown table."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(str(r[c]) for c in COLUMNS)} |" for r in rows)])
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=1000, help="the first so many test images")
+    parser.add_argument("--out", type=Path, metavar="CSV", help="default: docs/bench.csv for all")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("select", nargs="*", metavar="key=value", help=f"{', '.join(KEYS)}")
+    arguments = parser.parse_intermixed_args()
+    cases = select(arguments.select)
+    # A part goes elsewhere, so that it does not replace the whole.
+    default = ROOT / ("build/bench.csv" if arguments.select else "docs/bench.csv")
+
+    parallel = joblib.Parallel(arguments.jobs, return_as="generator", batch_size=1)
+    folder = ROOT / "mcu" / "build" / "bench"
+    jobs = (joblib.delayed(measure)(case, arguments.images, folder) for case in cases)
+    rows = list(cli.progress(parallel(jobs), total=len(cases), unit="firmware"))
+    add_speedups(rows)
+    cli.write_atomic(arguments.out or default, training.csv_text(rows))
+    print(table(rows))
+    print(f"csv={arguments.out or default}")
+    return 1 if any(row["mismatches"] not in ("0", "") for row in rows) else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
