@@ -268,7 +268,6 @@ static void interrupt(Machine *m) {
     m->pc = in_flash(m, vector, 4) ? little_endian(m->flash + flash_index(vector), 4)
                                    : machine_trap(m, "vector table outside flash");
     m->interrupted = true;
-    m->interrupt_due = m->instructions + m->interrupt_period;
 }
 
 enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit) {
@@ -439,6 +438,7 @@ enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit) {
             next = m->mepc;
             taken = true;
             m->interrupted = false;
+            m->interrupt_due = m->instructions + 1 + m->interrupt_period;
             break;
         case OP_WFI:
             break;

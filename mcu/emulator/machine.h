@@ -44,8 +44,8 @@ typedef struct Machine {
     uint32_t breakpoint; /* machine_run stops when this instruction is next; NOWHERE: none */
     uint32_t lowest_sp;  /* the deepest the stack pointer has been */
 
-    /* Raises SysTick's interrupt every so many instructions, 0: never. Its handler is not
-     * interrupted; core registers are left to it (no hardware stacking). */
+    /* Raises SysTick's interrupt every so many instructions of what it interrupts, 0: never. Core
+     * registers are left to the handler (no hardware stacking). */
     uint64_t interrupt_period, interrupt_due;
     bool interrupted;
 
