@@ -1,6 +1,9 @@
 /* Flash at 0, SRAM at 0x20000000; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND, and
- * INNER_IN_SRAM and KERNELS_IN_SRAM if inner loops, and all kernels, are to run from SRAM. Flash is linked where it runs; the programmer of a
- * CH32V00x sees the same bytes at 0x08000000. */
+ * INNER_IN_SRAM and KERNELS_IN_SRAM if inner loops, and all kernels, are to run from SRAM. Flash is
+ * linked where it runs; the programmer of a CH32V00x sees the same bytes at 0x08000000.
+ *
+ * There is no __global_pointer$, on purpose: without it the linker lets no code use gp, so kernels
+ * may borrow it whatever interrupts them. */
 
 ENTRY(_start)
 
@@ -43,7 +46,6 @@ SECTIONS {
         __data_end = .;
     } > SRAM AT > FLASH
     __data_load = LOADADDR(.data);
-    __global_pointer$ = __data_start + 0x400;
 
     .bss (NOLOAD) : {
         *(.bss .bss.* .sbss .sbss.* COMMON)

@@ -21,10 +21,6 @@ fault:                              /* stay here, for a debugger to find */
     j       fault
 
 reset:
-    .option push
-    .option norelax
-    la      gp, __global_pointer$
-    .option pop
     la      sp, __stack_top
     la      a0, __data_start        /* .data, and the code that runs from SRAM */
     la      a1, __data_end
