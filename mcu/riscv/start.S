@@ -21,7 +21,8 @@ fault:                              /* stay here, for a debugger to find */
     j       fault
 
 reset:
-    la      sp, __stack_top
+    la      a0, __stack_top         /* in two steps; sp is always a stack */
+    mv      sp, a0
     la      a0, __data_start        /* .data, and the code that runs from SRAM */
     la      a1, __data_end
     la      a2, __data_load
