@@ -157,21 +157,21 @@ void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *facto
 
 uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
                                   int8_t *activations) {
+    const int32_t *end = accumulators + count, *next;
     int32_t largest = 0, half;
-    uint32_t i, shift = 0;
+    uint32_t shift = 0;
 
-    for (i = 0; i < count; i++)
-        if (accumulators[i] > largest)
-            largest = accumulators[i];
+    for (next = accumulators; next != end; next++)
+        if (*next > largest)
+            largest = *next;
     while (largest >> shift > 127)
         shift++;
     half = ((int32_t)1 << shift) >> 1;
-    for (i = 0; i < count; i++) {
-        int32_t rounded = 0;
+    for (; accumulators != end; accumulators++) {
+        int32_t rounded = (*accumulators + half) >> shift; /* at most 128; 0 or less if negative */
 
-        if (accumulators[i] > 0)
-            rounded = (accumulators[i] + half) >> shift;
-        activations[i] = (int8_t)(rounded > 127 ? 127 : rounded);
+        rounded -= rounded >> 7; /* 128 becomes 127 */
+        *activations++ = (int8_t)(rounded & ~(rounded >> 31));
     }
     return shift;
 }

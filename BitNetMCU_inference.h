@@ -61,7 +61,19 @@ BitNetMCU_fc BitNetMCU_fc_FP130_bittest;
 typedef void BitNetMCU_fc_by_input(const int8_t *activations, int32_t offset, const uint32_t *rows,
                                    uint32_t inputs, uint32_t outputs, int32_t *accumulators);
 
-BitNetMCU_fc_by_input BitNetMCU_fc_halfwords; /* any format, 16 bits a weight: for computers */
+BitNetMCU_fc_by_input BitNetMCU_fc_planes_Binary; /* bit planes of 32 weights in a word */
+BitNetMCU_fc_by_input BitNetMCU_fc_planes_Ternary;
+BitNetMCU_fc_by_input BitNetMCU_fc_planes_2bitsym;
+BitNetMCU_fc_by_input BitNetMCU_fc_planes_5bitsym;
+BitNetMCU_fc_by_input BitNetMCU_fc_planes_8bit;
+BitNetMCU_fc_by_input BitNetMCU_fc_nibbles; /* 8 in a word: 4bitsym and 4bit */
+BitNetMCU_fc_by_input BitNetMCU_fc_shifts;  /* 8 in a word: FP130 */
+BitNetMCU_fc_by_input BitNetMCU_fc_table;   /* 8 in a word: NF4 */
+#if BITNETMCU_MULTIPLIER
+BitNetMCU_fc_by_input BitNetMCU_fc_multiply_4bit; /* 8 in a word */
+BitNetMCU_fc_by_input BitNetMCU_fc_multiply_4bitsym;
+BitNetMCU_fc_by_input BitNetMCU_fc_halfwords; /* any format, 2 in a word: for computers */
+#endif
 
 /* accumulators[o] -= surplus[o] */
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus);

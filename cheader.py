@@ -58,7 +58,7 @@ def _constants(index, layer, choice):
     rows = "input" if choice.kernel.by_input else "output"
     text = (
         f"/* layer {index}: {layer.inputs} inputs, {layer.outputs} outputs, {layer.format.name}, "
-        f"{words.shape[1]} words per {rows} */\n"
+        f"{words.size} words, rows of {rows}s */\n"
         + array(
             f"static const uint32_t BitNetMCU_weights_{index}[{words.size}]",
             words.flatten().tolist(),
@@ -129,12 +129,12 @@ def _comment(value):
     return str(value).replace("*/", "* /")
 
 
-def model_header(model, trained, optimise="size"):
+def model_header(model, trained, optimise="size", multiplier=False):
     """The text of BitNetMCU_model.h for an `IntegerModel` and the `Checkpoint` it comes from.
 
-    optimise: one of `packing.OPTIMISE`.
+    optimise: one of `packing.OPTIMISE`; multiplier: the core has one.
     """
-    choices = packing.choose(model, optimise, signed=trained.affine is not None)
+    choices = packing.choose(model, optimise, trained.affine is not None, multiplier)
     buffers = [f"{b.ctype} {b.name}[{b.count}];" for b in plan_buffers(model)]
     body = "\n    ".join([*buffers, "uint32_t shift;", ""])
     body += "\n    " + "\n    ".join(_calls(model, choices))

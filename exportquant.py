@@ -117,11 +117,12 @@ def choose_test_images(labels, classes, count=TEST_IMAGES):
     return [found[k] for k in rounds for found in by_class if k < len(found)][:count]
 
 
-def export(path, build, pictures=None, optimise="size"):
+def export(path, build, pictures=None, optimise="size", multiplier=False):
     """Write the headers and export.json for the checkpoint at `path` into the folder `build`.
 
-    pictures: a folder for pictures of the network. optimise: one of `packing.OPTIMISE`. Returns
-    the report (the content of export.json). Raises `UserError` before anything is written.
+    pictures: a folder for pictures of the network. optimise: one of `packing.OPTIMISE`.
+    multiplier: the C may need a core that has one. Returns the report (the content of export.json).
+    Raises `UserError` before anything is written.
     """
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
@@ -131,15 +132,16 @@ def export(path, build, pictures=None, optimise="size"):
     logits = model.execute(inputs[chosen])[-1].accumulators
 
     report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
-    choices = packing.choose(model, optimise, signed=trained.affine is not None)
+    choices = packing.choose(model, optimise, trained.affine is not None, multiplier)
     report |= {"sha256": trained.sha256, **describe(model, choices)}
+    report["needs_multiplier"] = any(choice.kernel.multiplier for choice in choices)
     report["test_images"] = len(labels)
     report["accuracy"] = 100 * float(np.mean(model.predict(inputs) == labels))
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
 
     build = Path(build)
     cli.check_folder(build)
-    header = cheader.model_header(model, trained, optimise)
+    header = cheader.model_header(model, trained, optimise, multiplier)
     cli.write_atomic(build / MODEL_HEADER, header)
     cli.write_atomic(
         build / TEST_DATA_HEADER,
@@ -168,12 +170,19 @@ def main():
         default="size",
         help="what to choose kernels for (default: size)",
     )
+    parser.add_argument(
+        "--multiplier",
+        action="store_true",
+        help="for a core that has one, and kernels that need it",
+    )
     parser.add_argument("--plots", metavar="DIR", help="also draw weights and mistakes into DIR")
     arguments = parser.parse_args()
 
     path = arguments.checkpoint or checkpoint.newest(arguments.build)
     print(f"exporting {path}")
-    report = export(path, arguments.build, arguments.plots, arguments.optimise)
+    report = export(
+        path, arguments.build, arguments.plots, arguments.optimise, arguments.multiplier
+    )
     print(format_report(report))
     print(
         f"model={report['name']} weight_bytes={report['weight_bytes']} "

@@ -1,6 +1,6 @@
-"""How weights lie in flash: the C kernels that the exporter chooses from, and their packing.
+"""The C kernels that the exporter chooses from, and the choice.
 
-Shapes: O, I = outputs and inputs of a layer; W = words of a row.
+Shapes: O = outputs of a layer.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+import layouts
 from BitNetMCU import FACTORS, FORMATS
+from integermodel import INT32_MAX
 
 ROOT = Path(__file__).resolve().parent
 OPTIMISE = ("size", "speed", "host", "bittest")
@@ -19,15 +21,16 @@ OPTIMISE = ("size", "speed", "host", "bittest")
 class Kernel:
     """A kernel BitNetMCU_fc_NAME of the C.
 
-    pack: `IntegerLayer` -> words uint32 [rows, W]. refusal: (layer, largest activation) -> why the
+    pack: `IntegerLayer` -> uint32 words. refusal: (layer, largest activation) -> why the
     kernel could not be exact for it, "" if it is. by_input: its rows are those of one input, and it
-    takes unsigned activations.
+    takes unsigned activations. multiplier: it is only for cores that have one.
     """
 
     name: str
     pack: Callable
     refusal: Callable = lambda layer, largest: ""
     by_input: bool = False
+    multiplier: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,84 +47,44 @@ class Choice:
         return 128 if self.signed and self.kernel.by_input else 0
 
 
-def by_word(codes, per_word):
-    """uint32 [O, I] -> [O, words, per_word], padded with zeros."""
-    outputs, inputs = codes.shape
-    padded = np.zeros((outputs, -(-inputs // per_word) * per_word), np.uint32)
-    padded[:, :inputs] = codes
-    return padded.reshape(outputs, -1, per_word)
-
-
-def pack_bits(layer):
-    """Rows of outputs: codes side by side, the first one lowest, none of them across two words."""
-    row = layer.format
-    shifts = np.arange(row.per_word, dtype=np.uint32) * np.uint32(row.bits)
-    return np.bitwise_or.reduce(by_word(layer.codes(), row.per_word) << shifts, axis=2)
-
-
-def pack_digits(layer):
-    """Rows of outputs: codes as digits, the first one most significant, of a fraction of 2^32.
-
-    Rounded up; multiplying by the base carries out digit after digit, exactly, as
-    base^per_word <= 2^32.
-    """
-    row = layer.format
-    base = len(row.levels)
-    places = np.array([base**k for k in reversed(range(row.per_word))], np.uint64)
-    value = (by_word(layer.codes(), row.per_word).astype(np.uint64) * places).sum(axis=2)
-    whole = np.uint64(base**row.per_word)
-    return (((value << np.uint64(32)) + whole - np.uint64(1)) // whole).astype(np.uint32)
-
-
-def pack_planes(layer):
-    """Rows of outputs: two words for 32 ternary weights, one bit for each 1, one for each -1."""
-    places = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    signs = by_word(layer.weights.astype(np.uint32), 32).view(np.int32)
-    planes = [((signs == sign) * places).sum(axis=2, dtype=np.uint32) for sign in (1, -1)]
-    return np.stack(planes, axis=2).reshape(layer.outputs, -1)
-
-
-def pack_signs(layer):
-    """Rows of outputs: sign and magnitude of each weight, the first one highest."""
-    row = layer.format
-    magnitudes = np.array(sorted(level for level in row.levels if level > 0))
-    codes = np.searchsorted(magnitudes, np.abs(layer.weights)).astype(np.uint32)
-    codes |= (layer.weights < 0).astype(np.uint32) << np.uint32(row.bits - 1)
-    shifts = np.arange(row.per_word, dtype=np.uint32)[::-1] * np.uint32(row.bits)
-    return np.bitwise_or.reduce(by_word(codes, row.per_word) << shifts, axis=2)
-
-
-def refuse_part_words(layer, _):
-    per_word = layer.format.per_word
-    return f"{layer.inputs} inputs fill no whole words of {per_word}" * (
-        layer.inputs % per_word > 0
-    )
-
-
-def pack_halfwords(layer):
-    """Rows of inputs: 16 bits a weight, outputs j and j + 8 of a block of 16 in one word."""
-    blocks = -(-layer.outputs // 16)
-    padded = np.zeros((layer.inputs, blocks * 16), np.uint16)
-    padded[:, : layer.outputs] = layer.weights.T
-    halves = padded.reshape(layer.inputs, blocks, 2, 8).astype(np.uint32)
-    return (halves[:, :, 0] | halves[:, :, 1] << np.uint32(16)).reshape(layer.inputs, -1)
-
-
 PLAIN = {  # one for each `Format.kernel`: few bytes, little code
-    name: Kernel(name, pack_digits if name == "Ternary" else pack_bits)
+    name: Kernel(name, layouts.pack_digits if name == "Ternary" else layouts.pack_bits)
     for name in sorted({row.kernel for row in FORMATS.values()})
 }
+
+
+def _by_input(name, pack, **options):
+    return Kernel(name, pack, by_input=True, **options)
+
+
+def _planes(name):
+    return _by_input(f"planes_{name}", layouts.pack_columns, refusal=layouts.refuse_columns)
+
+
+def _four_bits(name):
+    multiply = _by_input(f"multiply_{name}", layouts.pack_by_input, multiplier=True)
+    return multiply, _by_input("nibbles", layouts.pack_nibbles)
+
+
 FAST = {  # by format, the fastest first; they may take more flash
-    "Ternary": (Kernel("TernaryPlanes", pack_planes),),
+    "Binary": (_planes("Binary"),),
+    "BinarySym": (_planes("Binary"),),
+    "Ternary": (_planes("Ternary"), Kernel("TernaryPlanes", layouts.pack_planes)),
+    "2bitsym": (_planes("2bitsym"),),
+    "4bit": _four_bits("4bit"),
+    "4bitsym": _four_bits("4bitsym"),
+    "FP130": (_by_input("shifts", layouts.pack_shifts),),
+    "NF4": (_by_input("table", layouts.pack_by_input),),
+    "5bitsym": (_planes("5bitsym"),),
+    "8bit": (_planes("8bit"),),
 }
-
-
 YARDSTICK = {  # by format, the way others compute; formats without one have their plain kernel
-    name: (Kernel(f"{FORMATS[name].kernel}_bittest", pack_signs, refuse_part_words),)
+    name: (
+        Kernel(f"{FORMATS[name].kernel}_bittest", layouts.pack_signs, layouts.refuse_part_words),
+    )
     for name in ("Binary", "BinarySym", "2bitsym", "4bitsym", "FP130")
 }
-
-HALFWORDS = Kernel("halfwords", pack_halfwords, by_input=True)  # for computers, any format
+HALFWORDS = _by_input("halfwords", layouts.pack_halfwords, multiplier=True)  # for computers
 
 
 def kernels(row):
@@ -129,18 +92,29 @@ def kernels(row):
     return (*FAST.get(row.name, ()), *YARDSTICK.get(row.name, ()), HALFWORDS, PLAIN[row.kernel])
 
 
-def choose(model, optimise="size", signed=False):
+def refusal(kernel, layer, signed):
+    """Why `kernel` could not be exact for an `IntegerLayer`, "" if it is."""
+    if not (signed and kernel.by_input):
+        return kernel.refusal(layer, 127)
+    most = 255 * layer.inputs * (max(layer.format.levels) - min(layer.format.levels))
+    if most > INT32_MAX:
+        return f"sums of {layer.inputs} inputs of 0..255 could reach {most}, past int32"
+    return kernel.refusal(layer, 255)
+
+
+def choose(model, optimise="size", signed=False, multiplier=False):
     """The `Choice` for each layer of an `IntegerModel`.
 
-    optimise: one of OPTIMISE; signed: the model's inputs may be negative.
+    optimise: one of OPTIMISE; signed: the model's inputs may be negative; multiplier: the core has
+    one.
     """
     return [
-        choose_kernel(layer, optimise, signed and index == 0)
+        choose_kernel(layer, optimise, signed and index == 0, multiplier)
         for index, layer in enumerate(model.layers)
     ]
 
 
-def choose_kernel(layer, optimise, signed):
+def choose_kernel(layer, optimise, signed, multiplier=False):
     """The `Choice` for an `IntegerLayer` whose inputs may be negative if `signed`."""
     name = layer.format.name
     candidates = {
@@ -151,7 +125,9 @@ def choose_kernel(layer, optimise, signed):
     }
     skipped = []
     for kernel in candidates[optimise]:
-        reason = kernel.refusal(layer, 255 if signed else 127)
+        if kernel.multiplier and not multiplier and optimise != "host":
+            continue
+        reason = refusal(kernel, layer, signed)
         if not reason:
             return Choice(kernel, signed, tuple(skipped))
         skipped.append(f"{kernel.name}: {reason}")

@@ -136,7 +136,8 @@ def compare(build):
     path = report["checkpoint"]
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
-    libraries = [Library(build_library(build, flag), model) for flag in (False, True)]
+    flags = (report["needs_multiplier"], True)
+    libraries = [Library(build_library(build, flag), model) for flag in flags]
     if any(not lib.checkpoint == report["sha256"] == trained.sha256 for lib in libraries):
         raise cli.UserError(
             f"{build} was not exported from the present {path}; run exportquant.py again"

@@ -161,7 +161,110 @@ def draw_accuracies(_, target):
     plots.save(figure, target)
 
 
+def draw_boxes(axis, rows, x, y, width=0.62, colours=None):
+    """Text in boxes: rows of strings from (x, y) to the right and downwards."""
+    for r, row in enumerate(rows):
+        for c, text in enumerate(row):
+            at = (x + c * width, y - r * 0.75)
+            colour = colours(r, c) if colours else "white"
+            box = pyplot.Rectangle(at, width, 0.6, facecolor=colour, edgecolor="black", lw=0.8)
+            axis.add_patch(box)
+            axis.text(at[0] + width / 2, at[1] + 0.3, text, ha="center", va="center", fontsize=8)
+
+
+def draw_lists(axis):
+    """The bits of activations, and the list of rows for each bit."""
+    activations = (5, 0, 12, 3)
+    axis.set_title("one list of rows for each bit", fontsize=10)
+    bits = [[f"{x >> k & 1}" for k in (3, 2, 1, 0)] for x in activations]
+    draw_boxes(
+        axis,
+        bits,
+        1.6,
+        4,
+        colours=lambda r, c: "#f5b971" if bits[r][c] == "1" else "white",
+    )
+    for r, x in enumerate(activations):
+        axis.text(1.4, 4.3 - 0.75 * r, f"x{r} = {x}", ha="right", va="center", fontsize=8)
+    for c, k in enumerate((3, 2, 1, 0)):
+        listed = [f"row {r}" for r, x in enumerate(activations) if x >> k & 1]
+        axis.text(1.9 + c * 0.62, 4.8, f"bit {k}", ha="center", fontsize=7)
+        axis.text(5.1, 4.3 - 0.75 * c, f"bit {k}: {', '.join(listed)}", fontsize=8, va="center")
+    axis.text(0.1, 0.6, "x1 is 0: it is in no list and costs nothing", fontsize=8, style="italic")
+
+
+def draw_nibbles(axis):
+    """A word of eight nibbles, split into two words of 8-bit lanes."""
+    axis.set_title("nibbles: eight 4-bit weights at once", fontsize=10)
+    names = ["q7", "q3", "q5", "q1", "q6", "q2", "q4", "q0"]
+    draw_boxes(axis, [names], 1.2, 4.3, colours=lambda r, c: ("#9ecae1", "#f5b971")[c % 2])
+    axis.text(1.1, 4.6, "W", ha="right", va="center", fontsize=9)
+    odd, even = names[::2], names[1::2]
+    draw_boxes(axis, [odd], 1.2, 2.7, 1.24, lambda r, c: "#9ecae1")
+    draw_boxes(axis, [even], 1.2, 1.3, 1.24, lambda r, c: "#f5b971")
+    axis.text(1.1, 3.0, "B", ha="right", va="center", fontsize=9)
+    axis.text(1.1, 1.6, "A", ha="right", va="center", fontsize=9)
+    axis.text(1.2, 3.55, "B += (W >> 4) & 0x0f0f0f0f      8-bit lanes", fontsize=8)
+    axis.text(1.2, 2.1, "A += W, at the end A - (B << 4)", fontsize=8)
+    axis.text(1.2, 0.6, "17 rows of up to 15 fit into a lane of 255", fontsize=8, style="italic")
+
+
+def draw_planes(axis):
+    """Full adders on whole words."""
+    axis.set_title("planes: 32 one-bit weights at once", fontsize=10)
+    words = [
+        ["row a", "0 1 1 0 1 0 0 1"],
+        ["row b", "1 1 0 0 1 0 1 0"],
+        ["row c", "1 1 1 0 0 0 0 0"],
+    ]
+    for r, (name, bits) in enumerate(words):
+        axis.text(1.3, 4.6 - 0.75 * r, name, ha="right", va="center", fontsize=8)
+        draw_boxes(axis, [bits.split()], 1.5, 4.3 - 0.75 * r, 0.5)
+    sums = [[0] * 8, [0] * 8]
+    for c in range(8):
+        count = sum(int(bits.split()[c]) for _, bits in words)
+        sums[0][c], sums[1][c] = count & 1, count >> 1
+    axis.annotate("", (3.5, 1.95), (3.5, 2.7), arrowprops={"arrowstyle": "->"})
+    axis.text(3.7, 2.3, "5 logic operations", fontsize=8, va="center")
+    for r, name in enumerate(("sum, worth 1", "carry, worth 2")):
+        axis.text(1.3, 1.6 - 0.75 * r, name, ha="right", va="center", fontsize=8)
+        draw_boxes(axis, [map(str, sums[r])], 1.5, 1.3 - 0.75 * r, 0.5, lambda r, c: "#c7e9c0")
+
+
+def draw_shifts(axis):
+    """A shift that puts negative products into the upper half."""
+    axis.set_title("shifts: x times a signed power of two", fontsize=10)
+    for y, sign, amount, cells in (
+        (4.1, "+", "3", ["0", "x << 3"]),
+        (2.6, "-", "16 + 3", ["x << 3", "0"]),
+    ):
+        axis.text(1.2, y + 0.75, f"weight {sign}8: shift x by {amount}", fontsize=8)
+        draw_boxes(
+            axis,
+            [cells],
+            1.2,
+            y,
+            2.4,
+            lambda r, c, cells=cells: ("white", "#f5b971")[cells[c] != "0"],
+        )
+    axis.text(2.4, 2.25, "upper 16 bits", ha="center", fontsize=8)
+    axis.text(4.8, 2.25, "lower 16 bits", ha="center", fontsize=8)
+    axis.text(1.2, 1.2, "one addition sums both halves;\nin the end: lower - upper", fontsize=8)
+
+
+def draw_kernels(_, target):
+    """What the fast kernels do with a word of weights."""
+    figure, axes = pyplot.subplots(2, 2, figsize=(WIDTH, 6))
+    for axis, draw in zip(axes.flat, (draw_lists, draw_nibbles, draw_planes, draw_shifts)):
+        axis.set_xlim(-0.6, 7.4)
+        axis.set_ylim(0.2, 5.2)
+        axis.axis("off")
+        draw(axis)
+    plots.save(figure, target)
+
+
 FIGURES = {
+    "kernels.png": draw_kernels,
     "accuracies.png": draw_accuracies,
     "estimator.png": draw_estimator,
     "formats.png": draw_formats,

@@ -5,6 +5,8 @@
 
 #include "BitNetMCU_inference.h"
 
+#if BITNETMCU_MULTIPLIER
+
 enum { BLOCK = 16, WORDS = BLOCK / 2 };
 
 static int32_t low(uint32_t word) { return (int32_t)(word << 16) >> 16; }
@@ -37,3 +39,5 @@ void BitNetMCU_fc_halfwords(const int8_t *activations, int32_t offset, const uin
             accumulators[whole + j] += u * (j < WORDS ? low(words[j]) : high(words[j - WORDS]));
     }
 }
+
+#endif

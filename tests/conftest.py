@@ -58,11 +58,11 @@ def random_model(rng, formats, sizes, factors=False):
     return IntegerModel(tuple(layers))
 
 
-def header_of(model, optimise="size", signed=True):
+def header_of(model, optimise="size", signed=True, multiplier=False):
     """The text of BitNetMCU_model.h for a model that was never trained."""
     affine = Affine(0.0, 1.0) if signed else None
     trained = SimpleNamespace(name="test", sha256="0", config={}, affine=affine)
-    return cheader.model_header(model, trained, optimise)
+    return cheader.model_header(model, trained, optimise, multiplier)
 
 
 def extreme_inputs(rng, size, signed=True):
@@ -113,7 +113,7 @@ class Harness:
     def __init__(self, model, folder, command, optimise="size", multiplier=False):
         self.model = model
         self.program = folder / "harness"
-        (folder / "BitNetMCU_model.h").write_text(header_of(model, optimise))
+        (folder / "BitNetMCU_model.h").write_text(header_of(model, optimise, multiplier=multiplier))
         sources = [ROOT / "tests/harness.c", ROOT / "BitNetMCU_lib.c", *packing.sources()]
         flags = [*STRICT, f"-DBITNETMCU_MULTIPLIER={int(multiplier)}", "-I", folder]
         subprocess.run([*command, *flags, "-o", self.program, *sources], check=True)

@@ -1,7 +1,8 @@
 """Random networks through the C kernels, each value compared with the integer model.
 
 Every network is new: depth, sizes, formats, kernels, weights, factors and inputs are drawn from
-its number. The C is built with AddressSanitizer and UBSan, with and without multiplications.
+its number. The C is built with AddressSanitizer and UBSan, without multiplications and with them;
+the second build also has the kernels that need them, and other networks.
 Exits 1 and names the number of a network whose C differs.
 """
 
@@ -35,9 +36,15 @@ BATCH = 250  # networks for each run of the C
 IMAGES = 6
 BUILDS = {"without multiplications": 0, "with multiplications": 1}
 ALL = {kernel.name: kernel for row in FORMATS.values() for kernel in packing.kernels(row)}
-BY_INPUT = [name for name, kernel in ALL.items() if kernel.by_input]
-BY_OUTPUT = [name for name in ALL if name not in BY_INPUT]
-KERNELS = [*BY_OUTPUT, *BY_INPUT]  # in the order of the C's tables
+
+
+def tables(multiplier):
+    """The C's tables of kernels, in their order: {macro: names}."""
+    able = [kernel for kernel in ALL.values() if multiplier or not kernel.multiplier]
+    return {
+        "KERNELS": [kernel.name for kernel in able if not kernel.by_input],
+        "KERNELS_BY_INPUT": [kernel.name for kernel in able if kernel.by_input],
+    }
 
 
 def random_size(rng, most):
@@ -59,8 +66,11 @@ def random_layer(rng, inputs, outputs):
     return layer if layer.bound() <= INT32_MAX else IntegerLayer(row, weights)
 
 
-def random_network(number):
-    """(`IntegerModel`, the `packing.Choice` of each layer, int8 inputs [IMAGES, I])."""
+def random_network(number, multiplier):
+    """(`IntegerModel`, the `packing.Choice` of each layer, int8 inputs [IMAGES, I]).
+
+    multiplier: kernels may be those that need one.
+    """
     rng = np.random.default_rng(number)
     depth = rng.integers(1, 5)
     large = rng.random() < 0.02
@@ -71,20 +81,24 @@ def random_network(number):
     choices = []
     for index, layer in enumerate(layers):
         below_zero = signed and index == 0
-        kernels = packing.kernels(layer.format)
-        able = [k for k in kernels if not k.refusal(layer, 255 if below_zero else 127)]
+        able = [
+            kernel
+            for kernel in packing.kernels(layer.format)
+            if multiplier >= kernel.multiplier and not packing.refusal(kernel, layer, below_zero)
+        ]
         choices.append(packing.Choice(able[rng.integers(len(able))], below_zero))
     images = extreme_inputs(rng, sizes[0], signed)
     return IntegerModel(tuple(layers)), choices, images[rng.permutation(len(images))[:IMAGES]]
 
 
-def serialise(model, choices, images):
+def serialise(model, choices, images, multiplier):
     """A network and its inputs as the bytes that fuzz_harness.c reads."""
+    kernels = sum(tables(multiplier).values(), [])
     heads, arrays = [], []
     for layer, choice in zip(model.layers, choices, strict=True):
         words = choice.kernel.pack(layer)
         has_factors = layer.factors is not None
-        heads += [KERNELS.index(choice.kernel.name), choice.offset, layer.inputs, layer.outputs]
+        heads += [kernels.index(choice.kernel.name), choice.offset, layer.inputs, layer.outputs]
         heads += [words.size, choice.offset > 0, has_factors]
         arrays.append(words.tobytes())
         if choice.offset:
@@ -106,11 +120,10 @@ def expected(model, images):
 def build(folder, multiplier):
     """Compile the harness; returns its path."""
     program = Path(folder) / f"fuzz-{multiplier}"
-    tables = {"KERNELS": BY_OUTPUT, "KERNELS_BY_INPUT": BY_INPUT}
     compiler = os.environ.get("CC", "cc")
     flags = SANITIZE if links([compiler, *SANITIZE]) else ["-O1"]
     defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]
-    for table, names in tables.items():
+    for table, names in tables(multiplier).items():
         defines.append(f"-D{table}={' '.join(f'K({name})' for name in names)}")
     sources = [ROOT / "tests/fuzz_harness.c", *packing.sources()]
     command = [compiler, *flags, *STRICT, *defines, "-o", program, *sources]
@@ -123,15 +136,15 @@ def run_batch(programs, first, count):
 
     A program that dies is a failure of the network at which its output ends.
     """
-    networks = [random_network(number) for number in range(first, first + count)]
-    stream = b"".join(serialise(*network) for network in networks)
-    wanted = [expected(model, images).ravel() for model, _, images in networks]
     failures = []
-    for name, program in programs.items():
+    for (name, multiplier), program in zip(BUILDS.items(), programs, strict=True):
+        networks = [random_network(number, multiplier) for number in range(first, first + count)]
+        stream = b"".join(serialise(*network, multiplier) for network in networks)
         done = subprocess.run([program], input=stream, capture_output=True)
         values = np.frombuffer(done.stdout[: len(done.stdout) // 4 * 4], np.int32)
         at = 0
-        for number, want in enumerate(wanted, start=first):
+        for number, (model, _, images) in enumerate(networks, start=first):
+            want = expected(model, images).ravel()
             if not np.array_equal(values[at : at + want.size], want):
                 failures.append((number, f"{name}: {done.stderr.decode()[:2000]}"))
                 break
@@ -142,7 +155,7 @@ def run_batch(programs, first, count):
 def fuzz(first, count, jobs):
     """Run `count` networks from number `first`; returns the failures of the first bad batch."""
     with tempfile.TemporaryDirectory() as folder:
-        programs = {name: build(folder, flag) for name, flag in BUILDS.items()}
+        programs = [build(folder, multiplier) for multiplier in BUILDS.values()]
         batches = [
             (at, min(BATCH, first + count - at)) for at in range(first, first + count, BATCH)
         ]
@@ -173,7 +186,7 @@ def main():
         print(f"again: python tests/fuzz.py --first {number} --networks 1")
     print(
         f"networks={arguments.networks} images={IMAGES * arguments.networks} "
-        f"kernels={len(KERNELS)} differing={len(failures)} "
+        f"kernels={len(ALL)} differing={len(failures)} "
         f"seconds={time.perf_counter() - start:.0f}"
     )
     return 1 if failures else 0

@@ -210,16 +210,16 @@ def test_fuzz_finds_one_wrong_bit(wrong, monkeypatch):
     """The comparison can fail: one flipped bit in one array of a network is found."""
     honest = fuzz.serialise
 
-    def serialise(model, choices, images):
+    def serialise(model, choices, images, multiplier):
         if model.layers[0].factors is None:
-            return honest(model, choices, images)
+            return honest(model, choices, images, multiplier)
         weights, factors = model.layers[0].weights.copy(), model.layers[0].factors.copy()
         if wrong == "words":
             weights[0, 0] = next(w for w in model.layers[0].format.levels if w != weights[0, 0])
         else:
             factors[0] = 2 if factors[0] > 2 else 3
         layers = (IntegerLayer(model.layers[0].format, weights, factors), *model.layers[1:])
-        return honest(IntegerModel(layers), choices, images)
+        return honest(IntegerModel(layers), choices, images, multiplier)
 
     monkeypatch.setattr(fuzz, "serialise", serialise)
     assert fuzz.fuzz(0, 20, jobs=1)

@@ -1,0 +1,268 @@
+"""The fast kernels, layer by layer, in C and in assembly: exact at every bound they rely on."""
+
+import itertools
+import shutil
+import subprocess
+
+import fuzz
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import cheader
+import layouts
+import packing
+from BitNetMCU import FORMATS
+from integermodel import IntegerLayer, IntegerModel
+
+MCU = ROOT / "mcu"
+CROSS = ("riscv64-unknown-elf-gcc", "riscv-none-elf-gcc", "riscv64-elf-gcc")
+CORES = {False: ["-march=rv32ec"], True: ["-march=rv32emc", "-mno-div"]}  # with a multiplier?
+FLASH, SRAM = 65_536, 8_192  # the emulator's most
+SHAPES = [(1, 1), (3, 17), (17, 3), (38, 4), (39, 8), (60, 64), (64, 100), (171, 34), (200, 130)]
+SERVED = [  # (format, the name of a fast kernel for it)
+    (name, kernel.name)
+    for name, kernels in packing.FAST.items()
+    for kernel in kernels
+    if kernel.by_input
+]
+IN_ASSEMBLY = [
+    (name, kernel)
+    for name, kernel in SERVED
+    if (ROOT / "kernels" / "riscv" / f"{kernel.split('_')[0]}.S").exists()
+]
+
+
+def kernel_of(name, kernel):
+    return next(k for k in packing.FAST[name] if k.name == kernel)
+
+
+def layer_of(name, weights):
+    return IntegerLayer(FORMATS[name], np.asarray(weights, np.int32))
+
+
+def random_layer(rng, name, inputs, outputs, spread=1.0):
+    """Uniformly random weights from the middle `spread` of the levels."""
+    levels = np.sort(FORMATS[name].levels)
+    few = max(2, round(len(levels) * spread))
+    first = (len(levels) - few) // 2
+    return layer_of(name, rng.choice(levels[first : first + few], (outputs, inputs)))
+
+
+def inputs_for(rng, size, signed):
+    """int8 [N, size]: none, all at the largest, a spike, dense and sparse noise."""
+    low = -128 if signed else 0
+    rows = [np.full(size, value) for value in (low, low + 1, 127)]
+    rows.append(np.where(np.arange(size) == rng.integers(size), 127, low))
+    rows += [rng.integers(low, 128, size) for _ in range(3)]
+    rows += [np.where(rng.random(size) < 0.2, rng.integers(low, 128, size), low) for _ in range(3)]
+    return np.array(rows, np.int8)
+
+
+def cases_of(rng, layer, kernel):
+    """[(layer, `packing.Choice`, int8 inputs [N, I])], with unsigned and signed inputs."""
+    return [
+        (layer, packing.Choice(kernel, signed), inputs_for(rng, layer.inputs, signed))
+        for signed in (False, True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def in_c(tmp_path_factory):
+    """Asserts that the C is exact on cases, under sanitizers, built for its kernel's cores."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    programs = {multiplier: fuzz.build(folder, multiplier) for multiplier in (0, 1)}
+
+    def check(cases):
+        for multiplier, program in programs.items():
+            able = [case for case in cases if multiplier >= case[1].kernel.multiplier]
+            models = [(IntegerModel((layer,)), [choice], x) for layer, choice, x in able]
+            stream = b"".join(fuzz.serialise(*model, multiplier) for model in models)
+            done = subprocess.run([program], input=stream, capture_output=True)
+            assert done.returncode == 0, done.stderr.decode()
+            wanted = [fuzz.expected(model, x).ravel() for model, _, x in models]
+            assert np.array_equal(
+                np.frombuffer(done.stdout, np.int32), np.concatenate([[], *wanted])
+            )
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def in_assembly(tmp_path_factory):
+    """Asserts that the assembly is exact on cases of one kernel, in the emulator."""
+    cross = next(filter(None, map(shutil.which, CROSS)), None)
+    if cross is None:
+        pytest.skip("no RISC-V compiler; make toolchain installs it")
+    folder = tmp_path_factory.mktemp("assembly")
+    emulator, elf, script = folder / "emulator", folder / "test.elf", folder / "link.ld"
+    code = sorted((MCU / "emulator").glob("*.c"))
+    subprocess.run(["cc", "-O2", "-o", emulator, *code], check=True)
+    memory = [f"-DFLASH_SIZE={FLASH}", f"-DSRAM_SIZE={SRAM}", "-DSTACK_BOUND=0", "-DINNER_IN_SRAM"]
+    preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *memory]
+    subprocess.run([*preprocess, "-o", script, MCU / "link.ld.S"], check=True)
+    flags = ["-mabi=ilp32e", "-Os", "-ffreestanding", "-ffunction-sections", "-nostdlib", "-static"]
+    flags += ["-DLED_BIT=0u", "-DLED_PORT='C'", "-Wl,--no-warn-rwx-segments"]
+    flags += [f"-I{ROOT}", f"-I{MCU}", f"-I{folder}", f"-Wl,-T{script}"]
+
+    def check(cases):
+        kernel = cases[0][1].kernel
+        (folder / "kernel_cases.h").write_text(cases_header(cases))
+        assembly = folder / "assembly-kernel.o"  # the name that the link script looks for
+        source = ROOT / "kernels" / "riscv" / f"{kernel.name.split('_')[0]}.S"
+        command = [cross, *CORES[kernel.multiplier], *flags, f"-DKERNEL=BitNetMCU_fc_{kernel.name}"]
+        command.append(f"-DWAIT_STATES={1 + kernel.multiplier}u")
+        subprocess.run([*command, "-c", "-o", assembly, source], check=True)
+        sources = [ROOT / "tests/kernel_firmware.c", MCU / "riscv/start.S", MCU / "riscv/chip.c"]
+        subprocess.run([*command, "-o", elf, *sources, assembly], check=True)
+        options = ["--flash", str(FLASH), "--sram", str(SRAM), *["--mul"] * kernel.multiplier]
+        done = subprocess.run([emulator, *options, elf], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.partition("{")[0].strip() == "." * sum(len(x) for _, _, x in cases)
+
+    return check
+
+
+def cases_header(cases):
+    """kernel_cases.h: inputs, weights and expected accumulators for tests/kernel_firmware.c."""
+    text = """#include "BitNetMCU_inference.h"
+typedef struct {
+    const int8_t *activations;
+    int32_t offset;
+    const uint32_t *rows;
+    uint32_t inputs, outputs;
+    const int32_t *expected;
+} Case;
+"""
+    table = []
+    for index, (layer, choice, inputs) in enumerate(cases):
+        words = choice.kernel.pack(layer).flatten().tolist()
+        text += cheader.array(f"static const uint32_t rows_{index}[]", words, 8, "0x{:08x}u")
+        for number, row in enumerate(inputs):
+            name = f"{index}_{number}"
+            sums = layer.accumulate(row[None].astype(np.int32) + choice.offset)[0].tolist()
+            text += cheader.array(f"static const int8_t in_{name}[]", row.tolist(), 16)
+            text += cheader.array(f"static const int32_t out_{name}[]", sums, 8)
+            sizes = f"{layer.inputs}, {layer.outputs}"
+            table.append(f"{{in_{name}, {choice.offset}, rows_{index}, {sizes}, out_{name}}}")
+    text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
+    return text + f"#define CASES {len(table)}u\n"
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0])
+@pytest.mark.parametrize(("name", "kernel"), SERVED)
+def test_c_equals_the_integer_layer(name, kernel, spread, rng, in_c):
+    cases = [
+        case
+        for shape in [*SHAPES, (4096, 9)]
+        for case in cases_of(rng, random_layer(rng, name, *shape, spread), kernel_of(name, kernel))
+    ]
+    in_c(cases)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("name", "kernel"), IN_ASSEMBLY)
+def test_assembly_equals_the_integer_layer(name, kernel, shape, rng, in_assembly):
+    for case in cases_of(rng, random_layer(rng, name, *shape), kernel_of(name, kernel)):
+        in_assembly([case])
+
+
+def extreme_layers(name, inputs, outputs):
+    """All weights at one level: each end of the format, and the middle; and ends that alternate."""
+    levels = np.sort(FORMATS[name].levels)
+    for level in (0, len(levels) // 2, -1):
+        yield layer_of(name, np.full((outputs, inputs), levels[level]))
+    mixed = np.full((outputs, inputs), levels[-1])
+    mixed[::2] = levels[0]
+    yield layer_of(name, mixed)
+
+
+@pytest.mark.parametrize(("name", "kernel"), SERVED)
+def test_c_is_exact_for_extreme_weights(name, kernel, rng, in_c):
+    layers = (*extreme_layers(name, 300, 20), *extreme_layers(name, 4096, 3))
+    in_c([case for layer in layers for case in cases_of(rng, layer, kernel_of(name, kernel))])
+
+
+@pytest.mark.parametrize(("name", "kernel"), IN_ASSEMBLY)
+def test_assembly_is_exact_for_extreme_weights(name, kernel, rng, in_assembly):
+    layers = (*extreme_layers(name, 300, 20), *extreme_layers(name, 2000, 3))
+    for layer, signed in itertools.product(layers, (False, True)):
+        inputs = inputs_for(rng, layer.inputs, signed)[:3]
+        in_assembly([(layer, packing.Choice(kernel_of(name, kernel), signed), inputs)])
+
+
+# --- what the exporter proves
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.4, 0.6, 1.0])
+def test_lists_of_nibbles_are_as_long_as_8_bit_lanes_allow(spread, rng):
+    layer = random_layer(rng, "4bitsym", 90, 30, spread)
+    rows, bias = layouts.nibble_lists(layer)
+    ascending = np.sort(layouts.nibble_weights(layer), axis=1)
+
+    def span(count):
+        lowest = np.minimum(ascending[:, :count], 0).sum(axis=1).min()
+        return lowest, np.maximum(ascending[:, -count:], 0).sum(axis=1).max()
+
+    lowest, largest = span(rows)
+    assert bias + lowest >= 0 and bias + largest <= 255
+    lowest, largest = span(rows + 1)
+    assert rows == 24 or largest - lowest > 255
+
+
+def test_lists_of_the_largest_nibbles_do_not_overflow(rng, in_c, in_assembly):
+    """The proof's worst case: the extreme rows of one output come first, the others after."""
+    layer = random_layer(rng, "4bit", 200, 16, 0.5)
+    inputs = []
+    for output in range(16):
+        order = np.argsort(layer.weights[output])
+        for chosen in (order[:24], order[-24:], order[:17], order[-25:]):
+            inputs.append(np.isin(np.arange(200), chosen) * 127)
+    assert layouts.nibble_lists(layer)[0] > 17
+    choice = packing.Choice(kernel_of("4bit", "nibbles"), False)
+    cases = [(layer, choice, np.array(inputs, np.int8))]
+    in_c(cases)
+    in_assembly(cases)
+
+
+@pytest.mark.parametrize(("inputs", "chunk"), [(69, 69), (70, 35), (100, 50), (4096, 69)])
+def test_16_bit_lanes_sum_as_many_nibbles_as_fit(inputs, chunk, rng, in_c):
+    """69 weights of 7 reach 127 * 7 * 69 = 61,341 of 61,455."""
+    layer = layer_of("4bit", np.full((3, inputs), 7))
+    _, fitting, signed = layouts.nibble_inputs(layer, 8)
+    assert fitting == chunk and 0 < signed <= fitting
+    in_c(cases_of(rng, layer, kernel_of("4bit", "nibbles")))
+
+
+def test_offsets_of_rows_of_nibbles_fit_16_bits(rng, in_c):
+    layer = layer_of("4bit", rng.integers(-1, 1, (256, 600)))
+    _, inputs, signed_inputs = layouts.nibble_inputs(layer, 128)
+    assert max(inputs, signed_inputs) * 128 <= 2**16 < 600 * 128
+    in_c(cases_of(rng, layer, kernel_of("4bit", "nibbles")))
+
+
+@pytest.mark.parametrize(("inputs", "refused"), [(16_384, False), (16_385, True)])
+def test_more_inputs_than_a_list_of_planes_can_name_are_refused(inputs, refused):
+    layer = layer_of("Binary", np.ones((2, inputs)))
+    choice = packing.choose_kernel(layer, "speed", False)
+    assert (choice.kernel.name == "Binary") == refused
+    assert any("16385 inputs" in reason for reason in choice.skipped) == refused
+
+
+def test_sums_of_signed_inputs_that_could_leave_int32_are_refused():
+    layer = layer_of("FP130", np.ones((1, 33_000)))
+    assert packing.choose_kernel(layer, "speed", signed=False).kernel.name == "shifts"
+    choice = packing.choose_kernel(layer, "speed", signed=True)
+    assert choice.kernel.name == "FP130" and "past int32" in choice.skipped[0]
+
+
+@pytest.mark.parametrize("name", ["4bit", "4bitsym"])
+def test_multiplications_are_chosen_only_for_a_core_that_has_them(name, rng):
+    layer = random_layer(rng, name, 20, 10)
+    with_multiplier = packing.choose_kernel(layer, "speed", False, multiplier=True)
+    assert with_multiplier.kernel.name == f"multiply_{name}"
+    assert packing.choose_kernel(layer, "speed", False).kernel.name == "nibbles"
+
+
+def test_every_format_has_a_fast_kernel():
+    assert {name for name, _ in SERVED} == set(FORMATS)
