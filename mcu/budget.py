@@ -181,8 +181,8 @@ def main():
             print(text)
             raise cli.UserError(
                 f"the firmware needs {totals[kind]} bytes of {kind}, {totals[kind] - limit} more "
-                f"than the {limit} of this target; use a smaller network, fewer DEMO_IMAGES or "
-                "PLACE=flash"
+                f"than the {limit} of this target; use a smaller network, fewer DEMO_IMAGES, or "
+                "PLACE=auto, which moves code out of SRAM until it fits"
             )
 
 
