@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import checkpoint
 import cli
+import exportquant
 import training
 
 EXAMPLES = """examples:
@@ -40,10 +41,9 @@ MODELS = {  # the committed networks
     "fp130": "FCMNIST-MNIST-FP130-bb14324e",
     "nf4": "FCMNIST-MNIST-NF4-3a490da1",
     "binary12k": "FCMNIST-MNIST-Binary-c9ee3c2f",
-    "2bitsym11k": "FCMNIST-MNIST-2bitsym-b1cbebfd",
 }
 KERNELS = ("bittest", "plain", "c", "assembly")
-PLACEMENTS = ("sram", "inner", "flash")
+PLACEMENTS = ("auto", "sram", "inner", "flash")
 TARGETS = ("CH32V003", "CH32V002", "cortex-m0")
 KEYS = {"target": TARGETS, "model": tuple(MODELS), "kernel": KERNELS, "placement": PLACEMENTS}
 YARDSTICK = "bittest"
@@ -68,10 +68,13 @@ COLUMNS = (
 
 def sensible(case):
     """Whether a combination exists and tells something."""
+    kernel, placement = case["kernel"], case["placement"]
     if case["target"] == "cortex-m0":  # flash without wait states
-        return case["kernel"] != "assembly" and case["placement"] == "flash"
-    if case["kernel"] in ("bittest", "plain"):  # all of their code is inner loops
-        return case["placement"] != "inner"
+        return kernel != "assembly" and placement == "flash"
+    if placement == "auto":  # the firmware as it is built by default
+        return kernel == "assembly"
+    if kernel in ("bittest", "plain"):  # all of their code is inner loops
+        return placement != "inner"
     return True
 
 
@@ -96,10 +99,26 @@ def select(arguments):
     for values in itertools.product(*chosen.values()):
         case = dict(zip(KEYS, values))
         if sensible(case):
-            cases += [c for c in (yardstick_of(case), case) if c not in cases]
+            cases += [yardstick_of(case), case]
+    cases = [dict(items) for items in dict.fromkeys(tuple(case.items()) for case in cases)]
     if not cases:
         raise cli.UserError(f"{' '.join(arguments)} selects nothing that can be built")
     return cases
+
+
+def export(model, optimise, multiplier, folder):
+    """Export a network of MODELS once for all firmware that shares its headers."""
+    path = checkpoint.MODELDATA / f"{MODELS[model]}.pth"
+    exportquant.export(path, folder, optimise=optimise, multiplier=multiplier)
+    command = [sys.executable, ROOT / "mcu" / "demo_images.py", "--build", folder, "--images", "4"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def exported(case, out):
+    """(model, optimise, multiplier, folder) of the export that a case needs."""
+    optimise = {"plain": "size", "bittest": "bittest"}.get(case["kernel"], "speed")
+    multiplier = case["target"] != "CH32V003"
+    return case["model"], optimise, multiplier, out / f"{case['model']}-{optimise}-{multiplier}"
 
 
 def measure(case, images, out):
@@ -108,6 +127,7 @@ def measure(case, images, out):
     command = ["make", "-s", "-C", str(ROOT / "mcu"), "emulate", f"MODEL={path}"]
     command += [f"TARGET={case['target']}", f"KERNELS={case['kernel']}"]
     command += [f"PLACE={case['placement']}", f"IMAGES={images}"]
+    command.append(f"EXPORTED={exported(case, out)[-1]}")
     # Emulators and options are built side by side: a folder for each target and kernel.
     command += [f"OUT={out / '-'.join(case.values())}", f"PYTHON={sys.executable}"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -158,6 +178,8 @@ def main():
 
     parallel = joblib.Parallel(arguments.jobs, return_as="generator", batch_size=1)
     folder = ROOT / "mcu" / "build" / "bench"
+    exports = dict.fromkeys(exported(case, folder) for case in cases)
+    list(parallel(joblib.delayed(export)(*each) for each in exports))
     jobs = (joblib.delayed(measure)(case, arguments.images, folder) for case in cases)
     rows = list(cli.progress(parallel(jobs), total=len(cases), unit="firmware"))
     add_speedups(rows)
