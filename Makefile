@@ -96,8 +96,11 @@ bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
 bench: $(READY) ## cycles and bytes, model x kernel x placement x target (BENCH="target=... model=...")
 	$(PYTHON) mcu/bench.py $(BENCH)
 
-bench-firmware: $(READY) ## the firmware as it is flashed, all test images -> docs/firmware.csv
-	$(PYTHON) mcu/bench.py target=CH32V003 --images 10000 --out docs/firmware.csv $(BENCH)
+bench-firmware: $(READY) ## the fast firmware, all test images -> docs/firmware.csv and -CH32V002.csv
+	$(PYTHON) mcu/bench.py target=CH32V003 kernel=assembly,c placement=auto,flash --images 10000 \
+		--out docs/firmware.csv
+	$(PYTHON) mcu/bench.py target=CH32V002 model=fc12k kernel=assembly,c placement=auto \
+		--images 10000 --out docs/firmware-CH32V002.csv
 	$(PYTHON) docs/cycle_model.py
 
 figures: $(READY) ## draw the figures of docs/

@@ -1,0 +1,51 @@
+"""What the benchmark runs."""
+
+import bench
+import pytest
+from conftest import refused, run_script
+
+import checkpoint
+
+
+def test_a_part_comes_with_its_yardstick_once():
+    cases = bench.select(["target=CH32V003", "model=fc12k", "kernel=assembly,bittest"])
+    names = [(case["kernel"], case["placement"]) for case in cases]
+    assert names[0] == ("bittest", "sram") and names.count(names[0]) == 1
+    assert {("assembly", "auto"), ("assembly", "flash"), ("bittest", "flash")} <= set(names)
+
+
+def test_every_committed_network_is_measured():
+    assert {path.stem for path in checkpoint.MODELDATA.glob("*.pth")} == set(bench.MODELS.values())
+
+
+def test_speedup_is_relative_to_the_yardstick_of_the_same_target():
+    case = dict(zip(bench.KEYS, ("CH32V003", "fc12k", "assembly", "auto"), strict=True))
+    other = case | {"target": "cortex-m0", "kernel": "c", "placement": "flash"}
+    rows = []
+    for each, cycles, instructions in (
+        (case, "10", "5"),
+        (bench.yardstick_of(case), "100", "70"),
+        (other, "", "4"),
+        (bench.yardstick_of(other), "", "12"),
+    ):
+        empty = dict.fromkeys(bench.COLUMNS, "")
+        rows.append(empty | each | {"cycles_mean": cycles, "instructions_mean": instructions})
+    bench.add_speedups(rows)
+    assert [row["speedup"] for row in rows] == ["10.0", "1.0", "3.0", "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("chip=Z80", "keys are: target, model, kernel, placement"),
+        ("target=Z80", "choose one of: CH32V003"),
+        ("model=fc12k,fc13k", "model=fc13k is not known"),
+    ],
+)
+def test_unknown_selections_name_the_known_ones(argument, expected):
+    assert expected in refused(run_script("mcu/bench.py", argument))
+
+
+def test_a_selection_of_nothing_is_refused():
+    done = run_script("mcu/bench.py", "target=cortex-m0", "kernel=assembly")
+    assert "selects nothing that can be built" in refused(done)
