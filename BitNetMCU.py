@@ -37,7 +37,8 @@ class Format:
 
     levels: the integers a weight can be, in code order (a weight is stored as its index).
     per_word: codes in a 32-bit word of the C.
-    clip: the integer that the clip value `maxw` stands for, the outer edge of the last cell.
+    clip: the integer that the clip value `maxw` stands for, the outer edge of the last cell; for
+        NF4, whose levels are not even, where OCTAV's clip gives the least squared error.
     clip_bits: bits of the uniform quantiser for which OCTAV chooses `maxw`; those of the format,
         but for FP130 the 8 binary orders of magnitude that it spans.
     centred: the mean of the weights is subtracted before they are rounded.
@@ -295,8 +296,7 @@ class BitLinear(nn.Linear):
         if self.factors is None:
             self.maxw.fill_(self._clip(weights.reshape(1, -1)).item())
             return
-        # A row of zeros has no clip value of its own, and takes the least.
-        clips = self._clip(weights).nan_to_num(0).clamp(min=torch.finfo(torch.float32).tiny)
+        clips = self._clip(weights)
         unit = clips.max() / FACTORS[-1]
         choices = torch.tensor(FACTORS, dtype=torch.float64, device=clips.device)
         between = (choices[1:] * choices[:-1]).sqrt()  # the nearest by ratio
@@ -306,9 +306,12 @@ class BitLinear(nn.Linear):
     def _clip(self, weights):
         """Clip values [R] for rows of weights [R, N]."""
         if self.format.absmean:
-            return self.format.clip * mean_magnitude(weights)
-        algorithm = CLIPPING[self.maxw_algo]
-        return algorithm(weights, self.format.clip_bits, self.maxw_quantscale)
+            clips = self.format.clip * mean_magnitude(weights)
+        else:
+            algorithm = CLIPPING[self.maxw_algo]
+            clips = algorithm(weights, self.format.clip_bits, self.maxw_quantscale)
+        # Zeros have no clip value of their own: any will do, if one can divide by it.
+        return clips.nan_to_num(0).clamp(min=1e-30)
 
     @property
     def scale(self):

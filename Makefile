@@ -108,11 +108,18 @@ figures: $(READY) ## draw the figures of docs/
 
 lib: $(LIBRARY)
 
-$(LIBRARY): BitNetMCU_lib.c $(ENGINE) $(BUILD)/BitNetMCU_model.h
+# Changes when the flags do, so that what was built with others is built again.
+FLAGS = $(CC) $(CFLAGS) $(DEFINES)
+
+%.flags: FORCE
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+FORCE:
+
+$(LIBRARY): BitNetMCU_lib.c $(ENGINE) $(BUILD)/BitNetMCU_model.h $(LIBRARY).flags
 	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -fPIC -shared -I. -I$(BUILD) -o $@ BitNetMCU_lib.c $(KERNELS)
 
 $(BUILD)/BitNetMCU_MNIST_test: BitNetMCU_MNIST_test.c $(ENGINE) $(BUILD)/BitNetMCU_model.h \
-		$(BUILD)/BitNetMCU_MNIST_test_data.h
+		$(BUILD)/BitNetMCU_MNIST_test_data.h $(BUILD)/BitNetMCU_MNIST_test.flags
 	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -I. -I$(BUILD) -o $@ BitNetMCU_MNIST_test.c $(KERNELS)
 
 ctest: $(BUILD)/BitNetMCU_MNIST_test ## ten test images through the exported C

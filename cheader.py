@@ -129,12 +129,11 @@ def _comment(value):
     return str(value).replace("*/", "* /")
 
 
-def model_header(model, trained, optimise="size", multiplier=False):
+def model_header(model, trained, choices):
     """The text of BitNetMCU_model.h for an `IntegerModel` and the `Checkpoint` it comes from.
 
-    optimise: one of `packing.OPTIMISE`; multiplier: the core has one.
+    choices: a `packing.Choice` for each layer.
     """
-    choices = packing.choose(model, optimise, trained.affine is not None, multiplier)
     buffers = [f"{b.ctype} {b.name}[{b.count}];" for b in plan_buffers(model)]
     body = "\n    ".join([*buffers, "uint32_t shift;", ""])
     body += "\n    " + "\n    ".join(_calls(model, choices))
@@ -148,6 +147,7 @@ def model_header(model, trained, optimise="size", multiplier=False):
     return f"""{NOTICE}
 /* Trained with:
 {listing}
+ * Kernels: {", ".join(choice.kernel.name for choice in choices)}
  */
 #ifndef BITNETMCU_MODEL_H
 #define BITNETMCU_MODEL_H

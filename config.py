@@ -118,9 +118,10 @@ class OnePerLayer:
             value = value.strip("[]").split(",")
         if not isinstance(value, list):
             return Choice(self.options).parse(value)
+        if not value:
+            raise ValueError
         mixable = Choice(tuple(option for option in self.options if option != self.alone))
-        values = [mixable.parse(str(each).strip()) for each in value]
-        return values if len(set(values)) > 1 else values[0]
+        return [mixable.parse(str(each).strip()) for each in value]
 
     def __str__(self):
         return (

@@ -38,6 +38,7 @@ def describe_layer(layer, choice):
         "outputs": layer.outputs,
         "format": layer.format.name,
         "kernel": choice.kernel.name,
+        "proven": choice.kernel.proven(layer),
         "skipped_kernels": list(choice.skipped),
         "bits": layer.format.bits,
         "weights": size,
@@ -91,6 +92,7 @@ def format_report(report):
             f"({8 * layer['bytes'] / layer['weights']:.2f} bits per weight){factors}; "
             f"{layer['entropy_bytes']:.0f} bytes if entropy-coded"
         )
+        lines += [f"  {layer['kernel']}: {layer['proven']}"] * bool(layer["proven"])
         lines += [f"  not {reason}" for reason in layer["skipped_kernels"]]
         if len(layer["levels_percent"]) <= 16:
             shares = (f"{level}: {share:.1f}" for level, share in layer["levels_percent"].items())
@@ -141,7 +143,7 @@ def export(path, build, pictures=None, optimise="size", multiplier=False):
 
     build = Path(build)
     cli.check_folder(build)
-    header = cheader.model_header(model, trained, optimise, multiplier)
+    header = cheader.model_header(model, trained, choices)
     cli.write_atomic(build / MODEL_HEADER, header)
     cli.write_atomic(
         build / TEST_DATA_HEADER,
@@ -168,7 +170,8 @@ def main():
         "--optimise",
         choices=packing.OPTIMISE,
         default="size",
-        help="what to choose kernels for (default: size)",
+        help="choose kernels for: size (few bytes, the default), speed (microcontrollers), host "
+        "(computers), bittest (a yardstick to measure against)",
     )
     parser.add_argument(
         "--multiplier",

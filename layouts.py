@@ -143,6 +143,16 @@ def nibble_inputs(layer, row_bytes):
         parts += 1
 
 
+def describe_nibbles(layer):
+    """What the header of `pack_nibbles` says, in words."""
+    rows, _ = nibble_lists(layer)
+    _, inputs, signed_inputs = nibble_inputs(layer, -(-layer.outputs // 16) * 8)
+    return (
+        f"lists of {rows} rows fit lanes of 8 bits; sums of {inputs} inputs of 0..127, or of "
+        f"{signed_inputs} of 0..255, lanes of 16"
+    )
+
+
 # --- rows of inputs: bit planes
 
 
@@ -178,7 +188,7 @@ def pack_columns(layer):
 def refuse_columns(layer, largest):
     """BitNetMCU_fc_planes_* list an input by its byte in a column of words, in 16 bits.
 
-    With so many inputs no sum passes 31 bits: 255 * 16,384 * 255 < 2^30 for 8bit.
+    So there may be 2^16 / 4 inputs; sums then stay below 2^30 (255 * 16,384 * 255, 8bit).
     """
     return f"{layer.inputs} inputs, at most 16384" if layer.inputs > 16_384 else ""
 

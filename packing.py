@@ -23,7 +23,8 @@ class Kernel:
 
     pack: `IntegerLayer` -> uint32 words. refusal: (layer, largest activation) -> why the
     kernel could not be exact for it, "" if it is. by_input: its rows are those of one input, and it
-    takes unsigned activations. multiplier: it is only for cores that have one.
+    takes unsigned activations. multiplier: it is only for cores that have one. proven: layer ->
+    what was proven from its weights, for the report.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Kernel:
     refusal: Callable = lambda layer, largest: ""
     by_input: bool = False
     multiplier: bool = False
+    proven: Callable = lambda layer: ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def _planes(name):
 
 def _four_bits(name):
     multiply = _by_input(f"multiply_{name}", layouts.pack_by_input, multiplier=True)
-    return multiply, _by_input("nibbles", layouts.pack_nibbles)
+    return multiply, _by_input("nibbles", layouts.pack_nibbles, proven=layouts.describe_nibbles)
 
 
 FAST = {  # by format, the fastest first; they may take more flash
@@ -126,6 +128,7 @@ def choose_kernel(layer, optimise, signed, multiplier=False):
     skipped = []
     for kernel in candidates[optimise]:
         if kernel.multiplier and not multiplier and optimise != "host":
+            skipped.append(f"{kernel.name}: for cores with a multiplier (--multiplier)")
             continue
         reason = refusal(kernel, layer, signed)
         if not reason:

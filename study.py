@@ -141,11 +141,14 @@ def summarise(rows):
     groups = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in varying), []).append(row)
-    table = [[*varying, "seeds", "accuracy %", "validation %", "float %", "bytes", "differing"]]
+    head = ["seeds", "accuracy %", "validation %", "float %", "bytes", "entropy-coded"]
+    table = [[*varying, *head, "differing", "with multiplier"]]
     for values, members in groups.items():
         accuracies = ("accuracy", "validation_accuracy", "accuracy_float")
         cells = [str(len(members)), *(mean_sd(members, key) for key in accuracies)]
-        table.append([*values, *cells, members[0]["weight_bytes"], str(differing(members))])
+        multiplier = sum(int(row["differing_values_multiplier"] or 0) for row in members)
+        cells += [members[0]["weight_bytes"], mean_sd(members, "entropy_bytes")]
+        table.append([*values, *cells, str(differing(members) - multiplier), str(multiplier)])
     widths = [max(map(len, column)) for column in zip(*table)]
     return [
         "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in table

@@ -117,20 +117,22 @@ def read_report(build):
     path = Path(build) / exportquant.REPORT
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(report["checkpoint"], str) and isinstance(report["sha256"], str):
+        kinds = {"checkpoint": str, "sha256": str, "needs_multiplier": bool}
+        if all(isinstance(report[key], kind) for key, kind in kinds.items()):
             return report
     except OSError as error:
         raise cli.UserError(f"cannot read {path}: {error.strerror}; run exportquant.py first")
     except (ValueError, KeyError, TypeError):
         pass
-    raise cli.UserError(f"{path} is damaged; run exportquant.py again")
+    raise cli.UserError(f"{path} is damaged or from another version; run exportquant.py again")
 
 
 def compare(build):
     """Run the network exported to `build` as C, integer model and PyTorch on all test images.
 
     Returns a dict: images; differing_values of PyTorch and the multiplication-free C, those of
-    the C with multiplications, differing_predictions of any; accuracies in percent.
+    the C with multiplications, differing_predictions of any; accuracies in percent. A network that
+    was exported for a core with a multiplier has no multiplication-free C.
     """
     report = read_report(build)
     path = report["checkpoint"]

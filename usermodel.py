@@ -30,6 +30,7 @@ def build(name, inputs, classes, config):
         )
     if not isinstance(layers, nn.Sequential):
         raise UserError(f"{name} is not an nn.Sequential; derive it from torch.nn.Sequential")
+    _check_choices(name, layers, config)
     network = BitNetMCU.Network(
         [_supported(name, i, layer, config) for i, layer in enumerate(layers)], config["NormType"]
     )
@@ -70,6 +71,22 @@ def _supported(name, index, layer, config):
         f"model {name}: layer {index} is a {type(layer).__name__}, which has no integer form; "
         f"supported layers: {SUPPORTED}"
     )
+
+
+def _check_choices(name, layers, config):
+    """Refuse settings that the layers were not built with, instead of dropping them silently."""
+    if not isinstance(config["QuantType"], str):
+        raise UserError(
+            f"model {name} names the formats of its layers itself; give one QuantType, not a list"
+        )
+    if config["WScale"] == "PerOutput" and any(
+        isinstance(layer, BitNetMCU.BitLinear) and layer.format and layer.factors is None
+        for layer in layers
+    ):
+        raise UserError(
+            f"model {name} has layers without a factor per output; build them with "
+            "WScale=config['WScale'], or train with WScale=PerTensor"
+        )
 
 
 def _check_sizes(name, network, inputs, classes):

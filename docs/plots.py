@@ -144,9 +144,8 @@ def draw_accuracies(_, target):
     """Accuracy of each format and weight scale at about 12 kB, from docs/formats.csv."""
     groups = {}
     for row in study.read_rows(Path(__file__).parent / "formats.csv"):
-        if int(row["weight_bytes"]) > 10_000:
-            key = (row["QuantType"], row["WScale"])
-            groups.setdefault(key, []).append(float(row["accuracy"]))
+        key = (row["QuantType"], row["WScale"])
+        groups.setdefault(key, []).append(float(row["accuracy"]))
     names = [name for name in BitNetMCU.FORMATS if (name, "PerTensor") in groups]
     figure, axis = pyplot.subplots(figsize=(WIDTH, 3.6))
     for scale, offset in (("PerTensor", -0.12), ("PerOutput", 0.12)):

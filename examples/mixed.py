@@ -12,10 +12,11 @@ class Mixed(nn.Sequential):
     """Two bits per weight in the large first layer, then four, then eight."""
 
     def __init__(self, inputs, classes, config):
+        common = {key: config[key] for key in ("maxw_algo", "maxw_quantscale", "WScale")}
         super().__init__(
-            BitLinear(inputs, 48, "2bitsym"),
+            BitLinear(inputs, 48, "2bitsym", **common),
             nn.ReLU(),
-            BitLinear(48, 32, "4bitsym"),
+            BitLinear(48, 32, "4bitsym", **common),
             nn.ReLU(),
-            BitLinear(32, classes, "8bit"),
+            BitLinear(32, classes, "8bit", **common),
         )

@@ -7,8 +7,8 @@
  * activation has bit k are added at 2^k, so a layer costs one row for each bit that is set.
  *
  * Fewer than 32 outputs are a narrow column: a word holds 2^fold planes side by side, which are
- * summed as integers in the end. Rows lie by column, word, input; `pack_planes_by_input` of
- * packing.py writes them. */
+ * summed as integers in the end. Rows lie by column, word, input; `pack_columns` of
+ * layouts.py writes them. */
 
 #include "BitNetMCU_inference.h"
 

@@ -54,9 +54,9 @@ INDIRECT = re.compile(r"\t(?:c\.)?(?:jalr\s+(?!.*<)|jr\s+(?!.*<)|blx\s+r|bx\s+(?
 def frames(files):
     """{function: bytes of its stack frame} from the compiler's .su `files`.
 
-    A file that is not there belongs to assembly.
+    A file that is not there belongs to assembly, whose functions are in ASSEMBLY_FRAMES.
     """
-    found = dict(ASSEMBLY_FRAMES)
+    found = {}
     for file in map(Path, files):
         for line in file.read_text().splitlines() if file.is_file() else ():
             where, size, kind = line.split("\t")
@@ -67,8 +67,11 @@ def frames(files):
     return found
 
 
-def calls(elf, objdump):
-    """{function: the functions it calls or jumps to} from the disassembly of `elf`."""
+def calls(elf, objdump, assembly=ASSEMBLY_FRAMES):
+    """{function: the functions it calls or jumps to} from the disassembly of `elf`.
+
+    assembly: functions in which a jump through a register stays inside.
+    """
     text = subprocess.run([objdump, "-d", elf], capture_output=True, text=True, check=True).stdout
     graph = {}
     function = None
@@ -82,7 +85,7 @@ def calls(elf, objdump):
             inside = INSIDE.search(line)
             if callee and (callee[callee.lastindex] != function or RETURNS.search(line)):
                 graph[function].add(original(callee[callee.lastindex]))
-            elif not callee and INDIRECT.search(line) and function not in ASSEMBLY_FRAMES:
+            elif not callee and INDIRECT.search(line) and function not in assembly:
                 raise cli.UserError(f"{function} calls through a pointer, which has no stack bound")
             elif inside and original(inside[1]) != function:
                 raise cli.UserError(f"{function} jumps into {inside[1]}, which has no stack bound")
@@ -160,9 +163,9 @@ def main():
     parser.add_argument("--out", metavar="FILE", help="where to write the table")
     arguments = parser.parse_args()
 
-    stack, path = worst_stack(
-        "main", calls(arguments.elf, arguments.objdump), frames(arguments.stack_usage)
-    )
+    compiled = frames(arguments.stack_usage)
+    graph = calls(arguments.elf, arguments.objdump, ASSEMBLY_FRAMES.keys() - compiled.keys())
+    stack, path = worst_stack("main", graph, ASSEMBLY_FRAMES | compiled)
     flash, ram = sections(arguments.elf)
     ram["worst stack"] = stack
     totals = {"flash": sum(flash.values()), "ram": sum(ram.values())}

@@ -62,7 +62,8 @@ def header_of(model, optimise="size", signed=True, multiplier=False):
     """The text of BitNetMCU_model.h for a model that was never trained."""
     affine = Affine(0.0, 1.0) if signed else None
     trained = SimpleNamespace(name="test", sha256="0", config={}, affine=affine)
-    return cheader.model_header(model, trained, optimise, multiplier)
+    choices = packing.choose(model, optimise, signed, multiplier)
+    return cheader.model_header(model, trained, choices)
 
 
 def extreme_inputs(rng, size, signed=True):

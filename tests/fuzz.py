@@ -121,7 +121,10 @@ def build(folder, multiplier):
     """Compile the harness; returns its path."""
     program = Path(folder) / f"fuzz-{multiplier}"
     compiler = os.environ.get("CC", "cc")
-    flags = SANITIZE if links([compiler, *SANITIZE]) else ["-O1"]
+    flags = SANITIZE
+    if not links([compiler, *SANITIZE]):
+        print(f"{compiler} has no sanitizers here: without them")
+        flags = ["-O1"]
     defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]
     for table, names in tables(multiplier).items():
         defines.append(f"-D{table}={' '.join(f'K({name})' for name in names)}")
@@ -149,6 +152,9 @@ def run_batch(programs, first, count):
                 failures.append((number, f"{name}: {done.stderr.decode()[:2000]}"))
                 break
             at += want.size
+        else:
+            if done.returncode:  # after the last value, as of a leak
+                failures.append((first, f"{name}: {done.stderr.decode()[:2000]}"))
     return failures
 
 
@@ -175,9 +181,11 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="the number of the first network")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    for name in ("networks", "jobs"):
-        if getattr(arguments, name) < 1:
-            raise cli.UserError(f"--{name} {getattr(arguments, name)} is not valid; it takes 1 up")
+    for name, least in (("networks", 1), ("jobs", 1), ("first", 0)):
+        if getattr(arguments, name) < least:
+            raise cli.UserError(
+                f"--{name} {getattr(arguments, name)} is not valid; it takes {least} or more"
+            )
 
     start = time.perf_counter()
     failures = fuzz(arguments.first, arguments.networks, arguments.jobs)

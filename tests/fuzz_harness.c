@@ -87,7 +87,9 @@ static void run_network(uint32_t layers, uint32_t images) {
 int main(void) {
     uint32_t sizes[2]; /* layers, images */
 
-    while (fread(sizes, sizeof *sizes, 2, stdin) == 2)
+    while (fread(sizes, sizeof *sizes, 2, stdin) == 2) {
         run_network(sizes[0], sizes[1]);
+        fflush(stdout); /* so that what is missing after a crash is this network's */
+    }
     return 0;
 }

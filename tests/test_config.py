@@ -26,6 +26,7 @@ def test_committed_parameters_are_complete_and_each_has_a_comment():
         ),
         ("QuantType=Binary,3bit,Binary,Binary", "one for each layer"),
         ("QuantType=Binary,None,Binary,Binary", "(without None)"),
+        ("QuantType=Binary,Binary", "names 2 formats for 4 layers"),
         ("QuantType=Binary,Ternary", "names 2 formats for 4 layers (3 hidden and the last)"),
         ("WScale=PerRow", "one of: PerTensor, PerOutput"),
         ("NormType=Batch", "one of: RMS, Lin, BatchNorm, LayerNorm"),
@@ -74,8 +75,9 @@ def test_a_format_for_each_layer_comes_from_yaml_and_command_line(tmp_path):
     assert config.load(overrides=config.overrides_from(config.load(), config_of_text)) == (
         config_of_text
     )
-    same = config.load(overrides=["QuantType=Binary,Binary,Binary,Binary"])
-    assert same == config.load(overrides=["QuantType=Binary"])
+    file.write_text(text.replace("QuantType: 4bitsym", "QuantType: []"))
+    with pytest.raises(UserError, match="one for each layer"):
+        config.load(file)
 
 
 def test_every_parameter_is_part_of_the_name():

@@ -234,35 +234,36 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network, tmp_pat
 
 
 def in_assembly():
-    """A format for each kernel that is written in assembly."""
-    names = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")}
-    formats = {}
+    """(format, target) for each file of kernels in assembly."""
+    files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")}
+    cases = {}
     for row in BitNetMCU.FORMATS.values():
-        for kernel in packing.kernels(row):
-            if kernel.name in names:
-                formats.setdefault(kernel.name, row.name)
-    assert formats.keys() == names
-    return sorted({*formats.values(), "Binary"})
+        for kernel in packing.FAST[row.name]:
+            target = "CH32V002" if kernel.multiplier else "CH32V003"
+            cases.setdefault(kernel.name.split("_")[0], (row.name, target))
+    return [cases[file] for file in sorted(files)]
 
 
-@pytest.mark.parametrize("name", in_assembly())
-def test_interrupts_at_any_instruction_change_no_value(name, tmp_path):
+@pytest.mark.parametrize(("name", "target"), in_assembly())
+def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
     """A handler that writes below the stack pointer, every 11 instructions (a prime)."""
-    need("CH32V003")
+    need(target)
     settings = config.load(
         overrides=["dataset=Digits", "num_epochs=1", "widths=33,20", f"QuantType={name}"]
     )
     path = training.train(settings, tmp_path, report=lambda line: None)
     handler = ROOT / "tests" / "interrupt_handler.c"
-    make(f"MODEL={path}", "KERNELS=assembly", f"EXTRA={handler}", build=tmp_path / "b")
+    options = (f"MODEL={path}", f"TARGET={target}", f"EXTRA={handler}")
+    make(*options, build=tmp_path / "b")
     elf = next((tmp_path / "b").glob(f"*/{path.stem}/firmware.elf"))
     emulator = tmp_path / "emulator"
     sources = (MCU / "emulator").glob("*.c")
     subprocess.run(["cc", "-O2", "-o", emulator, *sources], check=True)
     trained = checkpoint.load(path)
     inputs = checkpoint.test_data(trained)[0][:20].numpy()
-    values, statistics = emulate.run_emulator([emulator, "--interrupt", "11"], elf, inputs, 2 + 10)
-    _, quiet = emulate.run_emulator([emulator], elf, inputs, 2 + 10)
+    command = [emulator, *(["--mul", "--sram", "4096"] if target == "CH32V002" else [])]
+    values, statistics = emulate.run_emulator([*command, "--interrupt", "11"], elf, inputs, 2 + 10)
+    _, quiet = emulate.run_emulator(command, elf, inputs, 2 + 10)
     assert statistics["instructions"] > 3 * quiet["instructions"]  # they did come
     expected = integermodel.lower(trained.network).execute(inputs)[-1].accumulators
     assert np.array_equal(values[:, 2:], expected)

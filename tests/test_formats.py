@@ -239,6 +239,15 @@ def test_a_row_of_zeros_still_gets_a_factor():
     assert layer.factors[1] == min(BitNetMCU.FACTORS) and layer.integer_weights().isfinite().all()
 
 
+@pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_layer_with_one_weight_trains(name, scale):
+    """Centred, a single weight is 0 and has no magnitude."""
+    layer = BitLinear(1, 1, name, WScale=scale).train()
+    layer(torch.full((2, 1), 3.0)).sum().backward()
+    assert layer.weight.grad.isfinite().all() and layer.integer_weights().isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -4,5 +4,5 @@ FAMILY = cortexm
 ARCH = -mcpu=cortex-m0 -mthumb
 FLASH_SIZE = 16384
 SRAM_SIZE = 4096
-MULTIPLIER = 1
+HAS_MULTIPLIER = 1
 WAIT_STATES = 0
