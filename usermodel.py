@@ -31,11 +31,9 @@ def build(name, inputs, classes, config):
     if not isinstance(layers, nn.Sequential):
         raise UserError(f"{name} is not an nn.Sequential; derive it from torch.nn.Sequential")
     _check_choices(name, layers, config)
-    network = BitNetMCU.Network(
-        [_supported(name, i, layer, config) for i, layer in enumerate(layers)], config["NormType"]
-    )
-    _check_sizes(name, network, inputs, classes)
-    return network
+    supported = [_supported(name, i, layer, config) for i, layer in enumerate(layers)]
+    _check_sizes(name, supported, inputs, classes)
+    return BitNetMCU.Network(supported, config["NormType"])
 
 
 def _load_class(name):
@@ -89,13 +87,13 @@ def _check_choices(name, layers, config):
         )
 
 
-def _check_sizes(name, network, inputs, classes):
-    kinds = [isinstance(layer, BitNetMCU.BitLinear) for layer in network.layers]
+def _check_sizes(name, modules, inputs, classes):
+    kinds = [isinstance(layer, BitNetMCU.BitLinear) for layer in modules]
     if kinds != [index % 2 == 0 for index in range(len(kinds))] or len(kinds) % 2 == 0:
         raise UserError(
             f"model {name}: BitLinear and ReLU must take turns, with a BitLinear at both ends"
         )
-    layers = network.bit_layers()
+    layers = modules[::2]
     sizes = [inputs, *(layer.out_features for layer in layers)]
     for index, (layer, size) in enumerate(zip(layers, sizes), start=1):
         if layer.in_features != size:
