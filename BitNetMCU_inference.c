@@ -155,6 +155,7 @@ void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *facto
     }
 }
 
+#if !BITNETMCU_ASSEMBLY
 uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
                                   int8_t *activations) {
     const int32_t *end = accumulators + count, *next;
@@ -175,6 +176,7 @@ uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
     }
     return shift;
 }
+#endif
 
 uint32_t BitNetMCU_argmax(const int32_t *logits, uint32_t count) {
     uint32_t i, best = 0;

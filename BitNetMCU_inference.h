@@ -24,6 +24,11 @@
 #endif
 #endif
 
+/* Whether the assembly of kernels/riscv is linked, whose functions replace those of the same name. */
+#ifndef BITNETMCU_ASSEMBLY
+#define BITNETMCU_ASSEMBLY 0
+#endif
+
 /* Called after each layer with its value: `count` int32 accumulators and the shift that ShiftNorm
  * chose (0 in the last layer). Define it before including this header to record layers. */
 #ifndef BITNETMCU_TRACE

@@ -19,9 +19,13 @@ typedef struct {
 } Input;
 
 /* Adds to the accumulators of a column of words, of which `left` are, what the inputs before `end`
- * contribute: their sums of products, `doubled` or not, and `lowest`. */
-static void add_column(const Input *input, const Input *end, uint32_t column, uint32_t left,
-                       uint32_t doubled, int32_t lowest, int32_t *accumulators) {
+ * contribute: their sums of products, `doubled` or not, and `lowest`. Most of the time goes here,
+ * so it has a name by which a linker script can place it in fast memory. */
+void BitNetMCU_inner_multiply(const Input *input, const Input *end, uint32_t column, uint32_t left,
+                              uint32_t doubled, int32_t lowest, int32_t *accumulators);
+
+void BitNetMCU_inner_multiply(const Input *input, const Input *end, uint32_t column, uint32_t left,
+                              uint32_t doubled, int32_t lowest, int32_t *accumulators) {
     uint32_t s04 = 0, s15 = 0, s26 = 0, s37 = 0;
 
     for (; input != end; input++) {
@@ -78,8 +82,8 @@ static void multiply(const int8_t *activations, int32_t offset, const uint32_t *
             end++->x = x;
         }
         for (i = 0; i < words; i++)
-            add_column(group, end, i, outputs - 8 * i, doubled, lowest * (int32_t)sum,
-                       accumulators + 8 * i);
+            BitNetMCU_inner_multiply(group, end, i, outputs - 8 * i, doubled, lowest * (int32_t)sum,
+                                     accumulators + 8 * i);
     }
 }
 

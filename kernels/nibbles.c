@@ -47,7 +47,7 @@ static uint32_t in_both_halves(uint32_t x) { return x + (x << 16); }
 
 /* Adds lanes of 8 bits to those of 16 in four words. The first and third word also take what lies
  * above the even bytes, which unpack() takes off again. */
-static void widen(uint32_t *lanes, uint32_t even, uint32_t odd, uint32_t bit) {
+static inline void widen(uint32_t *lanes, uint32_t even, uint32_t odd, uint32_t bit) {
     even -= odd << 4;
     lanes[0] += even << bit;
     lanes[1] += (even >> 8 & EVEN_BYTES) << bit;

@@ -50,8 +50,13 @@ static void add_word(uint32_t *sum, uint32_t word) {
 }
 
 /* Adds a word of each listed input, eight in a round; the first round is entered where as many as
- * are over are left. */
-static void add_rows(uint32_t *sum, const uint32_t *words, const uint16_t *list, uint32_t count) {
+ * are over are left. Most of the time goes here, so it has a name by which a linker script can
+ * place it in fast memory. */
+void BitNetMCU_inner_planes(uint32_t *sum, const uint32_t *words, const uint16_t *list,
+                            uint32_t count);
+
+void BitNetMCU_inner_planes(uint32_t *sum, const uint32_t *words, const uint16_t *list,
+                            uint32_t count) {
     uint32_t ones = sum[0], twos = sum[1], fours = sum[2], a, b = 0, c = 0, d = 0;
     uint32_t rounds = (count + 7) >> 3;
 
@@ -160,7 +165,7 @@ static void fc(const Format *format, const int8_t *activations, int32_t offset,
                 const uint16_t *list = lists.inputs;
 
                 for (k = 0; k < 8; k++, list += LISTED)
-                    add_rows(sum + k, words, list, (uint32_t)(lists.end[k] - list));
+                    BitNetMCU_inner_planes(sum + k, words, list, (uint32_t)(lists.end[k] - list));
                 sum += (uint32_t)format->step << folded;
                 words += inputs;
             }

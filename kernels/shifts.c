@@ -53,7 +53,11 @@ static inline void add_four(const Group *group, uint32_t first, int upper, uint3
         accumulators[first + 3] += difference(d);
 }
 
-static void add_group(const Group *group, uint32_t outputs, int32_t *accumulators) {
+/* Adds what the group contributes. Most of the time goes here, so it has a name by which a linker
+ * script can place it in fast memory. */
+void BitNetMCU_inner_shifts(const Group *group, uint32_t outputs, int32_t *accumulators);
+
+void BitNetMCU_inner_shifts(const Group *group, uint32_t outputs, int32_t *accumulators) {
     uint32_t at;
 
     for (at = 0; at < outputs; at += 8) {
@@ -71,7 +75,7 @@ void BitNetMCU_fc_shifts(const int8_t *activations, int32_t offset, const uint32
 
     for (i = 0; i < outputs; i++)
         accumulators[i] = 0;
-    for (; inputs > 0; add_group(&group, outputs, accumulators)) {
+    for (; inputs > 0; BitNetMCU_inner_shifts(&group, outputs, accumulators)) {
         uint32_t sum = 0;
 
         group.count = 0;

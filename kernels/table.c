@@ -30,40 +30,45 @@ static void multiply_levels(int32_t x, int16_t *products) {
     products[15] = (int16_t)x127;
 }
 
+/* Adds the products that the codes of a row name. Most of the time goes here, so it has a name by
+ * which a linker script can place it in fast memory. */
+void BitNetMCU_inner_table(const int16_t *p, const uint32_t *row, uint32_t left, int32_t *sum);
+
+void BitNetMCU_inner_table(const int16_t *p, const uint32_t *row, uint32_t left, int32_t *sum) {
+    for (; left >= 8; left -= 8, sum += 8) {
+        uint32_t word = *row++;
+
+        sum[0] += p[word & 15];
+        sum[1] += p[word >> 4 & 15];
+        sum[2] += p[word >> 8 & 15];
+        sum[3] += p[word >> 12 & 15];
+        sum[4] += p[word >> 16 & 15];
+        sum[5] += p[word >> 20 & 15];
+        sum[6] += p[word >> 24 & 15];
+        sum[7] += p[word >> 28];
+    }
+    if (left > 0) {
+        uint32_t word = *row;
+
+        for (; left > 0; left--, word >>= 4)
+            *sum++ += p[word & 15];
+    }
+}
+
 void BitNetMCU_fc_table(const int8_t *activations, int32_t offset, const uint32_t *rows,
                         uint32_t inputs, uint32_t outputs, int32_t *accumulators) {
     const uint32_t words = (outputs + 7) >> 3;
-    int16_t p[16];
+    int16_t products[16];
     uint32_t i;
 
     for (i = 0; i < outputs; i++)
         accumulators[i] = 0;
     for (; inputs > 0; inputs--, rows += words) {
         int32_t x = *activations++ + offset;
-        const uint32_t *row = rows;
-        int32_t *sum = accumulators;
-        uint32_t left = outputs;
 
         if (x == 0)
             continue;
-        multiply_levels(x, p);
-        for (; left >= 8; left -= 8, sum += 8) {
-            uint32_t word = *row++;
-
-            sum[0] += p[word & 15];
-            sum[1] += p[word >> 4 & 15];
-            sum[2] += p[word >> 8 & 15];
-            sum[3] += p[word >> 12 & 15];
-            sum[4] += p[word >> 16 & 15];
-            sum[5] += p[word >> 20 & 15];
-            sum[6] += p[word >> 24 & 15];
-            sum[7] += p[word >> 28];
-        }
-        if (left > 0) {
-            uint32_t word = *row;
-
-            for (; left > 0; left--, word >>= 4)
-                *sum++ += p[word & 15];
-        }
+        multiply_levels(x, products);
+        BitNetMCU_inner_table(products, rows, outputs, accumulators);
     }
 }

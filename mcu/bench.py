@@ -41,6 +41,7 @@ MODELS = {  # the committed networks
     "fp130": "FCMNIST-MNIST-FP130-bb14324e",
     "nf4": "FCMNIST-MNIST-NF4-3a490da1",
     "binary12k": "FCMNIST-MNIST-Binary-c9ee3c2f",
+    "2bitsym11k": "FCMNIST-MNIST-2bitsym-b1cbebfd",
 }
 KERNELS = ("bittest", "plain", "c", "assembly")
 PLACEMENTS = ("auto", "sram", "inner", "flash")

@@ -42,6 +42,7 @@ ASSEMBLY_FRAMES = {
     "BitNetMCU_fc_multiply_4bitsym": 0,
     "BitNetMCU_fc_multiply": 368,
     "BitNetMCU_inner_multiply": 0,
+    "BitNetMCU_shiftnorm_relu": 0,
 }
 JUMP = r"\t(?:c\.)?(?:jal|j|bl|b|call|tail)"  # in the disassembly of RISC-V and Arm code
 CALL = re.compile(JUMP + r"\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")

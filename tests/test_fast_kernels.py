@@ -13,7 +13,7 @@ import cheader
 import layouts
 import packing
 from BitNetMCU import FORMATS
-from integermodel import IntegerLayer, IntegerModel
+from integermodel import IntegerLayer, IntegerModel, shiftnorm_relu, shiftnorm_shifts
 
 MCU = ROOT / "mcu"
 CROSS = ("riscv64-unknown-elf-gcc", "riscv-none-elf-gcc", "riscv64-elf-gcc")
@@ -89,8 +89,12 @@ def in_c(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def in_assembly(tmp_path_factory):
-    """Asserts that the assembly is exact on cases of one kernel, in the emulator."""
+def on_chip(tmp_path_factory):
+    """Runs a test firmware and a file of assembly in the emulator, and returns what it prints.
+
+    Arguments: file names of both, the text of kernel_cases.h, whether the core has a multiplier,
+    and options of the compiler.
+    """
     cross = next(filter(None, map(shutil.which, CROSS)), None)
     if cross is None:
         pytest.skip("no RISC-V compiler; make toolchain installs it")
@@ -105,20 +109,34 @@ def in_assembly(tmp_path_factory):
     flags += ["-DLED_BIT=0u", "-DLED_PORT='C'", "-Wl,--no-warn-rwx-segments"]
     flags += [f"-I{ROOT}", f"-I{MCU}", f"-I{folder}", f"-Wl,-T{script}"]
 
+    def run(firmware, source, header, multiplier=False, options=()):
+        (folder / "kernel_cases.h").write_text(header)
+        assembly = folder / "assembly-kernel.o"  # the name that the link script looks for
+        command = [cross, *CORES[multiplier], *flags, *options]
+        command.append(f"-DWAIT_STATES={1 + multiplier}u")
+        source = ROOT / "kernels" / "riscv" / source
+        subprocess.run([*command, "-c", "-o", assembly, source], check=True)
+        sources = [ROOT / "tests" / firmware, MCU / "riscv/start.S", MCU / "riscv/chip.c"]
+        subprocess.run([*command, "-o", elf, *sources, assembly], check=True)
+        core = ["--flash", str(FLASH), "--sram", str(SRAM), *["--mul"] * multiplier]
+        done = subprocess.run([emulator, *core, elf], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("{")[0].strip()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def in_assembly(on_chip):
+    """Asserts that the assembly is exact on cases of one kernel, in the emulator."""
+
     def check(cases):
         kernel = cases[0][1].kernel
-        (folder / "kernel_cases.h").write_text(cases_header(cases))
-        assembly = folder / "assembly-kernel.o"  # the name that the link script looks for
-        source = ROOT / "kernels" / "riscv" / f"{kernel.name.split('_')[0]}.S"
-        command = [cross, *CORES[kernel.multiplier], *flags, f"-DKERNEL=BitNetMCU_fc_{kernel.name}"]
-        command.append(f"-DWAIT_STATES={1 + kernel.multiplier}u")
-        subprocess.run([*command, "-c", "-o", assembly, source], check=True)
-        sources = [ROOT / "tests/kernel_firmware.c", MCU / "riscv/start.S", MCU / "riscv/chip.c"]
-        subprocess.run([*command, "-o", elf, *sources, assembly], check=True)
-        options = ["--flash", str(FLASH), "--sram", str(SRAM), *["--mul"] * kernel.multiplier]
-        done = subprocess.run([emulator, *options, elf], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.partition("{")[0].strip() == "." * sum(len(x) for _, _, x in cases)
+        source = f"{kernel.name.split('_')[0]}.S"
+        options = [f"-DKERNEL=BitNetMCU_fc_{kernel.name}"]
+        header = cases_header(cases)
+        printed = on_chip("kernel_firmware.c", source, header, kernel.multiplier, options)
+        assert printed == "." * sum(len(x) for _, _, x in cases)
 
     return check
 
@@ -189,6 +207,44 @@ def test_assembly_is_exact_for_extreme_weights(name, kernel, rng, in_assembly):
     for layer, signed in itertools.product(layers, (False, True)):
         inputs = inputs_for(rng, layer.inputs, signed)[:3]
         in_assembly([(layer, packing.Choice(kernel_of(name, kernel), signed), inputs)])
+
+
+# --- ShiftNorm in assembly
+
+
+def shiftnorm_header(rows):
+    """kernel_cases.h for tests/shiftnorm_firmware.c from int32 accumulators."""
+    text = """#include "BitNetMCU_inference.h"
+typedef struct {
+    const int32_t *accumulators;
+    const int8_t *expected;
+    uint32_t count, shift;
+} Case;
+"""
+    table = []
+    for index, row in enumerate(rows):
+        shift = shiftnorm_shifts(row[None])
+        activations = shiftnorm_relu(row[None], shift)[0].tolist()
+        text += cheader.array(f"static const int32_t in_{index}[]", row.tolist(), 8)
+        text += cheader.array(f"static const int8_t out_{index}[]", activations, 16)
+        table.append(f"{{in_{index}, out_{index}, {len(row)}, {shift[0]}}}")
+    text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
+    return text + f"#define CASES {len(table)}u\n"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 64, 65])
+def test_shiftnorm_in_assembly_equals_the_integer_model(count, rng, on_chip):
+    """Around every power of two, where shift and rounding change, and at both ends of int32."""
+    rows = [np.full(count, value) for value in (0, -1, -(2**31), 127, 128)]
+    for bit in range(7, 31):
+        top = 2**bit + np.array([-1, 0, 1, -(2 ** (bit - 8)) if bit > 7 else 0])
+        for largest in top:
+            row = rng.integers(-largest, largest + 1, count)
+            row[rng.integers(count)] = largest
+            rows.append(row)
+    rows = [row.astype(np.int32) for row in rows]
+    printed = on_chip("shiftnorm_firmware.c", "shiftnorm.S", shiftnorm_header(rows))
+    assert printed == "." * len(rows)
 
 
 # --- what the exporter proves

@@ -10,7 +10,6 @@
 #if defined(__riscv_mul) || defined(__riscv_zmmul)
 
 #define PAIR 0x000f000f
-#define COLUMN 32                   /* bytes from column to column of accumulators */
 #define GROUP_INPUTS 32
 #define GROUP_SUM 4369
 
@@ -36,6 +35,8 @@
 #define LIST (SAVED + 12)           /* per input of the group: address of its row, x; 0 */
 #define LIST_END (LIST + 8 * GROUP_INPUTS)
 #define FRAME (LIST_END + 4)
+
+#include "columns.inc"
 
     /* sum += \factor * x, or the first time = */
 .macro product sum, factor, first
@@ -223,45 +224,10 @@ BitNetMCU_fc_multiply:              /* activations, offset, rows, inputs, output
     sub     a2, a2, a1
     sw      a2, ROW(sp)
 
-    srli    s0, a4, 3
-1:  beqz    s0, 2f                  /* accumulators of complete columns = 0 */
-    sw      zero, 0(a5)
-    sw      zero, 4(a5)
-    sw      zero, 8(a5)
-    sw      zero, 12(a5)
-    sw      zero, 16(a5)
-    sw      zero, 20(a5)
-    sw      zero, 24(a5)
-    sw      zero, 28(a5)
-    addi    a5, a5, COLUMN
-    addi    s0, s0, -1
-    j       1b
-2:  sw      a5, FULL(sp)
-    andi    a4, a4, 7
-    beqz    a4, 3f
-    sw      zero, PART(sp)
-    sw      zero, PART + 4(sp)
-    sw      zero, PART + 8(sp)
-    sw      zero, PART + 12(sp)
-    sw      zero, PART + 16(sp)
-    sw      zero, PART + 20(sp)
-    sw      zero, PART + 24(sp)
-    sw      zero, PART + 28(sp)
-    addi    a5, sp, PART + COLUMN
-3:  sw      a5, LAST(sp)
+    clear_columns
     call    BitNetMCU_inner_multiply
-    lw      a0, FULL(sp)
-    lw      a1, OUTPUTS(sp)
-    addi    a2, sp, PART
-    andi    a1, a1, 7
-4:  beqz    a1, 5f
-    lw      a3, 0(a2)
-    sw      a3, 0(a0)
-    addi    a2, a2, 4
-    addi    a0, a0, 4
-    addi    a1, a1, -1
-    j       4b
-5:  lw      ra, SAVED(sp)
+    copy_part
+    lw      ra, SAVED(sp)
     lw      s0, SAVED + 4(sp)
     lw      s1, SAVED + 8(sp)
     addi    sp, sp, FRAME

@@ -9,7 +9,6 @@
  * inner routine uses those of its caller. */
 
 #define MASK 0x17171717
-#define COLUMN 32                   /* bytes from column to column, in rows and in accumulators */
 #define GROUP_INPUTS 16
 #define GROUP_SUM 511
 
@@ -35,6 +34,8 @@
 #define OUTPUTS (INNER_RA + 4)
 #define SAVED (OUTPUTS + 4)         /* ra, s0, s1, gp, tp */
 #define FRAME (SAVED + 20)
+
+#include "columns.inc"
 
     /* sum += x << code, or the first time = */
 .macro product sum, code, first
@@ -234,45 +235,10 @@ BitNetMCU_fc_shifts:                /* activations, offset, rows, inputs, output
     sw      a2, TURN_ROW(sp)
     sw      a2, ROW(sp)
 
-    srli    s0, a4, 3
-1:  beqz    s0, 2f                  /* accumulators of complete columns = 0 */
-    sw      zero, 0(a5)
-    sw      zero, 4(a5)
-    sw      zero, 8(a5)
-    sw      zero, 12(a5)
-    sw      zero, 16(a5)
-    sw      zero, 20(a5)
-    sw      zero, 24(a5)
-    sw      zero, 28(a5)
-    addi    a5, a5, COLUMN
-    addi    s0, s0, -1
-    j       1b
-2:  sw      a5, FULL(sp)
-    andi    a4, a4, 7
-    beqz    a4, 3f
-    sw      zero, PART(sp)
-    sw      zero, PART + 4(sp)
-    sw      zero, PART + 8(sp)
-    sw      zero, PART + 12(sp)
-    sw      zero, PART + 16(sp)
-    sw      zero, PART + 20(sp)
-    sw      zero, PART + 24(sp)
-    sw      zero, PART + 28(sp)
-    addi    a5, sp, PART + COLUMN
-3:  sw      a5, LAST(sp)
+    clear_columns
     call    BitNetMCU_inner_shifts
-    lw      a0, FULL(sp)
-    lw      a1, OUTPUTS(sp)
-    addi    a2, sp, PART
-    andi    a1, a1, 7
-4:  beqz    a1, 5f
-    lw      a3, 0(a2)
-    sw      a3, 0(a0)
-    addi    a2, a2, 4
-    addi    a0, a0, 4
-    addi    a1, a1, -1
-    j       4b
-5:  lw      ra, SAVED(sp)
+    copy_part
+    lw      ra, SAVED(sp)
     lw      s0, SAVED + 4(sp)
     lw      s1, SAVED + 8(sp)
     lw      gp, SAVED + 12(sp)
