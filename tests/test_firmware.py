@@ -234,8 +234,8 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network, tmp_pat
 
 
 def in_assembly():
-    """(format, target) for each file of kernels in assembly."""
-    files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")}
+    """(format, target) for each file of kernels in assembly; ShiftNorm is in all of them."""
+    files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
     cases = {}
     for row in BitNetMCU.FORMATS.values():
         for kernel in packing.FAST[row.name]:
