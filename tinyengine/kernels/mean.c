@@ -1,0 +1,19 @@
+/* MEAN over any axes. */
+#include "axes.h"
+#include "requantise.h"
+
+void te_run_mean(const te_mean *op, const int8_t *input, int8_t *output, void *scratch) {
+    int32_t means = te_count(op->kept), summed = te_count(op->reduced);
+    int32_t kept_index[TE_RANK] = {0}, start = 0;
+    (void)scratch;
+    for (int32_t i = 0; i < means; i++) {
+        int32_t index[TE_RANK] = {0}, offset = start, sum = 0;
+        for (int32_t j = 0; j < summed; j++) {
+            sum += input[offset] - op->input_zero_point;
+            offset = te_next(op->reduced, index, offset);
+        }
+        int32_t scaled = te_scaled(sum, op->scale.multiplier, op->scale.shift);
+        output[i] = te_clamp(scaled + op->output_zero_point, INT8_MIN, INT8_MAX);
+        start = te_next(op->kept, kept_index, start);
+    }
+}

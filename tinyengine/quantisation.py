@@ -1,0 +1,162 @@
+"""The constants of the kernels, computed from scales and zero points as TensorFlow Lite does.
+
+Every function is pure. Scales are float32, as in the model file, and products of them are rounded
+where TensorFlow Lite rounds them: one bit more or less in a multiplier changes outputs. A te_scale
+is a pair (multiplier, shift) for a factor of multiplier * 2^(shift - 31).
+
+Sources: tflite/kernels of google-ai-edge/LiteRT, tensorflow/lite/micro/kernels of
+tensorflow/tflite-micro; each function names the file.
+"""
+
+import math
+
+import numpy as np
+
+LOWEST, HIGHEST = -128, 127
+ADD_LEFT_SHIFT = 20
+SOFTMAX_INTEGER_BITS = 5  # of the exponent of e, a fixed-point number of 32 bits
+LARGEST_ACCUMULATOR = 2**31 - 256  # leaves room to add a zero point
+
+
+def round_half_away(x):
+    """The nearest integer; halves away from zero, as C's round()."""
+    return math.floor(x + 0.5) if x >= 0 else math.ceil(x - 0.5)
+
+
+def quantise_multiplier(factor):
+    """The te_scale (multiplier, shift) of a factor >= 0: 31 bits, halves away from zero.
+
+    Factors below about 2^-32 give (0, 0), which makes everything zero, as in QuantizeMultiplier of
+    internal/quantization_util.cc. Raises ValueError for factors from 2^30 on, which no kernel needs.
+    """
+    if not 0 <= factor < 2**30:
+        raise ValueError(f"a factor of {factor}; supported are those from 0 to 2^30")
+    fraction, shift = math.frexp(factor)
+    multiplier = round_half_away(fraction * 2**31)
+    if multiplier == 2**31:
+        multiplier, shift = 2**30, shift + 1
+    return (multiplier, shift) if shift >= -31 else (0, 0)
+
+
+def activation_range(activation, scale, zero_point):
+    """(lowest, highest) int8 output with a fused activation: NONE, RELU, RELU6, RELU_N1_TO_1.
+
+    scale, zero_point: of the output. Divides in float32, as CalculateActivationRangeQuantized of
+    kernel_util.cc. Raises ValueError for other activations.
+    """
+
+    def quantised(value):
+        with np.errstate(over="ignore"):
+            quotient = np.float32(value) / np.float32(scale)
+        return zero_point + round_half_away(float(np.clip(quotient, -(2.0**31), 2.0**31)))
+
+    ends = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
+    if activation not in ends:
+        raise ValueError(f"activation {activation}; supported are {', '.join(ends)}")
+    lowest, highest = ends[activation]
+    return (
+        LOWEST if lowest is None else max(LOWEST, quantised(lowest)),
+        HIGHEST if highest is None else min(HIGHEST, quantised(highest)),
+    )
+
+
+def _arrays(factors):
+    multipliers, shifts = zip(*map(quantise_multiplier, factors))
+    return np.array(multipliers, np.int32), np.array(shifts, np.int8)
+
+
+def convolution_multipliers(input_scale, weight_scales, output_scale, channels):
+    """(multipliers int32 [channels], shifts int8 [channels]) of CONV_2D and DEPTHWISE_CONV_2D.
+
+    weight_scales: one for each output channel, or one for all. All in double, as
+    PopulateConvolutionQuantizationParams of kernel_util.cc.
+    """
+    scales = np.broadcast_to(np.asarray(weight_scales, np.float32).astype(np.float64), channels)
+    return _arrays(_double(input_scale) * scales / _double(output_scale))
+
+
+def fully_connected_multipliers(input_scale, weight_scales, output_scale, channels):
+    """As `convolution_multipliers`, of FULLY_CONNECTED.
+
+    With one scale for all weights the product of the two scales is rounded to float32 first, as in
+    GetQuantizedConvolutionMultipler of kernel_util.cc.
+    """
+    scales = np.asarray(weight_scales, np.float32).ravel()
+    if len(scales) > 1:
+        return convolution_multipliers(input_scale, scales, output_scale, channels)
+    factor = float(np.float32(input_scale) * scales[0]) / _double(output_scale)
+    return _arrays([factor] * channels)
+
+
+def add_parameters(input_scale, other_scale, output_scale):
+    """The te_add fields left_shift, input_scale, other_scale, output_scale (te_scales), by name.
+
+    Of kernels/add.cc. Raises ValueError where the output's scale is so much smaller than the
+    inputs' that TensorFlow Lite aborts.
+    """
+    one, other = _double(input_scale), _double(other_scale)
+    twice = 2 * max(one, other)
+    output = twice / (2**ADD_LEFT_SHIFT * _double(output_scale))
+    if output >= 1:
+        raise ValueError(f"ADD with scales {one}, {other} to {_double(output_scale)}")
+    return {
+        "left_shift": ADD_LEFT_SHIFT,
+        "input_scale": quantise_multiplier(one / twice),
+        "other_scale": quantise_multiplier(other / twice),
+        "output_scale": quantise_multiplier(output),
+    }
+
+
+def rescale(input_scale, output_scale):
+    """The te_scale from one scale to another: of QUANTIZE, kernels/quantize.cc."""
+    return quantise_multiplier(_double(input_scale) / _double(output_scale))
+
+
+def mean_scale(input_scale, output_scale, count):
+    """The te_scale of MEAN over `count` elements.
+
+    The multiplier of the two scales is divided by the count, rounded down, with as many bits more
+    as stay in 31 and leave the shift in range: QuantizedMeanOrSum of internal/reference/reduce.h.
+    """
+    multiplier, shift = rescale(input_scale, output_scale)
+    more = min(count.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << more) // count, shift - more
+
+
+def softmax_parameters(beta, input_scale):
+    """The te_softmax fields input_scale (a te_scale) and lowest_difference, by name.
+
+    Of PreprocessSoftmaxScaling and CalculateInputRadius of internal/quantization_util.cc. Raises
+    ValueError where beta and scale are so small that TensorFlow Lite aborts.
+    """
+    fractional_bits = 31 - SOFTMAX_INTEGER_BITS
+    factor = min(_double(beta) * _double(input_scale) * 2**fractional_bits, 2.0**31 - 1)
+    if not factor > 1:
+        raise ValueError(f"SOFTMAX with beta {_double(beta)}, input scale {_double(input_scale)}")
+    fraction, shift = math.frexp(factor)
+    multiplier = round_half_away(fraction * 2**31)
+    if multiplier == 2**31:
+        multiplier, shift = 2**30, shift + 1
+    largest = (2**SOFTMAX_INTEGER_BITS - 1) * 2**fractional_bits >> shift
+    return {"input_scale": (multiplier, shift), "lowest_difference": -largest}
+
+
+def accumulator_bounds(weights, bias, input_zero_point):
+    """int64 [channels]: no accumulator of a channel gets larger than this, with either sign.
+
+    weights: int8 [channels, ...], of the output channels; bias: int32 [channels].
+    """
+    furthest = max(HIGHEST - input_zero_point, input_zero_point - LOWEST)
+    sums = np.abs(np.asarray(weights, np.int64)).reshape(len(weights), -1).sum(axis=1)
+    return furthest * sums + np.abs(np.asarray(bias, np.int64))
+
+
+def fits(bounds, shifts):
+    """Whether accumulators up to `bounds` pass a te_requantise with `shifts` without overflow."""
+    shifted = np.asarray(bounds, object) * 2 ** np.maximum(shifts, 0).astype(object)
+    return bool(np.all(shifted <= LARGEST_ACCUMULATOR))
+
+
+def _double(scale):
+    """A float32 of the model file as the double that C makes of it."""
+    return float(np.float32(scale))
