@@ -10,7 +10,7 @@ class Tensor:
     """A value in the graph.
 
     shape: of the model, the batch dimension with it. dtype: "int8", "int32" or "float32". scales
-    (float32) and zero_points (int32): None, or one value, or one for each index of `axis`. data: the
+    (float32) and zero_points: None, or one value, or one for each index of `axis`. data: the
     array of a constant, None for an activation.
     """
 

@@ -1,0 +1,248 @@
+"""From the bytes of a .tflite file to a `Graph`: reads everything and trusts nothing.
+
+The schema is that of the `tflite` package. Whatever a file says is checked before it is used: a
+malformed, truncated, float or unsupported model gives a `UserError` of one line.
+"""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import tflite
+
+from cli import UserError
+from tinyengine.graph import Graph, Operator, Tensor
+
+KINDS = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
+TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
+DTYPES = {"int8": np.int8, "int32": np.int32, "float32": np.float32}
+CLAMPS = {v: k for k, v in vars(tflite.ActivationFunctionType).items() if isinstance(v, int)}
+PADDINGS = {v: k for k, v in vars(tflite.Padding).items() if isinstance(v, int)}
+LARGEST = 1 << 26  # elements of a tensor: more is a damaged file, or nothing for a microcontroller
+
+
+def _plain(name):
+    return lambda options: getattr(options, name)()
+
+
+def _named(name, names):
+    def read(options):
+        value = getattr(options, name)()
+        if value not in names:
+            raise ValueError(f"{name} is {value}")
+        return names[value]
+
+    return read
+
+
+STRIDES = {"stride_y": _plain("StrideH"), "stride_x": _plain("StrideW")}
+DILATIONS = {
+    "dilation_y": _plain("DilationHFactor"),
+    "dilation_x": _plain("DilationWFactor"),
+}
+CLAMP = {"activation": _named("FusedActivationFunction", CLAMPS)}
+PADDING = {"padding": _named("Padding", PADDINGS)}
+# kind: (its table of options, {attribute: how to read it}, inputs, of these constant)
+OPERATORS = {
+    "ADD": (tflite.AddOptions, CLAMP, (2, 2), ()),
+    "AVERAGE_POOL_2D": (
+        tflite.Pool2DOptions,
+        STRIDES
+        | PADDING
+        | CLAMP
+        | {"window_y": _plain("FilterHeight"), "window_x": _plain("FilterWidth")},
+        (1, 1),
+        (),
+    ),
+    "CONV_2D": (tflite.Conv2DOptions, STRIDES | DILATIONS | PADDING | CLAMP, (2, 3), (1, 2)),
+    "DEPTHWISE_CONV_2D": (
+        tflite.DepthwiseConv2DOptions,
+        STRIDES | DILATIONS | PADDING | CLAMP,
+        (2, 3),
+        (1, 2),
+    ),
+    "DEQUANTIZE": (None, {}, (1, 1), ()),
+    "FULLY_CONNECTED": (
+        tflite.FullyConnectedOptions,
+        CLAMP | {"keep_dims": _plain("KeepNumDims"), "weights_format": _plain("WeightsFormat")},
+        (2, 3),
+        (1, 2),
+    ),
+    "MEAN": (tflite.ReducerOptions, {"keep_dims": _plain("KeepDims")}, (2, 2), (1,)),
+    "PAD": (None, {}, (2, 2), (1,)),
+    "QUANTIZE": (None, {}, (1, 1), ()),
+    "RESHAPE": (None, {}, (1, 2), (1,)),
+    "SOFTMAX": (tflite.SoftmaxOptions, {"beta": _plain("Beta")}, (1, 1), ()),
+    "TRANSPOSE": (None, {}, (2, 2), (1,)),
+}
+
+
+def read(path):
+    """The `Graph` of the .tflite file at `path`, named after it. Raises `UserError`."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a .tflite file")
+    return parse(content, path.stem, str(path))
+
+
+def parse(content, name="model", source="model"):
+    """The `Graph` of a .tflite file's bytes. `source` stands in messages. Raises `UserError`."""
+    if content[4:8] != b"TFL3":
+        raise UserError(f"{source}: not a TensorFlow Lite model (no TFL3 mark at byte 4)")
+    try:
+        return _graph(tflite.Model.GetRootAsModel(content, 0), name, source)
+    # What flatbuffers raise for offsets that lead nowhere, and we for values that cannot be.
+    except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:
+        raise UserError(f"{source}: damaged model: {error}")
+
+
+def _graph(model, name, source):
+    if model.SubgraphsLength() != 1:
+        raise UserError(
+            f"{source}: {model.SubgraphsLength()} subgraphs; control flow is not supported, "
+            "convert a model that is one graph"
+        )
+    graph = model.Subgraphs(0)
+    tensors = [_tensor(model, graph.Tensors(i), i) for i in range(graph.TensorsLength())]
+
+    def indices(array, what, optional=False):
+        found = [int(i) for i in array] if not isinstance(array, int) else []
+        for i in found:
+            if not (-1 if optional else 0) <= i < len(tensors):
+                raise ValueError(f"{what} names tensor {i} of {len(tensors)}")
+        return found
+
+    operators = []
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        kind = _kind(model, operator, index, source)
+        inputs = indices(operator.InputsAsNumpy(), f"{kind} {index}", optional=True)
+        outputs = indices(operator.OutputsAsNumpy(), f"{kind} {index}")
+        operators.append(
+            Operator(index, kind, inputs, outputs, _attributes(operator, index, kind, source))
+        )
+    result = Graph(
+        name,
+        tensors,
+        operators,
+        indices(graph.InputsAsNumpy(), "the model's input"),
+        indices(graph.OutputsAsNumpy(), "the model's output"),
+    )
+    check(result, source)
+    return result
+
+
+def _kind(model, operator, index, source):
+    code = operator.OpcodeIndex()
+    if not 0 <= code < model.OperatorCodesLength():
+        raise ValueError(f"operator {index} has code {code} of {model.OperatorCodesLength()}")
+    code = model.OperatorCodes(code)
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    kind = KINDS.get(number, f"operator type {number}")
+    if kind == "CUSTOM":
+        kind = f"CUSTOM ({(code.CustomCode() or b'').decode(errors='replace')})"
+    if kind not in OPERATORS:
+        raise UserError(
+            f"{source}: operator {index} is {kind}, which is not supported; supported are: "
+            f"{', '.join(OPERATORS)}"
+        )
+    return kind
+
+
+def _attributes(operator, index, kind, source):
+    table, readers, (least, most), _ = OPERATORS[kind]
+    if not least <= operator.InputsLength() <= most or operator.OutputsLength() != 1:
+        raise ValueError(
+            f"{kind} {index} has {operator.InputsLength()} inputs and "
+            f"{operator.OutputsLength()} outputs"
+        )
+    if table is None:
+        return {}
+    options = table()
+    union = operator.BuiltinOptions()
+    if union is None:
+        raise ValueError(f"{kind} {index} has no options")
+    options.Init(union.Bytes, union.Pos)
+    return {name: read(options) for name, read in readers.items()}
+
+
+def _tensor(model, tensor, index):
+    dtype = TYPES.get(tensor.Type(), str(tensor.Type()))
+    shape = () if tensor.ShapeIsNone() else tuple(int(n) for n in tensor.ShapeAsNumpy())
+    if any(n <= 0 for n in shape) or np.prod(shape, dtype=float) > LARGEST:
+        raise ValueError(f"tensor {index} has shape {list(shape)}")
+    name = (tensor.Name() or b"").decode(errors="replace")
+    result = Tensor(name or f"tensor_{index}", shape, dtype)
+    quantisation = tensor.Quantization()
+    if quantisation is not None and quantisation.ScaleLength() > 0:
+        result.scales = np.array(quantisation.ScaleAsNumpy(), np.float32)
+        if not np.all(np.isfinite(result.scales)) or np.any(result.scales < 0):
+            raise ValueError(f"tensor {index} has scales that are no positive numbers")
+        zero_points = np.zeros(len(result.scales), np.int64)
+        if quantisation.ZeroPointLength() > 0:
+            zero_points[:] = quantisation.ZeroPointAsNumpy()
+        result.zero_points = zero_points
+        result.axis = quantisation.QuantizedDimension()
+    if not 0 <= tensor.Buffer() < model.BuffersLength():
+        raise ValueError(f"tensor {index} names buffer {tensor.Buffer()}")
+    buffer = model.Buffers(tensor.Buffer())
+    if tensor.Buffer() > 0 and not buffer.DataIsNone():
+        if dtype not in DTYPES:
+            raise ValueError(f"tensor {index} is a constant of type {dtype}")
+        data = np.frombuffer(buffer.DataAsNumpy().tobytes(), DTYPES[dtype])
+        if data.size != result.size:
+            raise ValueError(f"tensor {index} has {data.size} elements, not {result.size}")
+        result.data = data.reshape(shape)
+    return result
+
+
+def check(graph, source):
+    """Raises `UserError` for what is no int8 model that the compiler can take."""
+    if not graph.operators:
+        raise UserError(f"{source}: a model without operators")
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise UserError(
+            f"{source}: {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; supported is "
+            "one of each"
+        )
+    written = set(graph.inputs)
+    for operator in graph.operators:
+        _check_operator(graph, operator, source)
+        for i in graph.activations(operator):
+            if i not in written:
+                raise ValueError(f"{operator.kind} {operator.index} reads tensor {i} too early")
+        if operator.outputs[0] in written or graph.tensors[operator.outputs[0]].data is not None:
+            raise ValueError(f"tensor {operator.outputs[0]} is written twice")
+        written.update(operator.outputs)
+    if graph.outputs[0] not in written:
+        raise ValueError("nothing writes the model's output")
+
+
+def _check_operator(graph, operator, source):
+    name = f"{operator.kind} {operator.index}"
+    constant = OPERATORS[operator.kind][3]
+    for place, i in enumerate(operator.inputs):
+        if i < 0:
+            if place < 2:
+                raise ValueError(f"{name} lacks input {place}")
+            continue
+        tensor = graph.tensors[i]
+        if (tensor.data is not None) != (place in constant):
+            must = "a constant" if place in constant else "no constant"
+            raise UserError(f"{source}: {name}: its input {place} must be {must}")
+    for i in [*operator.inputs[:1], *operator.outputs]:
+        tensor = graph.tensors[i]
+        edge = operator.kind in ("QUANTIZE", "DEQUANTIZE")
+        if tensor.dtype == "float32" and edge:
+            continue
+        if tensor.dtype != "int8":
+            raise UserError(
+                f"{source}: {name} works on {tensor.dtype}; only models of int8 activations are "
+                "supported (convert with full integer quantisation)"
+            )
+        if tensor.scales is None or len(tensor.scales) != 1 or tensor.scale <= 0:
+            raise UserError(f"{source}: {name}: tensor {i} has no scale of its own")
+        if not -128 <= tensor.zero_point <= 127:
+            raise ValueError(f"tensor {i} has zero point {tensor.zero_point}")
