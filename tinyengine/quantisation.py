@@ -27,10 +27,10 @@ def quantise_multiplier(factor):
     """The te_scale (multiplier, shift) of a factor >= 0: 31 bits, halves away from zero.
 
     Factors below about 2^-32 give (0, 0), which makes everything zero, as in QuantizeMultiplier of
-    internal/quantization_util.cc. Raises ValueError for factors from 2^30 on, which no kernel needs.
+    internal/quantization_util.cc. Raises ValueError for factors from 2^31 on.
     """
-    if not 0 <= factor < 2**30:
-        raise ValueError(f"a factor of {factor}; supported are those from 0 to 2^30")
+    if not 0 <= factor < 2**31:
+        raise ValueError(f"a factor of {factor}; supported are those from 0 to 2^31")
     fraction, shift = math.frexp(factor)
     multiplier = round_half_away(fraction * 2**31)
     if multiplier == 2**31:
@@ -133,10 +133,7 @@ def softmax_parameters(beta, input_scale):
     factor = min(_double(beta) * _double(input_scale) * 2**fractional_bits, 2.0**31 - 1)
     if not factor > 1:
         raise ValueError(f"SOFTMAX with beta {_double(beta)}, input scale {_double(input_scale)}")
-    fraction, shift = math.frexp(factor)
-    multiplier = round_half_away(fraction * 2**31)
-    if multiplier == 2**31:
-        multiplier, shift = 2**30, shift + 1
+    multiplier, shift = quantise_multiplier(factor)
     largest = (2**SOFTMAX_INTEGER_BITS - 1) * 2**fractional_bits >> shift
     return {"input_scale": (multiplier, shift), "lowest_difference": -largest}
 

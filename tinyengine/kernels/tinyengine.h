@@ -39,12 +39,11 @@ typedef struct {
     int32_t zero_point, lowest, highest;
 } te_requantise;
 
-/* weights: [out channels][window height][window width][in channels / groups]; bias: [out channels].
- * groups: 1, or how many equal runs of input channels each make an equal run of output channels. */
+/* weights: [out channels][window height][window width][in channels]; bias: [out channels] */
 typedef struct {
     te_shape input, output;
     te_window window;
-    int32_t groups, input_zero_point;
+    int32_t input_zero_point;
     const int8_t *weights;
     const int32_t *bias;
     te_requantise requantise;
