@@ -78,14 +78,11 @@ def convolution_multipliers(input_scale, weight_scales, output_scale, channels):
 def fully_connected_multipliers(input_scale, weight_scales, output_scale, channels):
     """As `convolution_multipliers`, of FULLY_CONNECTED.
 
-    With one scale for all weights the product of the two scales is rounded to float32 first, as in
-    GetQuantizedConvolutionMultipler of kernel_util.cc.
+    Older sources (GetQuantizedConvolutionMultipler of kernel_util.cc) round the product of the two
+    scales to float32 if all weights share one; the tflite_micro package of the tests does not, as
+    their cases fully_connected_thresholds show.
     """
-    scales = np.asarray(weight_scales, np.float32).ravel()
-    if len(scales) > 1:
-        return convolution_multipliers(input_scale, scales, output_scale, channels)
-    factor = float(np.float32(input_scale) * scales[0]) / _double(output_scale)
-    return _arrays([factor] * channels)
+    return convolution_multipliers(input_scale, weight_scales, output_scale, channels)
 
 
 def add_parameters(input_scale, other_scale, output_scale):

@@ -1,0 +1,578 @@
+"""Small int8 .tflite models, one operator or few, for a grid of attributes; random but seeded.
+
+`cases()` yields them all. Each has one input and one output, as the compiler takes them; where an
+operator needs more (ADD), the others are made of the input. Models are built as flatbuffers,
+without TensorFlow.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tinyengine.oracle import serialised
+from tinyengine.shapes import window
+
+ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+TYPES = {
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+}
+
+
+@dataclass
+class Value:
+    """An activation that a model under construction has computed."""
+
+    index: int
+    shape: tuple
+    scale: np.float32
+    zero_point: int
+
+
+class Builder:
+    """A model under construction; every method adds one operator and returns its output."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.tensors, self.buffers, self.operators, self.codes = [], [schema.BufferT()], [], []
+
+    def value(self, shape, scale=None, zero_point=None):
+        """An activation; the scale and the zero point are random where they are not given."""
+        scale = np.float32(self.rng.uniform(0.01, 0.1) if scale is None else scale)
+        zero_point = int(self.rng.integers(-128, 128) if zero_point is None else zero_point)
+        index = self._tensor(shape, np.int8, [scale], [zero_point])
+        return Value(index, tuple(shape), scale, zero_point)
+
+    def constant(self, data, scales=(), axis=0):
+        """The index of a constant."""
+        index = self._tensor(data.shape, data.dtype, scales, [0] * len(scales), axis)
+        self.tensors[index].buffer = len(self.buffers)
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(data.tobytes(), np.uint8)
+        self.buffers.append(buffer)
+        return index
+
+    def _tensor(self, shape, dtype, scales=(), zero_points=(), axis=0):
+        tensor = schema.TensorT()
+        tensor.shape, tensor.type = [int(n) for n in shape], TYPES[np.dtype(dtype)]
+        tensor.hasRank = True
+        tensor.name = f"tensor_{len(self.tensors)}"
+        if len(scales):
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = [float(s) for s in scales]
+            tensor.quantization.zeroPoint = [int(z) for z in zero_points]
+            tensor.quantization.quantizedDimension = axis
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def operator(self, kind, inputs, output, options=None, **fields):
+        """Adds an operator; options: the name of its table; fields: the table's."""
+        number = getattr(schema.BuiltinOperator, kind)
+        if number not in self.codes:
+            self.codes.append(number)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self.codes.index(number)
+        operator.inputs, operator.outputs = list(inputs), [output.index]
+        if options:
+            table = getattr(schema, options + "T")()
+            for name, field in fields.items():
+                assert hasattr(table, name), f"{options} has no {name}"
+                setattr(table, name, field)
+            operator.builtinOptions = table
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+        self.operators.append(operator)
+        return output
+
+    def model(self, source, output):
+        """The bytes of the finished model."""
+        graph, model = schema.SubGraphT(), schema.ModelT()
+        graph.tensors, graph.operators = self.tensors, self.operators
+        graph.inputs, graph.outputs = [source.index], [output.index]
+        for number in self.codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
+            code.version = 1
+            model.operatorCodes = [*(model.operatorCodes or []), code]
+        model.version, model.subgraphs, model.buffers = 3, [graph], self.buffers
+        return serialised(model)
+
+    # --- operators
+
+    def _weighted(self, x, shape, axis, sums, per_channel, factors, bias):
+        """(indices of inputs, output scale) of an operator with weights.
+
+        factors: how large real multipliers are: "usual" ones spread the outputs over int8, "large"
+        ones are above 1, and "vanishing" ones are too small for 31 bits in some of the channels.
+        sums: products in an accumulator.
+        """
+        channels = shape[axis]
+        weights = self.rng.integers(-127, 128, shape).astype(np.int8)
+        scales = np.float32(self.rng.uniform(0.005, 0.02, channels if per_channel else 1))
+        spread = 75 * 127 * 0.6 * math.sqrt(sums)  # an accumulator's, about
+        output_scale = float(x.scale) * float(scales.mean()) * spread / 60
+        if factors == "large":
+            # few weights, and small ones, or else all outputs saturate
+            weights = (
+                self.rng.choice([-1, 1], shape) * (self.rng.random(shape) < 1 / sums)
+            ).astype(np.int8)
+            spread = 50
+            output_scale = float(x.scale) * float(scales.min()) / self.rng.uniform(1.1, 2)
+        if factors == "vanishing":
+            scales[self.rng.random(len(scales)) < 0.6] = 1e-14
+            scales[0] = 1e-14
+        inputs = [x.index, self.constant(weights, scales, axis)]
+        if bias:
+            numbers = self.rng.normal(0, spread / 2, channels).astype(np.int32)
+            inputs.append(self.constant(numbers, x.scale * scales))
+        return inputs, output_scale
+
+    def convolution(
+        self,
+        x,
+        outputs,
+        kernel=(1, 1),
+        stride=(1, 1),
+        dilation=(1, 1),
+        padding="SAME",
+        activation="NONE",
+        depthwise=False,
+        per_channel=True,
+        zero_point=None,
+        factors="usual",
+        bias=True,
+    ):
+        attributes = dict(zip(("stride_y", "stride_x"), stride))
+        attributes |= dict(zip(("dilation_y", "dilation_x"), dilation)) | {"padding": padding}
+        _, height, width = window(attributes, *kernel, x.shape[1:3])
+        channels = x.shape[3]
+        shape = (1, *kernel, outputs) if depthwise else (outputs, *kernel, channels)
+        sums = math.prod(kernel) * (1 if depthwise else channels)
+        axis = 3 if depthwise else 0
+        inputs, scale = self._weighted(x, shape, axis, sums, per_channel, factors, bias)
+        y = self.value((1, height, width, outputs), scale, zero_point)
+        multiplier = {"depthMultiplier": outputs // channels} if depthwise else {}
+        return self.operator(
+            "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
+            inputs,
+            y,
+            "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions",
+            padding=getattr(schema.Padding, padding),
+            strideH=stride[0],
+            strideW=stride[1],
+            dilationHFactor=dilation[0],
+            dilationWFactor=dilation[1],
+            fusedActivationFunction=getattr(schema.ActivationFunctionType, activation),
+            **multiplier,
+        )
+
+    def fully_connected(
+        self,
+        x,
+        outputs,
+        activation="NONE",
+        per_channel=False,
+        zero_point=None,
+        factors="usual",
+        bias=True,
+        keep_dims=False,
+    ):
+        size = x.shape[-1]
+        inputs, scale = self._weighted(x, (outputs, size), 0, size, per_channel, factors, bias)
+        shape = (*x.shape[:-1], outputs) if keep_dims else (math.prod(x.shape[:-1]), outputs)
+        return self.operator(
+            "FULLY_CONNECTED",
+            inputs,
+            self.value(shape, scale, zero_point),
+            "FullyConnectedOptions",
+            fusedActivationFunction=getattr(schema.ActivationFunctionType, activation),
+            keepNumDims=keep_dims,
+        )
+
+    def thresholds(self, x, kind):
+        """A convolution or a FULLY_CONNECTED whose accumulators are where outputs step.
+
+        They are the biases; the factor is so small that the last bit of a multiplier decides.
+        """
+        factor = float(self.rng.uniform(0.6e-6, 1.2e-6))
+        weight_scale = np.float32(self.rng.uniform(0.01, 0.1))
+        steps = np.round((np.arange(-127, 127) + 0.5) / factor)
+        biases = (steps[:, None] + np.arange(-4, 5)).astype(np.int32).ravel()
+        zeros = np.zeros((len(biases), 1), np.int8)
+        if kind == "CONV_2D":
+            zeros = zeros.reshape(-1, 1, 1, 1)
+        weights = self.constant(zeros, [weight_scale])
+        inputs = [x.index, weights, self.constant(biases, [x.scale * weight_scale])]
+        scale = float(x.scale) * float(weight_scale) / factor
+        y = self.value((*x.shape[:-1], len(biases)), scale, 0)
+        if kind == "CONV_2D":
+            return self.operator(kind, inputs, y, "Conv2DOptions", strideH=1, strideW=1)
+        return self.operator(kind, inputs, y, "FullyConnectedOptions")
+
+    def average_pool(self, x, kernel, stride=(1, 1), padding="SAME", activation="NONE"):
+        attributes = {"stride_y": stride[0], "stride_x": stride[1], "padding": padding}
+        _, height, width = window(attributes, *kernel, x.shape[1:3])
+        return self.operator(
+            "AVERAGE_POOL_2D",
+            [x.index],
+            self.value((1, height, width, x.shape[3]), x.scale, x.zero_point),
+            "Pool2DOptions",
+            padding=getattr(schema.Padding, padding),
+            strideH=stride[0],
+            strideW=stride[1],
+            filterHeight=kernel[0],
+            filterWidth=kernel[1],
+            fusedActivationFunction=getattr(schema.ActivationFunctionType, activation),
+        )
+
+    def add(self, x, other, scale, activation="NONE", zero_point=None):
+        return self.operator(
+            "ADD",
+            [x.index, other.index],
+            self.value(x.shape, scale, zero_point),
+            "AddOptions",
+            fusedActivationFunction=getattr(schema.ActivationFunctionType, activation),
+        )
+
+    def mean(self, x, axes, keep_dims, scale=None, zero_point=None):
+        reduced = {a % len(x.shape) for a in axes}
+        shape = [1 if i in reduced else n for i, n in enumerate(x.shape)]
+        if not keep_dims:
+            shape = [n for i, n in enumerate(x.shape) if i not in reduced]
+        inputs = [x.index, self.constant(np.array(axes, np.int32))]
+        y = self.value(shape, x.scale * 0.5 if scale is None else scale, zero_point)
+        return self.operator("MEAN", inputs, y, "ReducerOptions", keepDims=keep_dims)
+
+    def pad(self, x, paddings):
+        shape = [n + sum(p) for n, p in zip(x.shape, paddings)]
+        inputs = [x.index, self.constant(np.array(paddings, np.int32))]
+        return self.operator("PAD", inputs, self.value(shape, x.scale, x.zero_point), "PadOptions")
+
+    def transpose(self, x, permutation):
+        shape = [x.shape[i] for i in permutation]
+        inputs = [x.index, self.constant(np.array(permutation, np.int32))]
+        y = self.value(shape, x.scale, x.zero_point)
+        return self.operator("TRANSPOSE", inputs, y, "TransposeOptions")
+
+    def reshape(self, x, shape):
+        inputs = [x.index, self.constant(np.array(shape, np.int32))]
+        y = self.value(shape, x.scale, x.zero_point)
+        return self.operator("RESHAPE", inputs, y, "ReshapeOptions", newShape=list(shape))
+
+    def quantize(self, x, scale=None, zero_point=None):
+        y = self.value(x.shape, scale, zero_point)
+        return self.operator("QUANTIZE", [x.index], y, "QuantizeOptions")
+
+    def softmax(self, x, beta=1.0):
+        y = self.value(x.shape, 1 / 256, -128)
+        return self.operator("SOFTMAX", [x.index], y, "SoftmaxOptions", beta=beta)
+
+
+def inputs(content, rng, count=6):
+    """int8 [count, ...] for a model: all -128, all 127, only extremes, and uniformly random."""
+    model = schema.Model.GetRootAsModel(content, 0)
+    graph = model.Subgraphs(0)
+    shape = [int(n) for n in graph.Tensors(graph.Inputs(0)).ShapeAsNumpy()]
+    constants = [np.full(shape, value) for value in (-128, 127)]
+    extremes = rng.choice([-128, 127], shape)
+    random = rng.integers(-128, 128, (count - 3, *shape))
+    return np.stack([*constants, extremes, *random]).astype(np.int8)
+
+
+def cases():
+    """Yields (name, bytes of the model)."""
+    for name, shape, build, given in _all():
+        builder = Builder(zlib.crc32(name.encode()))
+        x = builder.value(shape, **given)
+        yield name, builder.model(x, build(builder, x))
+
+
+def _all():
+    """Yields (name, shape of the input, function of builder and input, input's quantisation)."""
+    for depthwise in (False, True):
+        yield from _convolutions(depthwise)
+    for part in (_fully_connected, _pools, _additions, _means, _copies, _rescalings, _chains):
+        yield from part()
+
+
+def _extremes():
+    return [(-128, 127), (127, -128), (-128, -128), (127, 127)]
+
+
+def _convolutions(depthwise):
+    kind = "depthwise_conv_2d" if depthwise else "conv_2d"
+
+    def case(label, shape, outputs, given=None, **attributes):
+        def build(builder, x):
+            return builder.convolution(x, outputs, depthwise=depthwise, **attributes)
+
+        return f"{kind}_{label}", shape, build, given or {}
+
+    shape, outputs = ((1, 9, 7, 5), 5) if depthwise else ((1, 9, 7, 5), 3)
+    for padding in ("SAME", "VALID"):
+        for kernel in ((1, 1), (2, 2), (3, 3), (5, 4), (1, 6), (7, 1)):
+            label = f"{padding.lower()}_{kernel[0]}x{kernel[1]}"
+            yield case(label, shape, outputs, kernel=kernel, padding=padding)
+        for stride in ((2, 2), (3, 3), (1, 2), (3, 1), (2, 3)):
+            for kernel in ((3, 3), (2, 4)):
+                label = f"{padding.lower()}_{kernel[0]}x{kernel[1]}_stride_{stride[0]}x{stride[1]}"
+                yield case(label, shape, outputs, kernel=kernel, stride=stride, padding=padding)
+        for dilation in ((2, 2), (1, 3), (4, 2)):
+            label = f"{padding.lower()}_dilation_{dilation[0]}x{dilation[1]}"
+            yield case(label, shape, outputs, kernel=(3, 2), dilation=dilation, padding=padding)
+        yield case(
+            f"{padding.lower()}_stride_and_dilation",
+            (1, 11, 10, 5),
+            outputs,
+            kernel=(2, 3),
+            stride=(2, 3),
+            dilation=(3, 2),
+            padding=padding,
+        )
+    for stride in ((1, 1), (2, 2)):  # SAME padding of an even size is uneven
+        label = f"even_size_stride_{stride[0]}"
+        yield case(label, (1, 8, 10, 4), 4, kernel=(3, 3), stride=stride)
+    yield case("stride_larger_than_the_kernel", shape, outputs, kernel=(1, 2), stride=(3, 3))
+    yield case("kernel_larger_than_the_input", (1, 3, 2, 5), outputs, kernel=(7, 5))
+    yield case("one_pixel", (1, 1, 1, 5), outputs, kernel=(3, 3))
+    for channels, out in ((1, 1), (1, 8), (3, 9), (8, 8), (17, 17), (16, 32), (6, 24)):
+        yield case(f"channels_{channels}_to_{out}", (1, 5, 6, channels), out, kernel=(3, 3))
+    if not depthwise:
+        for channels, out in ((7, 2), (16, 8), (33, 5), (64, 3)):
+            yield case(f"pointwise_{channels}_to_{out}", (1, 4, 5, channels), out)
+            yield case(f"3x3_{channels}_to_{out}", (1, 4, 5, channels), out, kernel=(3, 3))
+    for activation in ACTIVATIONS:
+        for before, after in _extremes():
+            yield case(
+                f"{activation.lower()}_zero_points_{before}_{after}",
+                shape,
+                outputs,
+                {"scale": 0.004, "zero_point": before},
+                kernel=(3, 3),
+                activation=activation,
+                zero_point=after,
+            )
+        for zero_point in (-100, 3):
+            yield case(
+                f"{activation.lower()}_zero_point_{zero_point}",
+                shape,
+                outputs,
+                {"scale": 0.002},  # so that the clamps are inside of int8
+                kernel=(2, 3),
+                activation=activation,
+                zero_point=zero_point,
+            )
+    for factors in ("usual", "large", "vanishing"):
+        for per_channel in (True, False):
+            for kernel in ((1, 1), (3, 3)):
+                scales = "per_channel" if per_channel else "per_tensor"
+                yield case(
+                    f"{factors}_{scales}_{kernel[0]}x{kernel[1]}",
+                    (1, 6, 5, 12),
+                    12,
+                    kernel=kernel,
+                    factors=factors,
+                    per_channel=per_channel,
+                )
+    if depthwise:  # the reference kernel of CONV_2D demands one
+        yield case("no_bias", shape, outputs, kernel=(3, 3), bias=False)
+    else:
+        for i in range(3):
+            yield (
+                f"{kind}_thresholds_{i}",
+                (1, 1, 1, 1),
+                lambda b, x: b.thresholds(x, "CONV_2D"),
+                {},
+            )
+
+
+def _fully_connected():
+    def case(label, shape, outputs, given=None, **attributes):
+        def build(builder, x):
+            return builder.fully_connected(x, outputs, **attributes)
+
+        return f"fully_connected_{label}", shape, build, given or {}
+
+    for size, outputs in ((1, 1), (3, 7), (16, 8), (65, 2), (128, 10), (200, 33)):
+        yield case(f"{size}_to_{outputs}", (1, size), outputs)
+        yield case(f"{size}_to_{outputs}_per_channel", (1, size), outputs, per_channel=True)
+    yield case("three_rows", (3, 20), 5)
+    yield case("four_dimensions", (1, 2, 3, 12), 5)
+    yield case("keep_dims", (1, 2, 3, 12), 5, keep_dims=True)
+    yield case("no_bias", (1, 24), 9, bias=False)
+    for activation in ACTIVATIONS:
+        for before, after in _extremes():
+            yield case(
+                f"{activation.lower()}_zero_points_{before}_{after}",
+                (1, 40),
+                12,
+                {"scale": 0.004, "zero_point": before},
+                activation=activation,
+                zero_point=after,
+            )
+    for factors in ("large", "vanishing"):
+        for per_channel in (True, False):
+            label = f"{factors}_{'per_channel' if per_channel else 'per_tensor'}"
+            yield case(label, (1, 30), 20, factors=factors, per_channel=per_channel)
+    for i in range(3):
+        name = f"fully_connected_thresholds_{i}"
+        yield name, (1, 1), lambda b, x: b.thresholds(x, "FULLY_CONNECTED"), {}
+
+
+def _pools():
+    def case(label, shape, kernel, given=None, **attributes):
+        def build(builder, x):
+            return builder.average_pool(x, kernel, **attributes)
+
+        return f"average_pool_2d_{label}", shape, build, given or {}
+
+    for padding in ("SAME", "VALID"):
+        for kernel in ((1, 1), (2, 2), (3, 3), (4, 3), (2, 5)):
+            for stride in ((1, 1), (2, 2), (3, 1), (2, 3)):
+                label = f"{padding.lower()}_{kernel[0]}x{kernel[1]}_stride_{stride[0]}x{stride[1]}"
+                yield case(label, (1, 8, 7, 5), kernel, stride=stride, padding=padding)
+    yield case("global", (1, 6, 5, 13), (6, 5), stride=(6, 5), padding="VALID")
+    for activation in ACTIVATIONS[1:]:
+        for zero_point in (-128, -5, 127):
+            given = {"zero_point": zero_point, "scale": 0.05}
+            label = f"{activation.lower()}_zero_point_{zero_point}"
+            yield case(label, (1, 6, 6, 4), (3, 3), given, activation=activation)
+
+
+def _additions():
+    """The other addend is the transposed input, with a scale and a zero point of its own."""
+
+    def case(label, scales, given=None, other_zero_point=None, **attributes):
+        def build(builder, x):
+            other = builder.transpose(x, (0, 2, 1, 3))
+            other = builder.quantize(other, x.scale * scales[0], other_zero_point)
+            return builder.add(x, other, x.scale * scales[1], **attributes)
+
+        return f"add_{label}", (1, 9, 9, 7), build, given or {}
+
+    for other in (0.01, 0.3, 0.999, 1, 1.7, 40):
+        for output in (0.1, 1, 2.3, 30):
+            yield case(f"scales_{other}_{output}", (other, output * max(1, other)))
+    for activation in ACTIVATIONS:
+        for before, after in _extremes():
+            yield case(
+                f"{activation.lower()}_zero_points_{before}_{after}",
+                (0.7, 1.5),
+                {"zero_point": before},
+                after,
+                activation=activation,
+                zero_point=before,
+            )
+    yield (
+        "add_to_itself",
+        (1, 4, 5, 3),
+        lambda builder, x: builder.add(x, x, x.scale * 2),
+        {},
+    )
+    yield "add_one_dimension", (1, 33), lambda b, x: b.add(x, b.quantize(x), x.scale * 1.3), {}
+
+
+def _means():
+    def case(label, shape, axes, keep_dims=False, scale=None, zero_points=(45, 80)):
+        def build(builder, x):
+            return builder.mean(x, axes, keep_dims, scale, zero_points[1])
+
+        return f"mean_{label}", shape, build, {"scale": 0.05, "zero_point": zero_points[0]}
+
+    shape = (1, 5, 7, 6)
+    for axes in ((1, 2), (2, 1), (-3, -2), (3,), (1,), (2,), (1, 3), (2, 3), (1, 2, 3)):
+        for keep_dims in (True, False):
+            label = "_".join(str(a).replace("-", "minus") for a in axes)
+            yield case(f"{label}{'_keep_dims' if keep_dims else ''}", shape, axes, keep_dims)
+    yield case("two_dimensions", (1, 20), (1,), True)
+    yield case("three_dimensions", (1, 12, 7), (1,))
+    yield case("five_dimensions", (1, 3, 4, 5, 2), (1, 3))
+    yield case("many", (1, 40, 40, 2), (1, 2))
+    for factor in (1e-12, 3e-9, 0.01, 0.999, 1, 8):
+        yield case(f"factor_{factor}", shape, (1, 2), True, 0.05 / factor, (5, -3))
+    for zero_points in _extremes():
+        label = f"zero_points_{zero_points[0]}_{zero_points[1]}"
+        yield case(label, shape, (1,), True, 0.06, zero_points)
+
+
+def _copies():
+    for label, shape, paddings in (
+        ("height_width", (1, 4, 5, 3), ((0, 0), (1, 2), (3, 0), (0, 0))),
+        ("one_side", (1, 4, 5, 3), ((0, 0), (0, 1), (0, 1), (0, 0))),
+        ("channels", (1, 4, 5, 3), ((0, 0), (0, 0), (0, 0), (2, 3))),
+        ("all", (1, 4, 5, 3), ((0, 0), (2, 1), (1, 1), (1, 2))),
+        ("two_dimensions", (1, 9), ((0, 0), (4, 1))),
+        ("three_dimensions", (1, 4, 5), ((0, 0), (1, 0), (2, 2))),
+    ):
+        yield f"pad_{label}", shape, lambda b, x, p=paddings: b.pad(x, p), {}
+    for permutation in ((0, 2, 1, 3), (0, 3, 1, 2), (0, 1, 3, 2), (0, 3, 2, 1), (3, 1, 0, 2)):
+        name = "transpose_" + "".join(map(str, permutation))
+        yield name, (1, 4, 5, 3), lambda b, x, p=permutation: b.transpose(x, p), {}
+    yield "transpose_two_dimensions", (6, 5), lambda b, x: b.transpose(x, (1, 0)), {}
+    yield "transpose_three_dimensions", (2, 3, 4), lambda b, x: b.transpose(x, (2, 0, 1)), {}
+
+
+def _rescalings():
+    def quantize(factor, before, after):
+        return lambda b, x: b.quantize(x, float(x.scale) / factor, after)
+
+    for factor in (1e-11, 1e-4, 0.3, 0.5, 0.999, 1, 1.5, 2, 77.7, 5000):
+        build = quantize(factor, None, None)
+        yield f"quantize_factor_{factor}", (1, 6, 6, 8), build, {}
+    for before, after in _extremes():
+        name = f"quantize_zero_points_{before}_{after}"
+        yield name, (1, 6, 6, 8), quantize(0.8, before, after), {"zero_point": before}
+    for scale in (1e-5, 0.001, 0.05, 0.1, 0.7, 3, 40):
+        for size in (1, 2, 3, 10, 300):
+            name = f"softmax_scale_{scale}_size_{size}"
+            yield name, (1, size), lambda b, x: b.softmax(x), {"scale": scale}
+    for beta in (0.25, 1.3, 10):
+        name = f"softmax_beta_{beta}"
+        yield name, (1, 12), lambda b, x, beta=beta: b.softmax(x, beta), {"scale": 0.06}
+    yield "softmax_rows", (1, 3, 4, 11), lambda b, x: b.softmax(x), {"scale": 0.04}
+
+
+def _chains():
+    """What a compiler can merge."""
+
+    def pad_convolution(depthwise):
+        def build(b, x):
+            padded = b.pad(x, ((0, 0), (1, 2), (0, 1), (0, 0)))
+            return b.convolution(
+                padded, 6, (3, 3), (2, 2), padding="VALID", depthwise=depthwise, activation="RELU6"
+            )
+
+        return build
+
+    def residual(b, x):
+        y = b.convolution(x, 8, activation="RELU")
+        z = b.convolution(y, 8, (3, 3), depthwise=True, activation="RELU6")
+        z = b.convolution(z, 8)
+        return b.add(y, z, z.scale * 1.5)
+
+    def classifier(b, x):
+        y = b.convolution(x, 9, (3, 3), (2, 2), activation="RELU")
+        y = b.average_pool(y, (4, 5), (4, 5), "VALID")
+        y = b.fully_connected(b.reshape(y, (1, 9)), 4)
+        return b.softmax(b.quantize(y, 0.1))
+
+    def means(b, x):
+        y = b.mean(b.transpose(x, (0, 3, 1, 2)), (2,), True)
+        return b.fully_connected(b.reshape(b.mean(y, (3,), True), (1, 5)), 3)
+
+    yield "chain_pad_conv_2d", (1, 8, 7, 3), pad_convolution(False), {}
+    yield "chain_pad_depthwise_conv_2d", (1, 8, 7, 6), pad_convolution(True), {}
+    yield "chain_pad_depthwise_conv_2d_multiplier", (1, 8, 7, 3), pad_convolution(True), {}
+    yield "chain_residual", (1, 7, 6, 5), residual, {}
+    yield "chain_classifier", (1, 8, 10, 3), classifier, {}
+    yield "chain_transpose_mean", (1, 6, 7, 5), means, {}
+    yield "chain_reshape", (1, 4, 6), lambda b, x: b.softmax(b.reshape(x, (3, 8))), {"scale": 0.1}
+    yield (
+        "chain_reshape_transpose",
+        (1, 4, 6),
+        lambda b, x: b.transpose(b.reshape(x, (3, 8)), (1, 0)),
+        {},
+    )
