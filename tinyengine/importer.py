@@ -77,14 +77,12 @@ OPERATORS = {
 }
 
 
-def read(path):
-    """The `Graph` of the .tflite file at `path`, named after it. Raises `UserError`."""
-    path = Path(path)
+def content_of(path):
+    """The bytes of the file at `path`. Raises `UserError`."""
     try:
-        content = path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a .tflite file")
-    return parse(content, path.stem, str(path))
 
 
 def parse(content, name="model", source="model"):

@@ -4,8 +4,8 @@
 
 #include "BitNetMCU_model.h"
 #include "chip.h"
+#include "cortexm/files.h"
 #include "cortexm/host_trace.h"
-#include "cortexm/semihosting.h"
 
 #define PAINT 0xa5a5a5a5u
 
@@ -14,25 +14,6 @@ extern uint32_t __bss_end;
 static int8_t input[BITNETMCU_INPUTS];
 static int32_t logits[BITNETMCU_CLASSES];
 static uint32_t results; /* file handle */
-
-static uint32_t open_file(const char *name, uint32_t mode, uint32_t length) {
-    uintptr_t arguments[3];
-
-    arguments[0] = (uintptr_t)name;
-    arguments[1] = mode;
-    arguments[2] = length;
-    return semihosting(SYS_OPEN, (uintptr_t)arguments);
-}
-
-/* Reads or writes `bytes`; returns how many were not. */
-static uint32_t transfer(uint32_t request, uint32_t file, const void *data, uint32_t bytes) {
-    uintptr_t arguments[3];
-
-    arguments[0] = file;
-    arguments[1] = (uintptr_t)data;
-    arguments[2] = bytes;
-    return semihosting(request, (uintptr_t)arguments);
-}
 
 void host_trace(uint32_t layer, const int32_t *accumulators, uint32_t count, uint32_t shift) {
     (void)layer;
@@ -66,8 +47,8 @@ static uint32_t stack_used(const uint32_t *top) {
 int main(void) {
     uint32_t images, pair[2], deepest;
 
-    images = open_file("images", 1, 6);   /* "rb" */
-    results = open_file("results", 5, 7); /* "wb" */
+    images = open_file("images", 1, 6);
+    results = open_file("results", 5, 7);
     paint_stack(stack_pointer());
     while (transfer(SYS_READ, images, input, sizeof input) == 0) {
         chip_init(); /* the counter starts anew: it has 24 bits */

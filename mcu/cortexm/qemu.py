@@ -13,25 +13,21 @@ from pathlib import Path
 import numpy as np
 
 QEMU = (
-    "qemu-system-arm -M mps2-an385 -nographic -monitor none -serial none -icount shift=0 "
+    "qemu-system-arm -M {machine} -nographic -monitor none -serial none -icount shift=0 "
     "-semihosting-config enable=on,target=native"
 )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--trace", action="store_true")
-    parser.add_argument("--flash", help="of no meaning here")
-    parser.add_argument("elf", type=Path)
-    arguments = parser.parse_args()
-    elf = arguments.elf.with_name("host-trace.elf" if arguments.trace else "host.elf").resolve()
+def run(elf, machine, files, timeout=600):
+    """Run `elf` under QEMU in a folder with `files` {name: bytes}; returns its file "results"."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "images").write_bytes(arguments.images.read_bytes())
-        command = [*QEMU.split(), "-kernel", str(elf)]
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        command = [*QEMU.format(machine=machine).split(), "-kernel", str(Path(elf).resolve())]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=timeout
+            )
         except FileNotFoundError:
             sys.exit("qemu-system-arm is not installed; make toolchain installs it")
         except subprocess.TimeoutExpired:
@@ -39,7 +35,20 @@ def main():
         results = Path(folder) / "results"
         if done.returncode or not results.is_file():
             sys.exit(f"QEMU ended with status {done.returncode}: {done.stderr.strip()}")
-        content = results.read_bytes()
+        return results.read_bytes()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--machine", default="mps2-an385", help="of QEMU")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--flash", help="of no meaning here")
+    parser.add_argument("elf", type=Path)
+    arguments = parser.parse_args()
+    elf = arguments.elf.with_name("host-trace.elf" if arguments.trace else "host.elf")
+    content = run(elf, arguments.machine, {"images": arguments.images.read_bytes()})
     arguments.results.write_bytes(content[:-4])
     print(json.dumps({"stack": int(np.frombuffer(content[-4:], np.uint32)[0])}))
 

@@ -1,0 +1,98 @@
+"""Compile an int8 TensorFlow Lite model to C whose memory is planned.
+
+Writes model.c, model.h, report.txt and report.json, memory.png and graph.png into a folder. The C is
+compiled with the kernels that the report names, from tinyengine/kernels. Nothing is written if the
+model cannot be compiled.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cli
+from tinyengine import compiler, draw, selection
+
+EXAMPLES = """examples:
+  python compile_tflite.py MODEL.tflite --out build/model
+  python compile_tflite.py MODEL.tflite --out build/model --optimise size   the plain kernels
+  python compile_tflite.py MODEL.tflite --print                             the graph at each stage
+"""
+
+
+def report(compiled, constants):
+    """What there is to know of a compiled model, as a dict."""
+    steps = []
+    for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
+        steps.append(
+            {
+                "operator": operator.index,
+                "kind": operator.kind,
+                "kernel": choice.kernel.name,
+                "skipped": list(choice.skipped),
+                "output_offset": compiled.offset(operator.outputs[0]),
+                "output_bytes": compiled.graph.tensors[operator.outputs[0]].size,
+                "scratch_bytes": choice.scratch,
+            }
+        )
+    return {
+        "model": compiled.name,
+        "sha256": compiled.digest,
+        "arena": compiled.arena,
+        "scratch": compiled.scratch,
+        "floor": compiled.floor,
+        "flash": constants,
+        "planned_by": compiled.plan.method,
+        "sources": [path.name for path in selection.sources(compiled.choices)],
+        "steps": steps,
+    }
+
+
+def table(facts):
+    """The report for people."""
+    lines = [f"{'operator':>8}  {'kind':18} {'kernel':26} {'offset':>8} {'bytes':>8} {'scratch':>8}"]
+    for step in facts["steps"]:
+        lines.append(
+            f"{step['operator']:>8}  {step['kind']:18} {step['kernel']:26} "
+            f"{step['output_offset']:>8} {step['output_bytes']:>8} {step['scratch_bytes']:>8}"
+        )
+        lines += [f"{'':10}not {reason}" for reason in step["skipped"]]
+    lines.append(f"compile with: {' '.join(facts['sources'])}")
+    return "\n".join(lines)
+
+
+def last_line(facts):
+    return " ".join(f"{key}={facts[key]}" for key in ("model", "arena", "scratch", "floor", "flash"))
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="a .tflite file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to")
+    parser.add_argument("--optimise", choices=list(selection.OPTIMISE), default="speed")
+    parser.add_argument("--print", action="store_true", help="print the graph at each stage")
+    arguments = parser.parse_args()
+    if not (arguments.out or arguments.print):
+        parser.error("name a folder with --out, or --print")
+
+    compiled = compiler.load(arguments.model, arguments.optimise)
+    files, constants = compiled.files()
+    facts = report(compiled, constants)
+    if arguments.print:
+        for title, graph in (("imported", compiled.imported), ("lowered", compiled.graph)):
+            print(f"{title}:\n{draw.print_graph(graph)}\n")
+    print(table(facts))
+    if arguments.out:
+        cli.check_folder(arguments.out)
+        files["report.txt"] = f"{table(facts)}\n{last_line(facts)}\n"
+        files["report.json"] = json.dumps(facts, indent=1) + "\n"
+        for name, text in files.items():
+            cli.write_atomic(arguments.out / name, text)
+        draw.draw_plan(compiled.blocks, compiled.plan, arguments.out / "memory.png")
+        draw.draw_graph(compiled.graph, arguments.out / "graph.png")
+    print(last_line(facts))
+
+
+if __name__ == "__main__":
+    cli.run(main)

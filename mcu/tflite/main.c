@@ -1,0 +1,43 @@
+/* Runs a compiled TensorFlow Lite model on all inputs in the file "inputs" and writes to "results",
+ * per input: in a trace build each operator's output and the instructions so far; then the output
+ * and the instructions of the whole. */
+
+#include "chip.h"
+#include "cortexm/files.h"
+#include "tflite_plan.h"
+
+static uint32_t results; /* file handle */
+static uint32_t start;
+
+static void write_count(uint32_t count) { transfer(SYS_WRITE, results, &count, sizeof count); }
+
+#ifdef TRACE_BUILD
+/* Writing a file is not counted. */
+void tflite_trace(const int8_t *output, uint32_t bytes) {
+    uint32_t count = chip_cycles() - start;
+
+    transfer(SYS_WRITE, results, output, bytes);
+    write_count(count);
+    chip_init();
+    start = chip_cycles();
+}
+#endif
+
+int main(void) {
+    uint32_t inputs = open_file("inputs", 1, 6); /* "rb" */
+
+    results = open_file("results", 5, 7); /* "wb" */
+    while (transfer(SYS_READ, inputs, TFLITE_INPUT(), TFLITE_INPUT_BYTES) == 0) {
+        const int8_t *output;
+
+        chip_init(); /* the counter starts anew: it has 24 bits */
+        start = chip_cycles();
+        output = TFLITE_RUN();
+        start = chip_cycles() - start;
+        transfer(SYS_WRITE, results, output, TFLITE_OUTPUT_BYTES);
+        write_count(start);
+    }
+    semihosting(SYS_CLOSE, (uintptr_t)&results);
+    chip_sleep();
+    return 0;
+}
