@@ -483,7 +483,7 @@ def _means():
         return f"mean_{label}", shape, build, {"scale": 0.05, "zero_point": zero_points[0]}
 
     shape = (1, 5, 7, 6)
-    for axes in ((1, 2), (2, 1), (-3, -2), (3,), (1,), (2,), (1, 3), (2, 3), (1, 2, 3)):
+    for axes in ((1, 2), (2, 1), (-3, -2), (2, -2), (3,), (1,), (2,), (1, 3), (2, 3), (1, 2, 3)):
         for keep_dims in (True, False):
             label = "_".join(str(a).replace("-", "minus") for a in axes)
             yield case(f"{label}{'_keep_dims' if keep_dims else ''}", shape, axes, keep_dims)

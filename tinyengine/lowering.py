@@ -14,6 +14,7 @@ from cli import UserError
 from tinyengine import quantisation, shapes
 
 RANK = 5  # TE_RANK
+SOFTMAX_SIZE = 512  # from here on the sum of exponentials could leave int32, in the reference too
 
 
 def lower(graph, source="model"):
@@ -205,6 +206,8 @@ def _softmax(operator, tensors):
     if (y.scale, y.zero_point) != (1 / 256, -128):
         raise ValueError(f"an output of scale {y.scale:g}, zero point {y.zero_point}")
     size = x.shape[-1]
+    if size >= SOFTMAX_SIZE:
+        raise ValueError(f"rows of {size} values; supported are fewer than {SOFTMAX_SIZE}")
     return {
         "rows": x.size // size,
         "size": size,

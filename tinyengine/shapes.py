@@ -105,7 +105,7 @@ def axes(operator, tensors):
     found = {int(a) for a in tensors[operator.inputs[1]].data.ravel()}
     if not found or not all(-rank <= a < rank for a in found):
         raise ValueError(f"axes {sorted(found)} of {rank} dimensions")
-    return sorted(a % rank for a in found)
+    return sorted({a % rank for a in found})
 
 
 def _mean(attributes, shapes, tensors, operator):

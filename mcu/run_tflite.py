@@ -1,0 +1,119 @@
+"""A compiled TensorFlow Lite model on a target under QEMU: built by `make tflite`, run, compared.
+
+    python mcu/run_tflite.py compile MODEL.tflite --build DIR     what the firmware is built from
+    python mcu/run_tflite.py run MODEL.tflite --build DIR --target cortex-m4 --machine mps2-an386
+
+`run` compares every value of every operator with the reference, and prints instructions per
+operator and for the whole model, one line for machines last.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "cortexm"))
+
+import qemu
+
+import cli
+import test_tflite
+from tinyengine import compiler, emission, oracle, selection
+
+
+def compile_for_target(compiled, build):
+    """model.c, model.h, tflite_plan.h and kernels.mk, the list of its kernels, in `build`."""
+    prefix = emission.identifier(compiled.name)
+    files, _ = compiled.files()
+    files["tflite_plan.h"] = f"""#include "model.h"
+
+#define TFLITE_INPUT {prefix}_input
+#define TFLITE_RUN {prefix}_run
+#define TFLITE_INPUT_BYTES {prefix.upper()}_INPUT_BYTES
+#define TFLITE_OUTPUT_BYTES {prefix.upper()}_OUTPUT_BYTES
+
+void tflite_trace(const int8_t *output, uint32_t bytes);
+#ifdef TRACE_BUILD
+#define TE_TRACE(step, output, bytes) tflite_trace(output, bytes)
+#endif
+"""
+    names = " ".join(path.stem for path in selection.sources(compiled.choices))
+    files["kernels.mk"] = f"TFLITE_KERNELS = {names}\n"
+    for name, text in files.items():
+        cli.write_atomic(build / name, text)
+
+
+def split(compiled, content, count, trace):
+    """The file "results" of `count` inputs: (outputs of the operators or of the model, counts)."""
+    sizes = [compiled.graph.tensors[o.outputs[0]].size for o in compiled.graph.operators]
+    fields = [("output", np.int8, (sizes[-1],)), ("instructions", np.uint32)]
+    if trace:
+        steps = [
+            part
+            for i, size in enumerate(sizes)
+            for part in ((f"values {i}", np.int8, (size,)), (f"instructions {i}", np.uint32))
+        ]
+        fields = steps + fields
+    kind = np.dtype(fields)
+    if len(content) != count * kind.itemsize:
+        raise cli.UserError(f"{len(content)} bytes of results, not {count * kind.itemsize}")
+    return np.frombuffer(content, kind)
+
+
+def run(compiled, arguments):
+    """Prints the comparison; returns how many values differ."""
+    tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
+    inputs = test_tflite.make_inputs(tensor, arguments.inputs, None)
+    files = {"inputs": inputs.tobytes()}
+    build = arguments.build
+    results = split(
+        compiled, qemu.run(build / "tflite.elf", arguments.machine, files), len(inputs), False
+    )
+    trace = split(
+        compiled, qemu.run(build / "tflite-trace.elf", arguments.machine, files), len(inputs), True
+    )
+    reference = oracle.Oracle(arguments.model.read_bytes())
+    different = 0
+    for row, traced, values in zip(results, trace, inputs):
+        wanted = reference.run(values)
+        different += np.count_nonzero(row["output"] != wanted[compiled.graph.outputs[0]].ravel())
+        for step, operator in enumerate(compiled.graph.operators):
+            computed = traced[f"values {step}"]
+            different += np.count_nonzero(computed != wanted[operator.outputs[0]].ravel())
+    for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
+        count = int(trace[f"instructions {step}"].mean())
+        print(f"{operator.index:>4}  {operator.kind:18} {choice.kernel.name:26} {count:>10}")
+    budget = re.search(r"flash=(\d+) ram=(\d+)", (build / "tflite-budget.txt").read_text())
+    print(
+        f"model={compiled.name} inputs={len(inputs)} differing_values={different} "
+        f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
+        f"flash={budget[1]} ram={budget[2]} target={arguments.target} "
+        f"instructions={int(results['instructions'].mean())}"
+    )
+    return different
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["compile", "run"])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--build", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--optimise", choices=list(selection.OPTIMISE), default="speed")
+    parser.add_argument("--inputs", type=int, default=4)
+    parser.add_argument("--target", help="for the last line")
+    parser.add_argument("--machine", help="of QEMU")
+    arguments = parser.parse_args()
+    compiled = compiler.load(arguments.model, arguments.optimise)
+    if arguments.action == "compile":
+        compile_for_target(compiled, arguments.build)
+        return 0
+    return 1 if run(compiled, arguments) else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,45 @@
+# `make tflite MODEL=file.tflite TARGET=cortex-m4`: a compiled TensorFlow Lite model on a target that
+# QEMU emulates, compared with the reference on every value.
+
+OPTIMISE ?= speed
+INPUTS ?= 4
+TFLITE = $(OUT)/$(TARGET)-tflite-$(OPTIMISE)/$(NAME)
+TFLITE_CFLAGS = $(ARCH) -O2 -std=c99 -Wall -Wextra -Werror -pedantic -ffreestanding -ffunction-sections \
+	-fdata-sections -fno-common -fstack-usage -I.. -I. -I../tinyengine/kernels -I$(TFLITE)
+KERNEL_FOLDER = ../tinyengine/kernels
+-include $(TFLITE)/kernels.mk
+TFLITE_COMMON = $(addprefix $(TFLITE)/,$(TFLITE_KERNELS:%=kernel-%.o) $(FAMILY_OBJECTS))
+
+.PHONY: tflite tflite-check
+tflite-check:
+	@[ "$(FAMILY)" = cortexm ] || { echo "error: make tflite runs under QEMU; choose TARGET=cortex-m4" >&2; exit 1; }
+	@[ -f "$(MODEL)" ] || { echo "error: MODEL=$(MODEL) is no file; name a .tflite file" >&2; exit 1; }
+
+tflite: tflite-check ## a TensorFlow Lite model on a target under QEMU (MODEL=, TARGET=, OPTIMISE=, INPUTS=)
+	$(Q)$(RUN) mcu/run_tflite.py compile $(abspath $(MODEL)) --build $(TFLITE) --optimise $(OPTIMISE)
+	$(Q)$(MAKE) --no-print-directory $(TFLITE)/tflite.elf $(TFLITE)/tflite-trace.elf
+	$(Q)$(RUN) mcu/run_tflite.py run $(abspath $(MODEL)) --build $(TFLITE) --optimise $(OPTIMISE) \
+		--inputs $(INPUTS) --target $(TARGET) --machine $(MACHINE)
+
+$(TFLITE)/tflite.elf: $(addprefix $(TFLITE)/,main.o model.o) $(TFLITE_COMMON) link.ld.S
+	$(call link,$(filter %.o,$^),$(TFLITE)/tflite-budget.txt,$(FLASH_SIZE))
+
+$(TFLITE)/tflite-trace.elf: $(addprefix $(TFLITE)/,main-trace.o model-trace.o) $(TFLITE_COMMON) link.ld.S
+	$(call link,$(filter %.o,$^),$(TFLITE)/tflite-budget-trace.txt,$(FLASH_SIZE))
+
+$(TFLITE)/%-trace.o: EXTRA_FLAGS = -DTRACE_BUILD -include tflite_plan.h
+$(TFLITE)/main.o $(TFLITE)/main-trace.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h
+	$(call say,CC $<)
+	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<
+$(TFLITE)/model.o $(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
+	$(call say,CC $<)
+	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<
+$(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.c $(wildcard $(KERNEL_FOLDER)/*.h)
+	$(call say,CC $<)
+	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+$(TFLITE)/%.o: $(FAMILY)/%.c chip.h
+	$(call say,CC $<)
+	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+$(TFLITE)/%.o: $(FAMILY)/%.S
+	$(call say,CC $<)
+	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
