@@ -117,7 +117,7 @@ def _check_sharing(block, by_name, heirs):
         raise ValueError(f"{wish}: both are written in step {block.first}")
 
 
-def _pressure(regions):
+def _alive(regions):
     """{step: sizes of what is alive in it}"""
     alive = {}
     for region in regions:
@@ -126,9 +126,14 @@ def _pressure(regions):
     return alive
 
 
+def alive(blocks):
+    """{step: bytes alive in it}; blocks that share count once."""
+    return {step: sum(sizes) for step, sizes in _alive(_regions(blocks)).items()}
+
+
 def floor(blocks):
-    """Bytes alive at once, at most: no plan needs fewer. Blocks that share count once."""
-    return max(map(sum, _pressure(_regions(blocks)).values()), default=0)
+    """Bytes alive at once, at most: no plan needs fewer."""
+    return max(alive(blocks).values(), default=0)
 
 
 def _least(regions):
@@ -139,7 +144,7 @@ def _least(regions):
         padding = [_align(size, unit) - size for size in sizes]
         return sum(sizes) + sum(padding) - max(padding)
 
-    return max(map(least, _pressure(regions).values()))
+    return max(map(least, _alive(regions).values()))
 
 
 def plan(blocks):
@@ -169,7 +174,7 @@ def _size(offsets):
 
 
 def _by_breadth(regions):
-    alive = {step: sum(sizes) for step, sizes in _pressure(regions).items()}
+    alive = {step: sum(sizes) for step, sizes in _alive(regions).items()}
     return lambda r: (-max(alive[t] for t in range(r.first, r.last + 1)), -r.size, r.first)
 
 
@@ -291,7 +296,7 @@ def verify(blocks, plan):
                 f"{where}, but shares the memory of {block.shares}, which lies at "
                 f"{plan.offsets.get(block.shares)}"
             )
-    for step in range(min(b.first for b in blocks), max(b.last for b in blocks) + 1):
+    for step in sorted({step for b in blocks for step in range(b.first, b.last + 1)}):
         _paint(step, [b for b in blocks if b.first <= step <= b.last], by_name, plan)
 
 
