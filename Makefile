@@ -28,7 +28,7 @@ KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
 ENGINE = $(KERNELS) BitNetMCU_inference.h
 
 .PHONY: help demo test fuzz test-long setup toolchain lint train export parity study-fc study-fc-choices study-formats \
-	bench-training bench bench-firmware figures lib ctest clean
+	bench-training bench bench-firmware bench-tflite figures lib ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ setup: $(READY) ## virtual environment with all packages
 lint: $(READY) ## check style: ruff and clang-format
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
+	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c tinyengine/*.c tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
 
 PACKAGES = gcc clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
 
@@ -102,6 +102,9 @@ bench-firmware: $(READY) ## the fast firmware, all test images -> docs/firmware.
 	$(PYTHON) mcu/bench.py target=CH32V002 model=fc12k kernel=assembly,c placement=auto \
 		--images 10000 --out docs/firmware-CH32V002.csv
 	$(PYTHON) docs/cycle_model.py
+
+bench-tflite: $(READY) ## int8 TFLite models in BITNETMCU_MODELS on a Cortex-M4 -> docs/bench-tflite.csv
+	$(PYTHON) docs/bench_tflite.py
 
 figures: $(READY) ## draw the figures of docs/
 	$(PYTHON) docs/plots.py

@@ -230,7 +230,7 @@ def _check_operator(graph, operator, source):
         if (tensor.data is not None) != (place in constant):
             must = "a constant" if place in constant else "no constant"
             raise UserError(f"{source}: {name}: its input {place} must be {must}")
-    for i in [*operator.inputs[:1], *operator.outputs]:
+    for i in [*graph.activations(operator), *operator.outputs]:
         tensor = graph.tensors[i]
         edge = operator.kind in ("QUANTIZE", "DEQUANTIZE")
         if tensor.dtype == "float32" and edge:

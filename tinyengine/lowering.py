@@ -205,7 +205,7 @@ def _softmax(operator, tensors):
     x, y = _ends(operator, tensors)
     if (y.scale, y.zero_point) != (1 / 256, -128):
         raise ValueError(f"an output of scale {y.scale:g}, zero point {y.zero_point}")
-    size = x.shape[-1]
+    size = x.shape[-1] if x.shape else 1
     if size >= SOFTMAX_SIZE:
         raise ValueError(f"rows of {size} values; supported are fewer than {SOFTMAX_SIZE}")
     return {

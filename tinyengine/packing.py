@@ -143,17 +143,17 @@ def pack_pairs(weights, runs, bias, input_zero_point, requantise):
         raise Unfit(f"sums up to {bound}, not below 2^23")
     shifts = range(RELU_SHIFT - 7, RELU_SHIFT)
     rounding = rounding_of(requantise, constant, least, greatest, shifts)
+    steps = runs * len(pair_steps(weights.shape[1] // runs))
     record = []
     for channel in range(0, len(weights), 2):
         pair = np.zeros((2, weights.shape[1]), np.int64)
         pair[: len(weights[channel : channel + 2])] = weights[channel : channel + 2]
         biases = [*folded[channel : channel + 2], 0]
         record += [256 * biases[1] + biases[0], biases[0], *pair_words(pair, runs)]
-        for half in (0, 1):
+        for half in (1, 0):
             of = min(channel + half, len(weights) - 1)
             left, *others = requantisation(of, requantise, rounding, constant)
             record += [8 - left if half else left, *others]
-    steps = runs * len(pair_steps(weights.shape[1] // runs))
     return {"steps": steps, "rounding": rounding, "records": words(record)}
 
 

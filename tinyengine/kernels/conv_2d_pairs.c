@@ -14,7 +14,12 @@ typedef struct {
     int32_t y, x;
 } te_corner;
 
-#define FORCE_INLINE static inline __attribute__((always_inline))
+/* Pixels whose windows are expanded, for all pairs of channels in the records. pairs_m4.S knows it. */
+typedef struct {
+    const uint32_t *columns, *columns_end, *records, *records_end;
+    int8_t *output;
+    int32_t stride, steps;
+} te_pairs_tile;
 
 /* Up to four bytes, none behind the last. */
 static uint32_t load_part(const int8_t *source, int32_t bytes) {
@@ -25,49 +30,33 @@ static uint32_t load_part(const int8_t *source, int32_t bytes) {
     return word;
 }
 
-FORCE_INLINE uint32_t *store_pixels(uint32_t *columns, const uint32_t *word, int four) {
-    te_store_two(&columns, word[0], word[1]);
-    if (four)
-        te_store_two(&columns, word[2], word[3]);
+/* Expands `run` bytes of each of three or four pixels: for each four bytes, bytes 0 and 2 of all
+ * pixels, then bytes 1 and 3. A single byte at the end makes one step. */
+static uint32_t *expand(uint32_t *columns, const int8_t *const *source, int32_t run,
+                        int32_t pixels) {
+    const int8_t *s0 = source[0], *s1 = source[1], *s2 = source[2], *s3 = source[3];
+    const int8_t *const end = s0 + (run & ~3);
+    uint32_t w0, w1, w2, w3;
+    int32_t i, step;
+
+    if (pixels == 4)
+        for (; s0 != end; s0 += 4, s1 += 4, s2 += 4, s3 += 4) {
+            w0 = te_load(s0), w1 = te_load(s1), w2 = te_load(s2), w3 = te_load(s3);
+            te_store_two(&columns, te_sxtb16(w0), te_sxtb16(w1));
+            te_store_two(&columns, te_sxtb16(w2), te_sxtb16(w3));
+            te_store_two(&columns, te_sxtb16_ror8(w0), te_sxtb16_ror8(w1));
+            te_store_two(&columns, te_sxtb16_ror8(w2), te_sxtb16_ror8(w3));
+        }
     else
-        *columns++ = word[2];
-    return columns;
-}
-
-/* Expands `run` bytes of each pixel: for each word of four, bytes 0 and 2 of all pixels, then bytes
- * 1 and 3. A single byte at the end makes one step. */
-FORCE_INLINE uint32_t *expand(uint32_t *columns, const int8_t *const *source, int32_t run,
-                              int four) {
-    const int8_t *s0 = source[0], *s1 = source[1], *s2 = source[2], *s3 = source[four ? 3 : 2];
-    const int8_t *end = s0 + (run & ~3);
-    uint32_t word[4], even[4], odd[4];
-    int32_t rest = run & 3;
-
-    while (s0 != end) {
-        word[0] = te_load(s0), word[1] = te_load(s1), word[2] = te_load(s2);
-        s0 += 4, s1 += 4, s2 += 4;
-        even[0] = te_sxtb16(word[0]), even[1] = te_sxtb16(word[1]), even[2] = te_sxtb16(word[2]);
-        odd[0] = te_sxtb16_ror8(word[0]), odd[1] = te_sxtb16_ror8(word[1]);
-        odd[2] = te_sxtb16_ror8(word[2]);
-        if (four) {
-            word[3] = te_load(s3), s3 += 4;
-            even[3] = te_sxtb16(word[3]), odd[3] = te_sxtb16_ror8(word[3]);
+        for (; s0 != end; s0 += 4, s1 += 4, s2 += 4) {
+            w0 = te_load(s0), w1 = te_load(s1), w2 = te_load(s2);
+            te_store_two(&columns, te_sxtb16(w0), te_sxtb16(w1));
+            te_store_two(&columns, te_sxtb16(w2), te_sxtb16_ror8(w0));
+            te_store_two(&columns, te_sxtb16_ror8(w1), te_sxtb16_ror8(w2));
         }
-        columns = store_pixels(columns, even, four);
-        columns = store_pixels(columns, odd, four);
-    }
-    if (rest) {
-        word[0] = load_part(s0, rest), word[1] = load_part(s1, rest);
-        word[2] = load_part(s2, rest), word[3] = load_part(s3, rest);
-        even[0] = te_sxtb16(word[0]), even[1] = te_sxtb16(word[1]);
-        even[2] = te_sxtb16(word[2]), even[3] = te_sxtb16(word[3]);
-        columns = store_pixels(columns, even, four);
-        if (rest > 1) {
-            odd[0] = te_sxtb16_ror8(word[0]), odd[1] = te_sxtb16_ror8(word[1]);
-            odd[2] = te_sxtb16_ror8(word[2]), odd[3] = te_sxtb16_ror8(word[3]);
-            columns = store_pixels(columns, odd, four);
-        }
-    }
+    for (step = 0; step < 2 && step < (run & 3); step++)
+        for (i = 0; i < pixels; i++)
+            *columns++ = te_sxtb16(load_part(source[i] + (run & ~3), run & 3) >> 8 * step);
     return columns;
 }
 
@@ -83,16 +72,16 @@ static void gather(const te_conv_2d_pairs *op, const int8_t *row, int32_t x, int
 }
 
 /* The windows of a tile, expanded. rows: bytes for a gathered row of each pixel. */
-FORCE_INLINE void expand_windows(const te_conv_2d_pairs *op, const int8_t *input,
+static void expand_windows(const te_conv_2d_pairs *op, const int8_t *input,
                                  const te_corner *corner, uint32_t *columns, int8_t *rows,
-                                 int four) {
+                                 int32_t pixels) {
     const int32_t channels = op->input.channels, run = op->window.width * channels;
     const int32_t last_x = op->input.width - op->window.width, pitch = (run + 3) & ~3;
     const int8_t *source[4], *row;
     int32_t ky, i, y;
 
     for (ky = 0; ky < op->window.height; ky++) {
-        for (i = 0; i < 3 + four; i++) {
+        for (i = 0; i < pixels; i++) {
             y = corner[i].y + ky * op->window.dilation_y;
             row = y >= 0 && y < op->input.height ? input + y * op->input.width * channels : NULL;
             if (row && corner[i].x >= 0 && corner[i].x <= last_x && op->window.dilation_x == 1) {
@@ -102,130 +91,109 @@ FORCE_INLINE void expand_windows(const te_conv_2d_pairs *op, const int8_t *input
                 gather(op, row, corner[i].x, rows + i * pitch);
             }
         }
-        columns = expand(columns, source, run, four);
+        columns = expand(columns, source, run, pixels);
     }
 }
 
-/* parameters: shift, multiplier, addend, right shift */
-FORCE_INLINE int8_t requantise(uint32_t acc, uint32_t multiplier, uint32_t addend, uint32_t right,
-                               te_rounding rounding) {
+#if TE_DSP
+/* pairs_m4.S */
+void te_pairs_three_signed(const te_pairs_tile *tile);
+void te_pairs_three_relu(const te_pairs_tile *tile);
+void te_pairs_four_signed(const te_pairs_tile *tile);
+void te_pairs_four_relu(const te_pairs_tile *tile);
+
+static void multiply(const te_pairs_tile *tile, int32_t pixels, te_rounding rounding) {
     if (rounding == TE_RELU)
-        return (int8_t)te_ssat8_asr12(te_smmla(acc, multiplier, addend));
-    return (int8_t)te_ssat8(
-        te_asr(te_smmlar(acc, multiplier, addend + te_asr(acc, 31)), right));
-}
-
-/* One channel of a tile: `acc` of each pixel to bytes that are `stride` apart. */
-FORCE_INLINE void store_tile(uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                             const uint32_t *parameters, int8_t *output, int32_t stride, int four,
-                             te_rounding rounding) {
-    const uint32_t multiplier = parameters[1], addend = parameters[2], right = parameters[3];
-
-    *output = requantise(a0, multiplier, addend, right, rounding), output += stride;
-    *output = requantise(a1, multiplier, addend, right, rounding), output += stride;
-    *output = requantise(a2, multiplier, addend, right, rounding);
-    if (four)
-        output[stride] = requantise(a3, multiplier, addend, right, rounding);
-}
-
-#define STEP                                                                                       \
-    do {                                                                                           \
-        uint32_t both = *record++, low = te_sxtb16(both), x0, x1;                                  \
-        te_load_two(&x, &x0, &x1);                                                                 \
-        a0 = te_smlad(both, x0, a0), b0 = te_smlad(low, x0, b0);                                   \
-        a1 = te_smlad(both, x1, a1), b1 = te_smlad(low, x1, b1);                                   \
-        if (four) {                                                                                \
-            te_load_two(&x, &x0, &x1);                                                             \
-            a3 = te_smlad(both, x1, a3), b3 = te_smlad(low, x1, b3);                               \
-        } else {                                                                                   \
-            x0 = *x++;                                                                             \
-        }                                                                                          \
-        a2 = te_smlad(both, x0, a2), b2 = te_smlad(low, x0, b2);                                   \
-    } while (0)
-
-/* All channels of the pixels whose windows are in `columns`. */
-FORCE_INLINE void multiply(const te_conv_2d_pairs *op, const uint32_t *columns, int8_t *output,
-                           int four, te_rounding rounding) {
-    const int32_t channels = op->output.channels, steps = op->steps;
-    const uint32_t *record = op->records;
-    const uint32_t *const end = columns + steps * (3 + four);
-    uint32_t shift;
-    int32_t channel;
-
-    for (channel = 0; channel < channels; channel += 2, output += 2) {
-        uint32_t a0 = record[0], a1 = a0, a2 = a0, a3 = a0;
-        uint32_t b0 = record[1], b1 = b0, b2 = b0, b3 = b0;
-        const uint32_t *x = columns;
-
-        record += 2;
-        switch (steps & 7) {
-            do {
-            case 0: STEP; /* fall through */
-            case 7: STEP; /* fall through */
-            case 6: STEP; /* fall through */
-            case 5: STEP; /* fall through */
-            case 4: STEP; /* fall through */
-            case 3: STEP; /* fall through */
-            case 2: STEP; /* fall through */
-            case 1: STEP;
-            } while (x != end);
-        }
-        if (channel + 1 < channels) {
-            shift = record[4];
-            store_tile(te_asr(a0 - b0, shift), te_asr(a1 - b1, shift), te_asr(a2 - b2, shift),
-                       te_asr(a3 - b3, shift), record + 4, output + 1, channels, four, rounding);
-        }
-        shift = record[0];
-        store_tile(b0 << shift, b1 << shift, b2 << shift, b3 << shift, record, output, channels,
-                   four, rounding);
-        record += 8;
-    }
-}
-
-/* A tile of output pixels from number `first` on. */
-FORCE_INLINE void run_tile(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
-                           uint32_t *columns, int32_t first, const te_corner *corner, int four) {
-    const int32_t channels = op->input.channels;
-    const int8_t *source[4];
-
-    if (corner) {
-        expand_windows(op, input, corner, columns, (int8_t *)(columns + 4 * op->steps), four);
-    } else {
-        source[0] = input + first * channels;
-        source[1] = source[0] + channels, source[2] = source[1] + channels;
-        source[3] = source[2] + channels;
-        expand(columns, source, channels, four);
-    }
-    output += first * op->output.channels;
-    if (op->rounding == TE_RELU)
-        multiply(op, columns, output, four, TE_RELU);
+        (pixels == 4 ? te_pairs_four_relu : te_pairs_three_relu)(tile);
     else
-        multiply(op, columns, output, four, TE_SIGNED);
+        (pixels == 4 ? te_pairs_four_signed : te_pairs_three_signed)(tile);
+}
+#else
+/* parameters: multiplier, addend, right shift */
+static int8_t requantise(uint32_t acc, const uint32_t *parameters, te_rounding rounding) {
+    if (rounding == TE_RELU)
+        return (int8_t)te_ssat8_asr12(te_smmla(acc, parameters[0], parameters[1]));
+    acc = te_smmlar(acc, parameters[0], parameters[1] + te_asr(acc, 31));
+    return (int8_t)te_ssat8(te_asr(acc, parameters[2]));
+}
+
+static void multiply(const te_pairs_tile *tile, int32_t pixels, te_rounding rounding) {
+    const uint32_t *record, *weights, *x;
+    int8_t *output = tile->output;
+    uint32_t both, low;
+    int32_t i;
+
+    for (record = tile->records; record != tile->records_end; record += 8, output += 2) {
+        weights = record + 2;
+        record = weights + tile->steps;
+        for (i = 0; i < pixels; i++) {
+            both = weights[-2], low = weights[-1];
+            for (x = tile->columns + i; x < tile->columns_end; x += pixels, weights++) {
+                both = te_smlad(*weights, *x, both);
+                low = te_smlad(te_sxtb16(*weights), *x, low);
+            }
+            weights -= tile->steps;
+            both = te_asr(both - low, record[0]);
+            output[i * tile->stride + 1] = requantise(both, record + 1, rounding);
+            output[i * tile->stride] = requantise(low << record[4], record + 5, rounding);
+        }
+    }
+}
+#endif
+
+/* All channels of the output pixels from number `first` on, whose windows are in `columns`. */
+static void multiply_all(const te_conv_2d_pairs *op, const uint32_t *columns, int8_t *output,
+                         int32_t pixels) {
+    const int32_t channels = op->output.channels, words = 2 + op->steps + 8;
+    int8_t last[8];
+    te_pairs_tile tile;
+    int32_t i;
+
+    tile.columns = columns, tile.columns_end = columns + op->steps * pixels;
+    tile.records = op->records, tile.records_end = op->records + channels / 2 * words;
+    tile.output = output, tile.stride = channels, tile.steps = op->steps;
+    if (channels > 1)
+        multiply(&tile, pixels, op->rounding);
+    if (channels % 2) { /* its neighbour is not there */
+        tile.records = tile.records_end, tile.records_end += words;
+        tile.output = last, tile.stride = 2;
+        multiply(&tile, pixels, op->rounding);
+        for (i = 0; i < pixels; i++)
+            output[i * channels + channels - 1] = last[2 * i];
+    }
 }
 
 void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                           void *scratch) {
     const te_window *window = &op->window;
-    const int32_t pixels = op->output.height * op->output.width;
+    const int32_t channels = op->input.channels, pixels = op->output.height * op->output.width;
     const int pointwise = window->height * window->width * window->stride_y * window->stride_x == 1 &&
                           op->input.width == op->output.width &&
                           op->input.height == op->output.height;
+    uint32_t *columns = scratch;
+    int8_t *rows = (int8_t *)(columns + 4 * op->steps);
     int32_t first, tile, i, y, x;
+    const int8_t *source[4];
     te_corner corner[4];
 
     for (first = 0; first < pixels; first += tile) {
         tile = (pixels - first) % 4 ? 3 : 4;
         if (pixels - first < 3) /* of five: the middle one again */
             first = pixels - 3;
-        for (i = 0; i < tile && !pointwise; i++) {
-            y = (first + i) / op->output.width;
-            x = first + i - y * op->output.width;
-            corner[i].y = y * window->stride_y - window->pad_top;
-            corner[i].x = x * window->stride_x - window->pad_left;
+        if (pointwise) {
+            source[0] = input + first * channels;
+            source[1] = source[0] + channels, source[2] = source[1] + channels;
+            source[3] = tile == 4 ? source[2] + channels : source[2];
+            expand(columns, source, channels, tile);
+        } else {
+            for (i = 0; i < tile; i++) {
+                y = (first + i) / op->output.width;
+                x = first + i - y * op->output.width;
+                corner[i].y = y * window->stride_y - window->pad_top;
+                corner[i].x = x * window->stride_x - window->pad_left;
+            }
+            expand_windows(op, input, corner, columns, rows, tile);
         }
-        if (tile == 4)
-            run_tile(op, input, output, scratch, first, pointwise ? NULL : corner, 1);
-        else
-            run_tile(op, input, output, scratch, first, pointwise ? NULL : corner, 0);
+        multiply_all(op, columns, output + first * op->output.channels, tile);
     }
 }

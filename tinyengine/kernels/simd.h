@@ -18,7 +18,7 @@ static inline uint32_t te_load(const void *address) {
 #if TE_DSP
     uint32_t word;
 
-    memcpy(&word, address, 4);
+    __builtin_memcpy(&word, address, 4); /* -ffreestanding would call memcpy() */
     return word;
 #else
     const uint8_t *byte = address;

@@ -1,0 +1,95 @@
+"""The TFLite engine beside its peers: every model, plain and fast kernels, one table.
+
+Each model is compiled, compared with the reference on 100 inputs on this computer, then on a few
+under QEMU as a Cortex-M4, whose executed instructions are counted. Writes docs/bench-tflite.csv.
+Models are taken from the folder that BITNETMCU_MODELS or --models names.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import cli
+import training
+
+EXAMPLES = """examples:
+  BITNETMCU_MODELS=folder python docs/bench_tflite.py
+  python docs/bench_tflite.py --models folder --inputs 10 --out build/bench-tflite.csv
+"""
+
+# Executed instructions on a Cortex-M4 (QEMU mps2-an386 -icount shift=0, GCC 12.2) and bytes of RAM,
+# measured for the same models: TensorFlow Lite Micro with CMSIS-NN, and MIT's TinyEngine, where it
+# supports the model (wrong: it computes something else).
+PEERS = {
+    "vww_96_int8": (24_100_000, 100_708, "24.4M (wrong result)"),
+    "kws_ref_model": (7_700_000, 22_820, "unsupported"),
+    "pretrainedResnet_quant": (29_860_000, 54_996, "wrong result"),
+    "ad01_int8": (583_000, 2_580, "0.802M"),
+    "mcunet_vww": (49_170_000, 219_808, "43.35M"),
+}
+COLUMNS = ("model", "kernels", "target", "inputs", "differing_values", "arena", "scratch", "floor")
+COLUMNS += ("flash", "ram", "instructions", "cmsis_nn_instructions", "ratio", "cmsis_nn_arena")
+COLUMNS += ("tinyengine_instructions",)
+
+
+def last_line(command):
+    """The key=value pairs of the last line that `command` prints."""
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode not in (0, 1) or not lines or "differing_values" not in lines[-1]:
+        raise cli.UserError(f"{' '.join(map(str, command))} failed: {done.stderr.strip()[-500:]}")
+    return dict(pair.split("=", 1) for pair in lines[-1].split())
+
+
+def measure(model, kernels, inputs, target="cortex-m4"):
+    """One row of the table."""
+    host = last_line(
+        [sys.executable, "test_tflite.py", model, "--inputs", str(inputs), "--optimise", kernels]
+    )
+    command = ["make", "-s", "-C", "mcu", "tflite", f"MODEL={model.resolve()}"]
+    command += [f"TARGET={target}", f"OPTIMISE={kernels}", f"PYTHON={sys.executable}"]
+    found = last_line(command)
+    row = {key: found.get(key, "") for key in COLUMNS} | {"kernels": kernels}
+    row["inputs"] = host["inputs"]
+    row["differing_values"] = int(host["differing_values"]) + int(found["differing_values"])
+    if model.stem in PEERS:
+        instructions, arena, tinyengine = PEERS[model.stem]
+        row |= {"cmsis_nn_instructions": instructions, "cmsis_nn_arena": arena}
+        row["ratio"] = f"{instructions / int(found['instructions']):.2f}"
+        row["tinyengine_instructions"] = tinyengine
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=Path, default=os.environ.get("BITNETMCU_MODELS"))
+    parser.add_argument("--inputs", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench-tflite.csv")
+    arguments = parser.parse_args()
+    if arguments.models is None or not list(Path(arguments.models).glob("*.tflite")):
+        raise cli.UserError(
+            f"no .tflite files in {arguments.models}; name a folder with --models or "
+            "BITNETMCU_MODELS (the models are those of MLPerf Tiny and of MCUNet)"
+        )
+    models = sorted(Path(arguments.models).glob("*.tflite"))
+    rows = []
+    cases = [(model, kernels) for model in models for kernels in ("size", "speed")]
+    for model, kernels in cli.progress(cases, unit="model"):
+        rows.append(measure(model, kernels, arguments.inputs))
+        cli.write_atomic(arguments.out, training.csv_text(rows))
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for row in rows:
+        print(f"| {' | '.join(str(row[c]) for c in COLUMNS)} |")
+    print(f"csv={arguments.out}")
+    return 1 if any(row["differing_values"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

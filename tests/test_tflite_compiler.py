@@ -1,0 +1,157 @@
+"""The compiler of TensorFlow Lite models: whole models exact, bad files refused in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+for package in ("ai_edge_litert", "tflite", "tflite_micro"):
+    pytest.importorskip(package)
+
+import tflite_models  # noqa: E402
+
+import test_tflite  # noqa: E402
+from cli import UserError  # noqa: E402
+from tinyengine import compiler, emission, hostrun, importer, lowering, oracle  # noqa: E402
+
+MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
+CASES = dict(tflite_models.cases())
+FIVE = {  # the floor of DESIGN: live tensors, with PAD folded and depthwise convolutions in place
+    "ad01_int8": 768,
+    "kws_ref_model": 16_000,
+    "mcunet_vww": 89_600,
+    "pretrainedResnet_quant": 49_152,
+    "vww_96_int8": 55_296,
+}
+
+
+def chain():
+    """A small model with a bit of everything, as bytes."""
+    return CASES[max(CASES, key=lambda name: len(CASES[name]))]
+
+
+@pytest.mark.parametrize("optimise", ["size", "speed"])
+@pytest.mark.parametrize("name", FIVE)
+def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
+    path = MODELS / f"{name}.tflite"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {path.parent}; set BITNETMCU_MODELS")
+    compiled = compiler.load(path, optimise)
+    inputs = test_tflite.make_inputs(compiled.graph.tensors[compiled.graph.inputs[0]], 8, None)
+    sanitized = ("cc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    program = hostrun.build(compiled, tmp_path, sanitized)
+    wrong = test_tflite.differences(compiled, program, path.read_bytes(), inputs)
+    assert not any(wrong.values()), wrong
+    assert compiled.arena <= FIVE[name] + compiled.scratch or optimise == "size"
+
+
+def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):
+    content = next(c for n, c in CASES.items() if len(compiler.compile_model(c, "m").choices) > 2)
+    compiled = compiler.compile_model(content, "model")
+    compiled.plan.offsets.update(dict.fromkeys(compiled.plan.offsets, 0))
+    inputs = tflite_models.inputs(content, np.random.default_rng(0))
+    program = hostrun.build(compiled, tmp_path)
+    assert any(test_tflite.differences(compiled, program, content, inputs).values())
+
+
+# --- folding
+
+
+def kinds(content):
+    return [operator.kind for operator in compiler.compile_model(content, "model").graph.operators]
+
+
+def test_no_case_keeps_a_reshape():
+    for name, content in CASES.items():
+        assert "RESHAPE" not in kinds(content), name
+
+
+# --- bad files
+
+
+def message_of(content):
+    with pytest.raises(UserError) as raised:
+        compiler.compile_model(content, "model", "model.tflite")
+    message = str(raised.value)
+    assert "\n" not in message and message.startswith("model.tflite: ")
+    return message
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"\0" * 64, b"\x1c\0\0\0TFL3" + b"\xff" * 40])
+def test_what_is_no_model_is_refused(content):
+    message_of(content)
+
+
+def test_truncated_models_are_refused_or_compile():
+    content = chain()
+    for length in range(0, len(content), max(1, len(content) // 200)):
+        survive(content[:length])
+
+
+def survive(content):
+    """Compiles, or is refused with one line: nothing else."""
+    try:
+        compiled = compiler.compile_model(content, "model", "model.tflite")
+        compiled.files()
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_models_are_refused_or_compile(seed):
+    """Bytes, and aligned words with small and huge numbers, anywhere in the file."""
+    rng = np.random.default_rng(seed)
+    contents = [content for content in CASES.values() if len(content) < 4000]
+    for _ in range(300):
+        content = bytearray(contents[rng.integers(len(contents))])
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(content) - 4))
+            if rng.random() < 0.5:
+                content[at] = rng.integers(256)
+            else:
+                word = int(rng.choice([0, 1, 2, 255, 2**16, 2**31 - 1, 2**32 - 1]))
+                content[at // 4 * 4 :][:4] = b""
+                content[at // 4 * 4 : at // 4 * 4 + 4] = word.to_bytes(4, "little")
+        survive(bytes(content))
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / script, *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("script", ["compile_tflite.py", "test_tflite.py"])
+def test_a_missing_file_is_one_line(script, tmp_path):
+    done = run(script, tmp_path / "none.tflite", *(["--out", tmp_path] * (script[0] == "c")))
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0 and "none.tflite" in done.stderr
+
+
+def test_the_command_lines(tmp_path):
+    path = tmp_path / "small-model.tflite"
+    path.write_bytes(chain())
+    done = run("compile_tflite.py", path, "--out", tmp_path / "out", "--print")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("model=small-model arena=")
+    assert {"model.c", "model.h", "report.json", "report.txt", "memory.png", "graph.png"} == {
+        file.name for file in (tmp_path / "out").iterdir()
+    }
+    done = run("test_tflite.py", path, "--inputs", 5)
+    assert done.returncode == 0, done.stderr
+    assert "inputs=5 differing_values=0" in done.stdout.splitlines()[-1]
+
+
+def test_the_same_model_gives_the_same_bytes():
+    assert compiler.compile_model(chain(), "m").files() == compiler.compile_model(chain(), "m").files()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("vww_96", "vww_96"), ("3d-net", "model_3d_net"), ("é", "_")]
+)
+def test_names_become_identifiers(name, expected):
+    assert emission.identifier(name) == expected
