@@ -1,8 +1,8 @@
 """Compile an int8 TensorFlow Lite model to C whose memory is planned.
 
-Writes model.c, model.h, report.txt and report.json, memory.png and graph.png into a folder. The C is
-compiled with the kernels that the report names, from tinyengine/kernels. Nothing is written if the
-model cannot be compiled.
+Writes model.c, model.h, report.txt and report.json, memory.png and graph.png into a folder. The C
+is to be built with the kernels that the report names, from tinyengine/kernels. Nothing is written
+if the model cannot be compiled.
 """
 
 import argparse
@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 def report(compiled, constants):
     """What there is to know of a compiled model, as a dict."""
     steps = []
-    for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
+    for operator, choice in zip(compiled.graph.operators, compiled.choices):
         steps.append(
             {
                 "operator": operator.index,
@@ -49,7 +49,8 @@ def report(compiled, constants):
 
 def table(facts):
     """The report for people."""
-    lines = [f"{'operator':>8}  {'kind':18} {'kernel':26} {'offset':>8} {'bytes':>8} {'scratch':>8}"]
+    names = f"{'offset':>8} {'bytes':>8} {'scratch':>8}"
+    lines = [f"{'operator':>8}  {'kind':18} {'kernel':26} {names}"]
     for step in facts["steps"]:
         lines.append(
             f"{step['operator']:>8}  {step['kind']:18} {step['kernel']:26} "
@@ -61,7 +62,8 @@ def table(facts):
 
 
 def last_line(facts):
-    return " ".join(f"{key}={facts[key]}" for key in ("model", "arena", "scratch", "floor", "flash"))
+    keys = ("model", "arena", "scratch", "floor", "flash")
+    return " ".join(f"{key}={facts[key]}" for key in keys)
 
 
 def main():
@@ -89,7 +91,8 @@ def main():
         files["report.json"] = json.dumps(facts, indent=1) + "\n"
         for name, text in files.items():
             cli.write_atomic(arguments.out / name, text)
-        draw.draw_plan(compiled.blocks, compiled.plan, arguments.out / "memory.png")
+        steps = [f"{o.index} {o.kind}" for o in compiled.graph.operators]
+        draw.draw_plan(compiled.blocks, compiled.plan, arguments.out / "memory.png", steps)
         draw.draw_graph(compiled.graph, arguments.out / "graph.png")
     print(last_line(facts))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import cli
-from tinyengine import compiler, hostrun, selection
+from tinyengine import compiler, hostrun, oracle, selection
 
 EXAMPLES = """examples:
   python test_tflite.py MODEL.tflite
@@ -27,14 +27,14 @@ def make_inputs(tensor, count, image, seed=0):
     inputs = [np.full(shape, value) for value in (-128, 127, tensor.zero_point)]
     if image is not None:
         inputs.append(photo(image, shape))
-    while len(inputs) < count:
-        kind = len(inputs) % 4
-        if kind == 0:
-            inputs.append(rng.choice([-128, 127], shape))
-        elif kind == 1:
-            inputs.append(np.where(rng.random(shape) < 0.9, tensor.zero_point, rng.integers(-128, 128, shape)))
-        else:
-            inputs.append(rng.integers(-128, 128, shape))
+    noise = (
+        lambda: rng.integers(-128, 128, shape),
+        lambda: rng.choice([-128, 127], shape),
+        lambda: np.where(
+            rng.random(shape) < 0.9, tensor.zero_point, rng.integers(-128, 128, shape)
+        ),
+    )
+    inputs += [noise[i % len(noise)]() for i in range(count)]
     return np.array(inputs[:count], np.int8)
 
 
@@ -54,19 +54,16 @@ def takes_photos(tensor):
 
 def differences(compiled, program, content, inputs):
     """{index of an operator: how many of its values differ}, over all inputs."""
-    from tinyengine import oracle
-
     reference = oracle.Oracle(content)
-    count = dict.fromkeys((o.index for o in compiled.graph.operators), 0)
-    wrong = {}
+    wrong = dict.fromkeys((o.index for o in compiled.graph.operators), 0)
     for values in cli.progress(inputs, unit="input"):
         wanted = reference.run(values)
         (computed,) = hostrun.run(compiled, program, values[None])
         for operator, output in zip(compiled.graph.operators, computed):
-            count[operator.index] += int(
+            wrong[operator.index] += int(
                 np.count_nonzero(output != wanted[operator.outputs[0]].ravel())
             )
-    return count | wrong
+    return wrong
 
 
 def main():

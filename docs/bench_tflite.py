@@ -11,11 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cli
 import training
+
+ROOT = Path(__file__).resolve().parent.parent
 
 EXAMPLES = """examples:
   BITNETMCU_MODELS=folder python docs/bench_tflite.py

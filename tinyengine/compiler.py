@@ -85,7 +85,7 @@ def blocks_of(graph, choices):
         output = operator.outputs[0]
         dying = [i for i in graph.activations(operator) if last[i] == step]
         size = graph.tensors[output].size
-        shared = [i for i in dying if graph.tensors[i].size == size]
+        shared = [i for i in dying if graph.tensors[i].size >= size]
         in_place = shared and choice.kernel.in_place(operator.attributes)
         blocks.append(
             memory.Block(

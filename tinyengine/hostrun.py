@@ -32,7 +32,9 @@ def build(compiled, folder, compiler=("cc", "-O2")):
     except OSError as error:
         raise UserError(f"cannot run {compiler[0]}: {error.strerror}; install a C compiler")
     if done.returncode:
-        raise UserError(f"the C code does not compile: {' '.join(map(str, command))}\n{done.stderr}")
+        raise UserError(
+            f"the C code does not compile: {' '.join(map(str, command))}\n{done.stderr}"
+        )
     return program
 
 

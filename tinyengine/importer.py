@@ -18,6 +18,7 @@ TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if isinstance(
 DTYPES = {"int8": np.int8, "int32": np.int32, "float32": np.float32}
 CLAMPS = {v: k for k, v in vars(tflite.ActivationFunctionType).items() if isinstance(v, int)}
 PADDINGS = {v: k for k, v in vars(tflite.Padding).items() if isinstance(v, int)}
+FLOAT_EDGES = {"QUANTIZE": False, "DEQUANTIZE": True}  # float input; float output
 LARGEST = 1 << 26  # elements of a tensor: more is a damaged file, or nothing for a microcontroller
 
 
@@ -230,10 +231,11 @@ def _check_operator(graph, operator, source):
         if (tensor.data is not None) != (place in constant):
             must = "a constant" if place in constant else "no constant"
             raise UserError(f"{source}: {name}: its input {place} must be {must}")
+        if constant == (1,) and place == 1 and tensor.dtype != "int32":
+            raise ValueError(f"{name}: its input 1 is of type {tensor.dtype}, not int32")
     for i in [*graph.activations(operator), *operator.outputs]:
         tensor = graph.tensors[i]
-        edge = operator.kind in ("QUANTIZE", "DEQUANTIZE")
-        if tensor.dtype == "float32" and edge:
+        if tensor.dtype == "float32" and FLOAT_EDGES.get(operator.kind) == (i in operator.outputs):
             continue
         if tensor.dtype != "int8":
             raise UserError(

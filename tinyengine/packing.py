@@ -66,18 +66,23 @@ def freeze_constant_channels(weights, folded, least, greatest, requantise):
     return constant
 
 
-def rounding_of(requantise, constant, least, greatest, shifts):
-    """TE_RELU where it is exact, else TE_SIGNED. shifts: right shifts that TE_RELU can do."""
+def cuts_at_zero(requantise, constant):
+    """Whether the activation hides how ties of negative values round; checks the rest, too."""
     if (requantise.lowest, requantise.highest) != (-128, 127):
         raise Unfit(f"output between {requantise.lowest} and {requantise.highest}, not int8's")
-    live = [c for c in range(len(least)) if c not in constant]
+    live = [c for c in range(len(requantise.shifts)) if c not in constant]
     right = -requantise.shifts[live].astype(np.int64)
     if len(live) and (right.min() < 1 or right.max() > 22):
         raise Unfit("a multiplier outside 2^-23 .. 2^-1")
-    bound = np.maximum(-least, greatest)[live]
-    relu = requantise.zero_point <= requantise.lowest
-    relu = relu and all(e in shifts for e in right)
-    relu = relu and all(b << (RELU_SHIFT - int(e) + 1) < 2**31 for b, e in zip(bound, right))
+    return requantise.zero_point <= requantise.lowest
+
+
+def pairs_rounding(requantise, constant, bounds):
+    """TE_RELU where it is exact, else TE_SIGNED. bounds: of the sums' magnitudes."""
+    relu = cuts_at_zero(requantise, constant)
+    for channel, bound in enumerate(bounds):
+        left = RELU_SHIFT + int(requantise.shifts[channel])
+        relu = relu and (channel in constant or 1 <= left <= 7 and int(bound) << left + 1 < 2**31)
     return "TE_RELU" if relu else "TE_SIGNED"
 
 
@@ -130,31 +135,42 @@ def pair_words(weights, runs):
     return halves(both[:, first], both[:, np.minimum(second, run)]).ravel()
 
 
-def pack_pairs(weights, runs, bias, input_zero_point, requantise):
-    """Records of te_conv_2d_pairs and te_fully_connected_pairs.
+class Pairs:
+    """What te_conv_2d_pairs and te_fully_connected_pairs have in common.
 
-    weights: [out channels, runs * run] in the order of the inputs, which lie in `runs` runs.
+    weights: int8 [out channels, runs * run] in the order of the inputs, which lie in `runs` runs.
     """
-    weights = weights.astype(np.int64)
-    folded, least, greatest = accumulator_ranges(weights, bias, input_zero_point)
-    constant = freeze_constant_channels(weights, folded, least, greatest, requantise)
-    bound = max(greatest.max(), -least.min())
-    if bound >= 2**23:
-        raise Unfit(f"sums up to {bound}, not below 2^23")
-    shifts = range(RELU_SHIFT - 7, RELU_SHIFT)
-    rounding = rounding_of(requantise, constant, least, greatest, shifts)
-    steps = runs * len(pair_steps(weights.shape[1] // runs))
-    record = []
-    for channel in range(0, len(weights), 2):
-        pair = np.zeros((2, weights.shape[1]), np.int64)
-        pair[: len(weights[channel : channel + 2])] = weights[channel : channel + 2]
-        biases = [*folded[channel : channel + 2], 0]
-        record += [256 * biases[1] + biases[0], biases[0], *pair_words(pair, runs)]
+
+    def __init__(self, weights, runs, bias, input_zero_point, requantise):
+        self.weights, self.runs, self.requantise = weights.astype(np.int64), runs, requantise
+        self.folded, least, greatest = accumulator_ranges(self.weights, bias, input_zero_point)
+        self.constant = freeze_constant_channels(
+            self.weights, self.folded, least, greatest, requantise
+        )
+        bounds = np.maximum(greatest, -least)
+        if bounds.max() >= 2**23:
+            raise Unfit(f"sums up to {bounds.max()}, not below 2^23")
+        self.rounding = pairs_rounding(requantise, self.constant, bounds)
+        self.steps = runs * len(pair_steps(weights.shape[1] // runs))
+
+    def biases(self, channel):
+        """Two words for channels `channel` and the next, which need not be there."""
+        low, high = [*self.folded[channel : channel + 2], 0, 0][:2]
+        return [256 * high + low, low]
+
+    def words(self, channel):
+        pair = np.zeros((2, self.weights.shape[1]), np.int64)
+        there = self.weights[channel : channel + 2]
+        pair[: len(there)] = there
+        return pair_words(pair, self.runs)
+
+    def requantisations(self, channel):
+        record = []
         for half in (1, 0):
-            of = min(channel + half, len(weights) - 1)
-            left, *others = requantisation(of, requantise, rounding, constant)
+            of = min(channel + half, len(self.weights) - 1)
+            left, *others = requantisation(of, self.requantise, self.rounding, self.constant)
             record += [8 - left if half else left, *others]
-    return {"steps": steps, "rounding": rounding, "records": words(record)}
+        return record
 
 
 def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape):
@@ -163,4 +179,60 @@ def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape
     if pixels < 3:
         raise Unfit(f"{pixels} output pixels, fewer than 3")
     channels, height, _, _ = weights.shape
-    return pack_pairs(weights.reshape(channels, -1), height, bias, input_zero_point, requantise)
+    pairs = Pairs(weights.reshape(channels, -1), height, bias, input_zero_point, requantise)
+    record = []
+    for channel in range(0, channels, 2):
+        record += [*pairs.biases(channel), *pairs.words(channel), *pairs.requantisations(channel)]
+    return {"steps": pairs.steps, "rounding": pairs.rounding, "records": words(record)}
+
+
+def pack_fully_connected_pairs(weights, bias, input_zero_point, requantise):
+    """For te_fully_connected_pairs. weights: int8 [outputs, inputs]."""
+    inputs = -(-weights.shape[1] // 8) * 8
+    weights = np.pad(weights, ((0, 0), (0, inputs - weights.shape[1])))
+    pairs = Pairs(weights, 1, bias, input_zero_point, requantise)
+    record = []
+    for channel in range(0, len(weights), 4):
+        both = channel, channel + 2
+        record += [word for c in both for word in pairs.biases(c)]
+        record += list(np.stack([pairs.words(c) for c in both], 1).ravel())
+        record += [word for c in both for word in pairs.requantisations(c)]
+    return {"rounding": pairs.rounding, "records": words(record)}
+
+
+def pack_depthwise_conv_2d_planes(
+    weights, bias, input_zero_point, requantise, window, input_shape, output_shape
+):
+    """For te_depthwise_conv_2d_planes. weights: int8 [height, width, channels].
+
+    window: stride_y, stride_x, dilation_y, dilation_x, pad_left.
+    """
+    height, width, channels = weights.shape
+    _, stride, *dilation, pad_left = window
+    if stride not in (1, 2) or dilation != [1, 1] or height > 8:
+        raise Unfit("only stride 1 and 2, no dilation, windows of at most 8 rows")
+    weights = weights.transpose(2, 0, 1).reshape(channels, -1).astype(np.int64)
+    folded, least, greatest = accumulator_ranges(weights, bias, input_zero_point)
+    constant = freeze_constant_channels(weights, folded, least, greatest, requantise)
+    if max(greatest.max(), -least.min()) >= 2**30:
+        raise Unfit("sums of 2^30 and more")
+    rounding = "TE_RELU" if cuts_at_zero(requantise, constant) else "TE_SIGNED"
+    window_words = (width + (3 - stride)) // 2
+    record = []
+    for channel in range(channels):
+        _, *others = requantisation(channel, requantise, "TE_SIGNED", constant)
+        padded = np.zeros((height, 3 - stride, 2 * window_words), np.int64)
+        for odd in range(3 - stride):
+            padded[:, odd, odd : odd + width] = 2 * weights[channel].reshape(height, width)
+        pairs = halves(padded[..., 0::2], padded[..., 1::2]).transpose(0, 2, 1)
+        record += [2 * folded[channel], *others, *pairs.ravel()]
+    # four outputs at a time read this far
+    plane_words = 2 * stride * -(-output_shape[1] // 4) + window_words
+    plane_words = max(plane_words, (pad_left + input_shape[1] + 1) // 2)
+    return {
+        "plane_words": plane_words,
+        "window_words": window_words,
+        "record_words": len(record) // channels,
+        "rounding": rounding,
+        "records": words(record),
+    }

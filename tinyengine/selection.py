@@ -1,4 +1,4 @@
-"""Which kernel executes each operator: for every kind a list, the fastest first, the plain one last.
+"""Which kernel executes each operator: of each kind a list, the fastest first, the plain one last.
 
 A kernel is a function te_run_NAME of kernels/NAME.c that takes a description of type te_NAME.
 """

@@ -21,15 +21,6 @@ typedef struct {
     int32_t stride, steps;
 } te_pairs_tile;
 
-/* Up to four bytes, none behind the last. */
-static uint32_t load_part(const int8_t *source, int32_t bytes) {
-    uint32_t word = 0;
-
-    while (bytes--)
-        word = word << 8 | (uint8_t)source[bytes];
-    return word;
-}
-
 /* Expands `run` bytes of each of three or four pixels: for each four bytes, bytes 0 and 2 of all
  * pixels, then bytes 1 and 3. A single byte at the end makes one step. */
 static uint32_t *expand(uint32_t *columns, const int8_t *const *source, int32_t run,
@@ -56,7 +47,7 @@ static uint32_t *expand(uint32_t *columns, const int8_t *const *source, int32_t 
         }
     for (step = 0; step < 2 && step < (run & 3); step++)
         for (i = 0; i < pixels; i++)
-            *columns++ = te_sxtb16(load_part(source[i] + (run & ~3), run & 3) >> 8 * step);
+            *columns++ = te_sxtb16(te_load_part(source[i] + (run & ~3), run & 3) >> 8 * step);
     return columns;
 }
 

@@ -30,4 +30,35 @@ typedef struct {
 void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                           void *scratch);
 
+/* Depthwise convolution with multiplier 1, stride_x 1 or 2, no dilation, a window of at most 8 rows.
+ * The output may be the input's memory where stride is 1 and shapes are equal.
+ * plane_words: of a row of a channel in scratch. window_words, record_words: of a row of a window,
+ * of a channel. */
+typedef struct {
+    te_shape input, output;
+    te_window window;
+    int32_t input_zero_point, plane_words, window_words, record_words;
+    te_rounding rounding;
+    const uint32_t *records;
+} te_depthwise_conv_2d_planes;
+
+#define TE_DEPTHWISE_CONV_2D_PLANES_SCRATCH(window_height, plane_words)                            \
+    (16 * (window_height) * (plane_words))
+
+void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, const int8_t *input,
+                                     int8_t *output, void *scratch);
+
+/* Four outputs at a time; what is not there of the last four has weights 0. records: for each four
+ * biases, words of weights for two inputs of outputs 0, 1 and of 2, 3, requantisations. */
+typedef struct {
+    int32_t rows, inputs, outputs;
+    te_rounding rounding;
+    const uint32_t *records;
+} te_fully_connected_pairs;
+
+#define TE_FULLY_CONNECTED_PAIRS_SCRATCH(inputs) (((inputs) + 7) / 8 * 16)
+
+void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8_t *input,
+                                  int8_t *output, void *scratch);
+
 #endif

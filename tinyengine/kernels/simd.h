@@ -27,6 +27,25 @@ static inline uint32_t te_load(const void *address) {
 #endif
 }
 
+/* Up to four bytes, none behind the last. */
+static inline uint32_t te_load_part(const int8_t *source, int32_t bytes) {
+    uint32_t word = 0;
+
+    while (bytes--)
+        word = word << 8 | (uint8_t)source[bytes];
+    return word;
+}
+
+/* Two int16 to any even address. */
+static inline void te_store(int16_t *address, uint32_t word) {
+#if TE_DSP
+    __builtin_memcpy(address, &word, 4);
+#else
+    address[0] = (int16_t)(word & 0xffff);
+    address[1] = (int16_t)(word >> 16);
+#endif
+}
+
 /* Two words in one instruction; *address moves on. GCC would take two. */
 static inline void te_load_two(const uint32_t **address, uint32_t *first, uint32_t *second) {
 #if TE_DSP
@@ -37,6 +56,20 @@ static inline void te_load_two(const uint32_t **address, uint32_t *first, uint32
     *first = (*address)[0];
     *second = (*address)[1];
     *address += 2;
+#endif
+}
+
+/* Two words; *address moves on by one. */
+static inline void te_load_two_overlapping(const uint32_t **address, uint32_t *first,
+                                           uint32_t *second) {
+#if TE_DSP
+    __asm__("ldrd %0, %1, [%2], #4"
+            : "=r"(*first), "=r"(*second), "+r"(*address)
+            : "m"(*(const uint32_t(*)[2]) * address));
+#else
+    *first = (*address)[0];
+    *second = (*address)[1];
+    *address += 1;
 #endif
 }
 
