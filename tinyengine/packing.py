@@ -1,5 +1,5 @@
-"""Weights and requantisation as the fast kernels (kernels/fast.h) read them, and the proofs that the
-kernels are exact for them.
+"""Weights and requantisation as the fast kernels (kernels/fast.h) read them, and the proofs that
+the kernels are exact for them.
 
 Each `pack_` function returns a dict of what the C description holds besides shapes, or raises Unfit
 with a reason; then the plain kernel of tinyengine.h is the one to use.

@@ -21,11 +21,18 @@ static void expand(const int8_t *input, int32_t count, uint32_t *words, const ui
 }
 
 /* parameters: shift, multiplier, addend, right shift */
-static int8_t requantise(uint32_t acc, const uint32_t *parameters, te_rounding rounding) {
+static inline int8_t requantise(uint32_t acc, const uint32_t *parameters, te_rounding rounding) {
     if (rounding == TE_RELU)
         return (int8_t)te_ssat8_asr12(te_smmla(acc, parameters[1], parameters[2]));
     acc = te_smmlar(acc, parameters[1], parameters[2] + te_asr(acc, 31));
     return (int8_t)te_ssat8(te_asr(acc, parameters[3]));
+}
+
+/* The sums of both outputs of a pair, and of the low one, to two bytes. */
+static inline void store_pair(uint32_t both, uint32_t low, const uint32_t *parameters,
+                              int8_t *output, te_rounding rounding) {
+    output[1] = requantise(te_asr(both - low, parameters[0]), parameters, rounding);
+    output[0] = requantise(low << parameters[4], parameters + 4, rounding);
 }
 
 /* Two inputs and four outputs. */
@@ -42,9 +49,9 @@ static void multiply(const te_fully_connected_pairs *op, const uint32_t *columns
     const uint32_t *record = op->records, *x;
     uint32_t a01, a0, a23, a2, w01, w23, x0, x1;
     int32_t outputs, i;
-    int8_t four[4];
+    int8_t last[4], *to;
 
-    for (outputs = op->outputs; outputs > 0; outputs -= 4, output += 4) {
+    for (outputs = op->outputs; outputs > 0; outputs -= 4, output += 4, record += 16) {
         te_load_two(&record, &a01, &a0);
         te_load_two(&record, &a23, &a2);
         for (x = columns; x != end;) {
@@ -55,14 +62,17 @@ static void multiply(const te_fully_connected_pairs *op, const uint32_t *columns
             STEP(x0);
             STEP(x1);
         }
-        four[1] = requantise(te_asr(a01 - a0, record[0]), record, op->rounding);
-        four[0] = requantise(a0 << record[4], record + 4, op->rounding);
-        four[3] = requantise(te_asr(a23 - a2, record[8]), record + 8, op->rounding);
-        four[2] = requantise(a2 << record[12], record + 12, op->rounding);
-        record += 16;
-        for (i = 0; i < 4 && i < outputs; i++)
-            output[i] = four[i];
+        to = outputs < 4 ? last : output;
+        if (op->rounding == TE_RELU) {
+            store_pair(a01, a0, record, to, TE_RELU);
+            store_pair(a23, a2, record + 8, to + 2, TE_RELU);
+        } else {
+            store_pair(a01, a0, record, to, TE_SIGNED);
+            store_pair(a23, a2, record + 8, to + 2, TE_SIGNED);
+        }
     }
+    for (i = 0; i < outputs + 4 && outputs < 0; i++)
+        output[i - 4] = last[i];
 }
 
 void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8_t *input,
