@@ -217,7 +217,9 @@ def pack_depthwise_conv_2d_planes(
     if max(greatest.max(), -least.min()) >= 2**30:
         raise Unfit("sums of 2^30 and more")
     rounding = "TE_RELU" if cuts_at_zero(requantise, constant) else "TE_SIGNED"
-    window_words = (width + (3 - stride)) // 2
+    window_words = max(2, (width + (3 - stride)) // 2)
+    if window_words > 4:
+        raise Unfit(f"a window {width} wide")
     record = []
     for channel in range(channels):
         _, *others = requantisation(channel, requantise, "TE_SIGNED", constant)
@@ -225,9 +227,10 @@ def pack_depthwise_conv_2d_planes(
         for odd in range(3 - stride):
             padded[:, odd, odd : odd + width] = 2 * weights[channel].reshape(height, width)
         pairs = halves(padded[..., 0::2], padded[..., 1::2]).transpose(0, 2, 1)
-        record += [2 * folded[channel], *others, *pairs.ravel()]
+        start = 0 if channel in constant else 2 * int(bias[channel])
+        record += [start, *others, *pairs.ravel()]
     # four outputs at a time read this far
-    plane_words = 2 * stride * -(-output_shape[1] // 4) + window_words
+    plane_words = 2 * stride * -(-output_shape[1] // 4) + window_words + 4
     plane_words = max(plane_words, (pad_left + input_shape[1] + 1) // 2)
     return {
         "plane_words": plane_words,

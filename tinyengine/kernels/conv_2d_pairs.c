@@ -45,6 +45,11 @@ static uint32_t *expand(uint32_t *columns, const int8_t *const *source, int32_t 
             te_store_two(&columns, te_sxtb16(w2), te_sxtb16_ror8(w0));
             te_store_two(&columns, te_sxtb16_ror8(w1), te_sxtb16_ror8(w2));
         }
+    if ((run & 3) == 1) { /* its neighbour in the word has weight 0 */
+        for (i = 0; i < pixels; i++)
+            *columns++ = (uint32_t)source[i][run - 1];
+        return columns;
+    }
     for (step = 0; step < 2 && step < (run & 3); step++)
         for (i = 0; i < pixels; i++)
             *columns++ = te_sxtb16(te_load_part(source[i] + (run & ~3), run & 3) >> 8 * step);
@@ -71,6 +76,20 @@ static void expand_windows(const te_conv_2d_pairs *op, const int8_t *input,
     const int8_t *source[4], *row;
     int32_t ky, i, y;
 
+    y = corner[0].y;
+    if (y >= 0 && y + (op->window.height - 1) * op->window.dilation_y < op->input.height &&
+        corner[pixels - 1].y == y && corner[0].x >= 0 && corner[pixels - 1].x <= last_x &&
+        op->window.dilation_x == 1) { /* most tiles: side by side, no padding */
+        row = input + (y * op->input.width + corner[0].x) * channels;
+        for (ky = 0; ky < op->window.height; ky++) {
+            source[0] = row, source[1] = source[0] + op->window.stride_x * channels;
+            source[2] = source[1] + op->window.stride_x * channels;
+            source[3] = pixels == 4 ? source[2] + op->window.stride_x * channels : NULL;
+            columns = expand(columns, source, run, pixels);
+            row += op->window.dilation_y * op->input.width * channels;
+        }
+        return;
+    }
     for (ky = 0; ky < op->window.height; ky++) {
         for (i = 0; i < pixels; i++) {
             y = corner[i].y + ky * op->window.dilation_y;

@@ -1,7 +1,8 @@
 /* DEPTHWISE_CONV_2D, four channels at a time: rows of the input are expanded to int16, one plane per
  * channel, for SMLAD to multiply two neighbours at once. Only as many rows as the window is high
  * are kept. A row of the output is written when the rows above the next one that is needed have
- * been read, so with stride 1 and equal shapes the output may take the place of the input. */
+ * been read, so with stride 1 and equal shapes the output may take the place of the input. The zero
+ * point is taken off when a row is expanded: padding is 0 and rows of it are left out. */
 
 #include "fast.h"
 #include "simd.h"
@@ -15,9 +16,10 @@
 enum { BIAS, MULTIPLIER, ADDEND, RIGHT, WEIGHTS };
 
 /* Pixel a's channels and those of pixel b, its right neighbour, to their planes. */
-static inline void store_pixels(int16_t *plane, int32_t pitch, uint32_t a, uint32_t b) {
-    uint32_t even_a = te_sxtb16(a), even_b = te_sxtb16(b);
-    uint32_t odd_a = te_sxtb16_ror8(a), odd_b = te_sxtb16_ror8(b);
+static inline void store_pixels(int16_t *plane, int32_t pitch, uint32_t a, uint32_t b,
+                                uint32_t offset) {
+    uint32_t even_a = te_sxtab16(offset, a), even_b = te_sxtab16(offset, b);
+    uint32_t odd_a = te_sxtab16_ror8(offset, a), odd_b = te_sxtab16_ror8(offset, b);
 
     te_store(plane, te_pkhbt(even_a, even_b)), plane += pitch;
     te_store(plane, te_pkhbt(odd_a, odd_b)), plane += pitch;
@@ -26,19 +28,22 @@ static inline void store_pixels(int16_t *plane, int32_t pitch, uint32_t a, uint3
 }
 
 /* A row of `lanes` channels to four planes that are `pitch` apart. */
-static void expand_row(const int8_t *row, int16_t *plane, int32_t pitch, int32_t width,
-                       int32_t channels, int32_t lanes) {
+static void expand_row(const te_depthwise_conv_2d_planes *op, const int8_t *row, int16_t *plane,
+                       int32_t lanes) {
+    const int32_t channels = op->input.channels, width = op->input.width;
+    const int32_t pitch = 2 * op->plane_words, zero_point = op->input_zero_point;
+    const uint32_t offset = te_halves(-zero_point, -zero_point);
     int32_t x;
 
     if (lanes == 4)
         for (x = 0; x + 1 < width; x += 2, row += 2 * channels, plane += 2)
-            store_pixels(plane, pitch, te_load(row), te_load(row + channels));
+            store_pixels(plane, pitch, te_load(row), te_load(row + channels), offset);
     else
         for (x = 0; x + 1 < width; x += 2, row += 2 * channels, plane += 2)
             store_pixels(plane, pitch, te_load_part(row, lanes),
-                         te_load_part(row + channels, lanes));
+                         te_load_part(row + channels, lanes), offset);
     for (x = 0; x < lanes && width % 2; x++, plane += pitch)
-        *plane = row[x];
+        *plane = (int16_t)(row[x] - zero_point);
 }
 
 FORCE_INLINE int8_t requantise(uint32_t acc, const uint32_t *record, te_rounding rounding) {
@@ -49,139 +54,190 @@ FORCE_INLINE int8_t requantise(uint32_t acc, const uint32_t *record, te_rounding
     return (int8_t)te_ssat8(te_asr(te_smmlar(acc, record[MULTIPLIER], addend), record[RIGHT]));
 }
 
-/* Two outputs from the words `a` and `b` = four columns of a row; w01, w12: its weights in pairs */
-#define ROW_OF_3(row, w01, w12)                                                                    \
-    do {                                                                                           \
-        uint32_t a, b;                                                                             \
-        te_load_two_overlapping(&row, &a, &b);                                                     \
-        even = te_smlad(a, w01, even), odd = te_smlatb(a, w01, odd);                               \
-        even = te_smlabt(b, w12, even), odd = te_smlad(b, w12, odd);                               \
-    } while (0)
+/* A row of a 3x3 window with stride 1: its three input rows, planes of `lanes` channels `pitch` bytes
+ * apart; even_bytes: of the words where two outputs start; odd: whether one more comes. planes_m4.S
+ * knows it. */
+typedef struct {
+    const uint32_t *rows[3];
+    int8_t *output;
+    int32_t channels, even_bytes, odd, pitch;
+    const uint32_t *record;
+    int32_t record_bytes, lanes;
+} te_planes_row;
 
-/* A row of a 3x3 window with stride 1. */
-FORCE_INLINE void row_3x3(const uint32_t *const *rows, const uint32_t *record, int8_t *output,
-                          int32_t width, int32_t channels, te_rounding rounding) {
-    const uint32_t *row0 = rows[0], *row1 = rows[1], *row2 = rows[2], *const w = record + WEIGHTS;
-    const uint32_t w01_0 = w[0], w12_0 = w[3], w01_1 = w[4], w12_1 = w[7], w01_2 = w[8];
-    const uint32_t w12_2 = w[11];
-    const uint32_t *const end = row0 + width / 2;
+#if TE_DSP
+void te_planes_3x3_relu(const te_planes_row *row);
+void te_planes_3x3_signed(const te_planes_row *row);
+
+static void row_3x3(const te_planes_row *row, te_rounding rounding) {
+    (rounding == TE_RELU ? te_planes_3x3_relu : te_planes_3x3_signed)(row);
+}
+#else
+static void row_3x3(const te_planes_row *row, te_rounding rounding) {
+    const int32_t outputs = row->even_bytes / 2 + row->odd;
+    const uint32_t *record, *w, *columns;
     uint32_t even, odd;
+    int32_t lane, x, ky;
 
-    while (row0 != end) {
-        even = odd = record[BIAS];
-        ROW_OF_3(row0, w01_0, w12_0);
-        ROW_OF_3(row1, w01_1, w12_1);
-        ROW_OF_3(row2, w01_2, w12_2);
-        output[0] = requantise(even, record, rounding);
-        output[channels] = requantise(odd, record, rounding);
-        output += 2 * channels;
-    }
-    if (width % 2) {
-        even = odd = record[BIAS];
-        ROW_OF_3(row0, w01_0, w12_0);
-        ROW_OF_3(row1, w01_1, w12_1);
-        ROW_OF_3(row2, w01_2, w12_2);
-        output[0] = requantise(even, record, rounding);
-        (void)odd;
+    for (lane = 0; lane < row->lanes; lane++) {
+        record = row->record + lane * (row->record_bytes / 4);
+        for (x = 0; x < outputs; x += 2) {
+            even = odd = record[BIAS];
+            for (ky = 0, w = record + WEIGHTS; ky < 3; ky++, w += 4) {
+                columns = row->rows[ky] + lane * (row->pitch / 4) + x / 2;
+                even = te_smlabt(columns[1], w[3], te_smlad(columns[0], w[0], even));
+                odd = te_smlad(columns[1], w[3], te_smlatb(columns[0], w[0], odd));
+            }
+            row->output[x * row->channels + lane] = requantise(even, record, rounding);
+            if (x + 1 < outputs)
+                row->output[(x + 1) * row->channels + lane] = requantise(odd, record, rounding);
+        }
     }
 }
+#endif
 
-/* A row of any window, four outputs at a time; stride 1 or 2. */
-FORCE_INLINE void row_any(const uint32_t *const *rows, int32_t height, int32_t window_words,
-                          const uint32_t *record, int8_t *output, int32_t width,
-                          int32_t channels, int32_t stride, te_rounding rounding) {
-    int32_t x, ky, i;
+/* Four outputs of stride 1, two of them at odd columns: a word of weights for each. */
+#define STEP_1(now, next)                                                                          \
+    do {                                                                                           \
+        uint32_t even, odd;                                                                        \
+        te_load_two(&w, &even, &odd);                                                              \
+        next = *column++;                                                                          \
+        a0 = te_smlad(now, even, a0), a1 = te_smlad(now, odd, a1);                                 \
+        a2 = te_smlad(next, even, a2), a3 = te_smlad(next, odd, a3);                               \
+    } while (0)
 
-    for (x = 0; x < width; x += 4) {
-        uint32_t a0 = record[BIAS], a1 = a0, a2 = a0, a3 = a0;
-        const uint32_t *w = record + WEIGHTS;
+/* Four outputs of stride 2; the first word gives way to the one that the next step needs. */
+#define STEP_2(x0, x1, x2, x3)                                                                     \
+    do {                                                                                           \
+        uint32_t weights = *w++;                                                                   \
+        a0 = te_smlad(x0, weights, a0), a1 = te_smlad(x1, weights, a1);                            \
+        a2 = te_smlad(x2, weights, a2), a3 = te_smlad(x3, weights, a3);                            \
+        x0 = *column++;                                                                            \
+    } while (0)
 
-        for (ky = 0; ky < height; ky++) {
-            const uint32_t *column = rows[ky] + (x >> 1) * stride;
+/* A row of any window, four outputs at a time; stride is 1 or 2, words 2 .. 4. */
+FORCE_INLINE void row_any(const uint32_t *const *rows, const uint32_t *const *end,
+                          const uint32_t *record, const uint32_t *weights, int8_t *output,
+                          int32_t width, int32_t channels, int32_t stride, int32_t words,
+                          te_rounding rounding) {
+    int32_t x, left;
 
+    for (x = 0, left = width; left > 0; x += 2 * stride, left -= 4) {
+        uint32_t a0 = record[BIAS], a1 = a0, a2 = a0, a3 = a0, x0, x1, x2, x3;
+        const uint32_t *w = weights;
+        const uint32_t *const *row;
+
+        for (row = rows; row != end; row++) {
+            const uint32_t *column = *row + x;
+
+            x0 = *column++;
             if (stride == 1) {
-                uint32_t now = *column++, next, even, odd;
-
-                for (i = 0; i < window_words; i++, now = next) {
-                    te_load_two(&w, &even, &odd);
-                    next = *column++;
-                    a0 = te_smlad(now, even, a0), a1 = te_smlad(now, odd, a1);
-                    a2 = te_smlad(next, even, a2), a3 = te_smlad(next, odd, a3);
-                }
+                STEP_1(x0, x1);
+                STEP_1(x1, x0);
+                if (words > 2)
+                    STEP_1(x0, x1);
+                if (words > 3)
+                    STEP_1(x1, x0);
             } else {
-                for (i = 0; i < window_words; i++, column++) {
-                    uint32_t weights = *w++;
-
-                    a0 = te_smlad(column[0], weights, a0), a1 = te_smlad(column[1], weights, a1);
-                    a2 = te_smlad(column[2], weights, a2), a3 = te_smlad(column[3], weights, a3);
-                }
+                x1 = *column++, x2 = *column++, x3 = *column++;
+                STEP_2(x0, x1, x2, x3);
+                STEP_2(x1, x2, x3, x0);
+                if (words > 2)
+                    STEP_2(x2, x3, x0, x1);
+                if (words > 3)
+                    STEP_2(x3, x0, x1, x2);
             }
         }
         *output = requantise(a0, record, rounding), output += channels;
-        if (x + 1 < width)
+        if (left > 1)
             *output = requantise(a1, record, rounding), output += channels;
-        if (x + 2 < width)
+        if (left > 2)
             *output = requantise(a2, record, rounding), output += channels;
-        if (x + 3 < width)
+        if (left > 3)
             *output = requantise(a3, record, rounding), output += channels;
     }
 }
 
-FORCE_INLINE void row_of_channel(const te_depthwise_conv_2d_planes *op,
-                                 const uint32_t *const *rows, const uint32_t *record,
-                                 int8_t *output, te_rounding rounding) {
-    const te_window *window = &op->window;
+#define ROW(stride, words)                                                                         \
+    (op->rounding == TE_RELU ? row_any(rows + first, rows + last, record, weights, output, width,  \
+                                       channels, stride, words, TE_RELU)                           \
+                             : row_any(rows + first, rows + last, record, weights, output, width,  \
+                                       channels, stride, words, TE_SIGNED))
 
-    if (window->stride_x == 2)
-        row_any(rows, window->height, op->window_words, record, output, op->output.width,
-                op->output.channels, 2, rounding);
-    else if (window->width == 3 && window->height == 3)
-        row_3x3(rows, record, output, op->output.width, op->output.channels, rounding);
+/* A row of a channel, from the rows of the window that are not padding. */
+static void row_of_channel(const te_depthwise_conv_2d_planes *op, const uint32_t *const *rows,
+                           int32_t first, int32_t last, const uint32_t *record, int8_t *output) {
+    const int32_t width = op->output.width, channels = op->output.channels;
+    const int32_t words = op->window_words, stride = op->window.stride_x;
+    const uint32_t *weights = record + WEIGHTS + first * words * (3 - stride);
+
+    if (stride == 1 && words == 2)
+        ROW(1, 2);
+    else if (stride == 1 && words == 3)
+        ROW(1, 3);
+    else if (stride == 1)
+        ROW(1, 4);
+    else if (words == 2)
+        ROW(2, 2);
+    else if (words == 3)
+        ROW(2, 3);
     else
-        row_any(rows, window->height, op->window_words, record, output, op->output.width,
-                op->output.channels, 1, rounding);
+        ROW(2, 4);
 }
 
-static void fill(uint32_t *words, int32_t count, int32_t value) {
-    while (count--)
-        *words++ = te_halves(value, value);
+/* A row of all channels whose planes are expanded. */
+static void row_of_channels(const te_depthwise_conv_2d_planes *op, const uint32_t **rows,
+                            int32_t first, int32_t last, const uint32_t *record, int8_t *output,
+                            int32_t lanes) {
+    const int32_t height = op->window.height, width = op->output.width;
+    int32_t lane, ky;
+
+    if (op->window.stride_x == 1 && op->window.width == 3 && height == 3) {
+        te_planes_row row = {{rows[0], rows[1], rows[2]}, output, op->output.channels,
+                             width / 2 * 4, width % 2, op->plane_words * 4, record,
+                             op->record_words * 4, lanes};
+
+        row_3x3(&row, op->rounding);
+        return;
+    }
+    for (lane = 0; lane < lanes; lane++, record += op->record_words, output++) {
+        row_of_channel(op, rows, first, last, record, output);
+        for (ky = 0; ky < height; ky++)
+            rows[ky] += op->plane_words;
+    }
 }
 
 void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, const int8_t *input,
                                      int8_t *output, void *scratch) {
-    const te_window *window = &op->window;
-    const int32_t channels = op->input.channels, pitch = op->plane_words, height = window->height;
+    const int32_t channels = op->input.channels, pitch = op->plane_words;
+    const int32_t height = op->window.height, slot = 4 * pitch;
     const int32_t in_row = op->input.width * channels, out_row = op->output.width * channels;
     const uint32_t *record = op->records, *rows[HIGHEST_WINDOW];
-    uint32_t *const planes = scratch, *slot;
-    int32_t channel, lanes, lane, next, y, ky, top;
+    uint32_t *const planes = scratch, *const zeros = planes + height * slot;
+    int32_t channel, lanes, i, next, y, ky, row, first, last;
 
+    for (i = 0; i < (height + 1) * slot; i++)
+        planes[i] = 0;
     for (channel = 0; channel < channels; channel += 4) {
         lanes = channels - channel < 4 ? channels - channel : 4;
-        fill(planes, height * 4 * pitch, op->input_zero_point);
-        next = -window->pad_top;
+        next = 0;
         for (y = 0; y < op->output.height; y++) {
-            top = y * window->stride_y - window->pad_top;
-            for (; next < top + height; next++) {
-                slot = planes + (next + window->pad_top) % height * 4 * pitch;
-                if (next >= op->input.height)
-                    fill(slot, 4 * pitch, op->input_zero_point);
-                else if (next >= 0)
-                    expand_row(input + next * in_row + channel, (int16_t *)slot + window->pad_left,
-                               2 * pitch, op->input.width, channels, lanes);
+            first = height, last = 0;
+            for (ky = 0; ky < height; ky++) {
+                row = y * op->window.stride_y - op->window.pad_top + ky;
+                rows[ky] = zeros;
+                if (row < 0 || row >= op->input.height)
+                    continue;
+                rows[ky] = planes + row % height * slot;
+                first = ky < first ? ky : first, last = ky + 1;
+                if (row < next)
+                    continue;
+                next = row + 1;
+                expand_row(op, input + row * in_row + channel,
+                           (int16_t *)(planes + row % height * slot) + op->window.pad_left, lanes);
             }
-            for (ky = 0; ky < height; ky++)
-                rows[ky] = planes + (top + ky + window->pad_top) % height * 4 * pitch;
-            for (lane = 0; lane < lanes; lane++) {
-                if (op->rounding == TE_RELU)
-                    row_of_channel(op, rows, record + lane * op->record_words,
-                                   output + y * out_row + channel + lane, TE_RELU);
-                else
-                    row_of_channel(op, rows, record + lane * op->record_words,
-                                   output + y * out_row + channel + lane, TE_SIGNED);
-                for (ky = 0; ky < height; ky++)
-                    rows[ky] += pitch;
-            }
+            first = first < last ? first : last;
+            row_of_channels(op, rows, first, last, record, output + y * out_row + channel, lanes);
         }
         record += lanes * op->record_words;
     }

@@ -43,7 +43,7 @@ typedef struct {
 } te_depthwise_conv_2d_planes;
 
 #define TE_DEPTHWISE_CONV_2D_PLANES_SCRATCH(window_height, plane_words)                            \
-    (16 * (window_height) * (plane_words))
+    (16 * ((window_height) + 1) * (plane_words))
 
 void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, const int8_t *input,
                                      int8_t *output, void *scratch);

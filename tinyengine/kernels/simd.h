@@ -124,6 +124,8 @@ static inline uint32_t te_asr(uint32_t a, uint32_t shift) {
 
 TE_INSTRUCTION_1(te_sxtb16, "sxtb16 %0, %1")
 TE_INSTRUCTION_1(te_sxtb16_ror8, "sxtb16 %0, %1, ror #8")
+TE_INSTRUCTION_2(te_sxtab16, "sxtab16 %0, %1, %2")
+TE_INSTRUCTION_2(te_sxtab16_ror8, "sxtab16 %0, %1, %2, ror #8")
 TE_INSTRUCTION_2(te_pkhbt, "pkhbt %0, %1, %2, lsl #16")
 TE_INSTRUCTION_2(te_pkhtb, "pkhtb %0, %1, %2, asr #16")
 TE_INSTRUCTION_1(te_ssat8, "ssat %0, #8, %1")
@@ -141,6 +143,13 @@ static inline uint32_t te_sxtb16(uint32_t a) {
 }
 /* Bytes 1 and 3, as two int16. */
 static inline uint32_t te_sxtb16_ror8(uint32_t a) { return te_sxtb16(a >> 8 | a << 24); }
+/* The same of b, added to the int16 in a. */
+static inline uint32_t te_sxtab16(uint32_t a, uint32_t b) {
+    return te_halves(te_low(a) + (int8_t)(b & 0xff), te_high(a) + (int8_t)(b >> 16 & 0xff));
+}
+static inline uint32_t te_sxtab16_ror8(uint32_t a, uint32_t b) {
+    return te_sxtab16(a, b >> 8 | b << 24);
+}
 /* The low halves of a and b. */
 static inline uint32_t te_pkhbt(uint32_t a, uint32_t b) { return (a & 0xffff) | b << 16; }
 /* The high halves of b and a: b's comes low. */
