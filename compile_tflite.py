@@ -14,7 +14,7 @@ from tinyengine import compiler, draw, selection
 
 EXAMPLES = """examples:
   python compile_tflite.py MODEL.tflite --out build/model
-  python compile_tflite.py MODEL.tflite --out build/model --optimise size   the plain kernels
+  python compile_tflite.py MODEL.tflite --out build/model --optimise none   plain kernels, all channels
   python compile_tflite.py MODEL.tflite --print                             the graph at each stage
 """
 

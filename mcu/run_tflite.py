@@ -40,7 +40,8 @@ void tflite_trace(const int8_t *output, uint32_t bytes);
 #define TE_TRACE(step, output, bytes) tflite_trace(output, bytes)
 #endif
 """
-    names = " ".join(path.stem for path in selection.sources(compiled.choices))
+    sources = [*selection.sources(compiled.choices), *selection.assembly(compiled.choices)]
+    names = " ".join(path.stem for path in sources)
     files["kernels.mk"] = f"TFLITE_KERNELS = {names}\n"
     for name, text in files.items():
         cli.write_atomic(build / name, text)
@@ -76,13 +77,14 @@ def run(compiled, arguments):
         compiled, qemu.run(build / "tflite-trace.elf", arguments.machine, files), len(inputs), True
     )
     reference = oracle.Oracle(arguments.model.read_bytes())
-    different = 0
+    different, graph = 0, compiled.graph
     for row, traced, values in zip(results, trace, inputs):
         wanted = reference.run(values)
-        different += np.count_nonzero(row["output"] != wanted[compiled.graph.outputs[0]].ravel())
-        for step, operator in enumerate(compiled.graph.operators):
-            computed = traced[f"values {step}"]
-            different += np.count_nonzero(computed != wanted[operator.outputs[0]].ravel())
+        different += np.count_nonzero(row["output"] != wanted[graph.outputs[0]].ravel())
+        for step, operator in enumerate(graph.operators):
+            i = operator.outputs[0]
+            left = graph.tensors[i].left_of(wanted[i])
+            different += np.count_nonzero(traced[f"values {step}"] != left)
     for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
         count = int(trace[f"instructions {step}"].mean())
         print(f"{operator.index:>4}  {operator.kind:18} {choice.kernel.name:26} {count:>10}")

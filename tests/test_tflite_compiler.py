@@ -16,7 +16,16 @@ import tflite_models  # noqa: E402
 
 import test_tflite  # noqa: E402
 from cli import UserError  # noqa: E402
-from tinyengine import compiler, emission, hostrun  # noqa: E402
+from tinyengine import (  # noqa: E402
+    compiler,
+    draw,
+    emission,
+    hostrun,
+    importer,
+    lowering,
+    oracle,
+    pruning,
+)
 
 MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
 CASES = dict(tflite_models.cases())
@@ -34,7 +43,7 @@ def chain():
     return CASES[max(CASES, key=lambda name: len(CASES[name]))]
 
 
-@pytest.mark.parametrize("optimise", ["size", "speed"])
+@pytest.mark.parametrize("optimise", ["none", "speed"])
 @pytest.mark.parametrize("name", FIVE)
 def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
     path = MODELS / f"{name}.tflite"
@@ -46,7 +55,7 @@ def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
     program = hostrun.build(compiled, tmp_path, sanitized)
     wrong = test_tflite.differences(compiled, program, path.read_bytes(), inputs)
     assert not any(wrong.values()), wrong
-    assert compiled.arena <= FIVE[name] + compiled.scratch or optimise == "size"
+    assert compiled.arena <= FIVE[name] + compiled.scratch or optimise == "none"
 
 
 def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):
@@ -68,6 +77,37 @@ def kinds(content):
 def test_no_case_keeps_a_reshape():
     for name, content in CASES.items():
         assert "RESHAPE" not in kinds(content), name
+
+
+# --- pruning
+
+
+@pytest.mark.parametrize("name", [*CASES, "vww_96_int8"])
+def test_every_value_lies_in_the_interval_of_its_channel(name, rng):
+    path = MODELS / f"{name}.tflite"
+    if name not in CASES and not path.is_file():
+        pytest.skip(f"no {path.name} in {path.parent}; set BITNETMCU_MODELS")
+    content = CASES[name] if name in CASES else path.read_bytes()
+    graph = lowering.lower(importer.parse(content))
+    intervals = pruning.intervals(graph)
+    reference = oracle.Oracle(content)
+    for values in test_tflite.make_inputs(graph.tensors[graph.inputs[0]], 6, None):
+        for i, output in reference.run(values).items():
+            if i in intervals and intervals[i].shape[0] == output.shape[-1]:
+                lowest, highest = intervals[i].T
+                assert np.all(lowest <= output) and np.all(output <= highest)
+
+
+def test_pruning_halves_the_work_of_a_model_with_dead_channels():
+    path = MODELS / "vww_96_int8.tflite"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {path.parent}; set BITNETMCU_MODELS")
+    graph = lowering.lower(importer.parse(path.read_bytes()))
+    before, after = (
+        sum(draw.macs(g, operator) for operator in g.operators)
+        for g in (graph, pruning.prune(graph))
+    )
+    assert before == 7_489_664 and after < 0.6 * before
 
 
 # --- bad files

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyengine import emission, importer, lowering, memory, selection
+from tinyengine import emission, importer, lowering, memory, pruning, selection
 from tinyengine.graph import Graph
 
 
@@ -61,6 +61,8 @@ def compile_model(content, name, source="model", optimise="speed"):
     """The `Compiled` model of a .tflite file's bytes; `source` names it in a `UserError`."""
     imported = importer.parse(content, name, source)
     graph = lowering.lower(imported, source)
+    if optimise == "speed":
+        graph = pruning.prune(graph)
     choices = selection.choose(graph, optimise)
     blocks = blocks_of(graph, choices)
     plan = memory.plan(blocks)

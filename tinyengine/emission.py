@@ -46,7 +46,7 @@ class Constants:
         if isinstance(value, np.ndarray):
             return self.array(name, value)
         self.bytes += BYTES_OF_A_FIELD
-        return _literal(value)
+        return value if isinstance(value, str) else _literal(value)
 
     @staticmethod
     def _define(name, values):
@@ -127,8 +127,8 @@ const int8_t *{prefix}_run(void);
 
 SOURCE = """{head}
 
+#include "fast.h"
 #include "model.h"
-#include "tinyengine.h"
 
 /* Called after each operator with its output; define it to look at them. */
 #ifndef TE_TRACE

@@ -11,7 +11,8 @@ class Tensor:
 
     shape: of the model, the batch dimension with it. dtype: "int8", "int32" or "float32". scales
     (float32) and zero_points: None, or one value, or one for each index of `axis`. data: the
-    array of a constant, None for an activation.
+    array of a constant, None for an activation. channels: after pruning, which of the model's
+    channels (the last dimension) are left, None for all.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Tensor:
     zero_points: np.ndarray | None = None
     axis: int = 0
     data: np.ndarray | None = None
+    channels: np.ndarray | None = None
 
     @property
     def size(self):
@@ -34,6 +36,13 @@ class Tensor:
     @property
     def zero_point(self):
         return int(self.zero_points[0])
+
+
+    def left_of(self, values):
+        """What is computed of the model's `values` of this tensor, flat."""
+        if self.channels is not None:
+            values = values[..., self.channels]
+        return values.ravel()
 
 
 @dataclass

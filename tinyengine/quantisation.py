@@ -38,6 +38,15 @@ def quantise_multiplier(factor):
     return (multiplier, shift) if shift >= -31 else (0, 0)
 
 
+def scaled(values, multipliers, shifts):
+    """int64 values times te_scales, elementwise: what te_scaled of kernels/requantise.h computes."""
+    values, multipliers, shifts = (np.asarray(a, np.int64) for a in (values, multipliers, shifts))
+    product = ((values << np.maximum(shifts, 0)) * multipliers + (1 << 30)) >> 31
+    right = np.maximum(-shifts, 0)
+    half = (1 << right) >> 1
+    return (product + half - ((product < 0) & (right > 0))) >> right
+
+
 def activation_range(activation, scale, zero_point):
     """(lowest, highest) int8 output with a fused activation: NONE, RELU, RELU6, RELU_N1_TO_1.
 

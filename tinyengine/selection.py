@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyengine import packing
+
 KERNELS = Path(__file__).resolve().parent / "kernels"
 
 
@@ -14,16 +16,17 @@ KERNELS = Path(__file__).resolve().parent / "kernels"
 class Kernel:
     """te_run_NAME.
 
-    pack: an operator's attributes -> the fields of te_NAME. refusal: attributes -> why the kernel
-    could not be exact for it, "" if it is. scratch: fields -> bytes of scratch memory. in_place:
-    attributes -> whether the output may be the memory of an input.
+    pack: an operator's attributes -> the fields of te_NAME; raises `packing.Unfit` with the reason
+    if the kernel could not be exact for them. scratch: fields -> bytes of scratch memory. in_place:
+    attributes -> whether the output may be the memory of an input. assembly: a file that it uses
+    on the cores that it is for.
     """
 
     name: str
     pack: Callable = lambda attributes: attributes
-    refusal: Callable = lambda attributes: ""
     scratch: Callable = lambda fields: 0
     in_place: Callable = lambda attributes: False
+    assembly: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,87 @@ PLAIN = {
     "SOFTMAX": Kernel("softmax", in_place=_always),
     "TRANSPOSE": Kernel("transpose"),
 }
-FAST = {}
-OPTIMISE = {"size": {}, "speed": FAST}
+
+
+def _geometry(attributes):
+    return {name: attributes[name] for name in ("input", "output", "window", "input_zero_point")}
+
+
+def _weights(attributes):
+    """What every function of packing.py takes first."""
+    requantise = packing.Requantise(**attributes["requantise"])
+    return (
+        attributes["weights"],
+        attributes["bias"],
+        attributes["input_zero_point"],
+        requantise,
+    )
+
+
+def _size(shape):
+    return shape["height"], shape["width"]
+
+
+def _pack_conv_2d_pairs(attributes):
+    fields = packing.pack_conv_2d_pairs(*_weights(attributes), _size(attributes["output"]))
+    return _geometry(attributes) | fields
+
+
+def _conv_2d_pairs_scratch(fields):  # TE_CONV_2D_PAIRS_SCRATCH
+    row = fields["window"]["width"] * fields["input"]["channels"]
+    return 16 * fields["steps"] + 4 * (row + 3 & ~3)
+
+
+def _pack_depthwise_conv_2d_planes(attributes):
+    if attributes["multiplier"] != 1:
+        raise packing.Unfit(f"{attributes['multiplier']} outputs for each channel")
+    names = ("stride_y", "stride_x", "dilation_y", "dilation_x", "pad_left")
+    weights, *others = _weights(attributes)
+    fields = packing.pack_depthwise_conv_2d_planes(
+        weights[0],
+        *others,
+        [attributes["window"][name] for name in names],
+        _size(attributes["input"]),
+        _size(attributes["output"]),
+    )
+    return _geometry(attributes) | fields
+
+
+def _behind_input(attributes):
+    """Whether rows of the output are written where the rows of the input are read already."""
+    before, after = _size(attributes["input"]), _size(attributes["output"])
+    window = attributes["window"]
+    return before >= after and before[1] >= after[1] and window["pad_top"] < window["height"]
+
+
+def _pack_fully_connected_pairs(attributes):
+    sizes = {name: attributes[name] for name in ("rows", "inputs", "outputs")}
+    return sizes | packing.pack_fully_connected_pairs(*_weights(attributes))
+
+
+FAST = {
+    "CONV_2D": (
+        Kernel(
+            "conv_2d_pairs", _pack_conv_2d_pairs, _conv_2d_pairs_scratch, assembly="pairs_m4.S"
+        ),
+    ),
+    "DEPTHWISE_CONV_2D": (
+        Kernel(
+            "depthwise_conv_2d_planes",
+            _pack_depthwise_conv_2d_planes,
+            lambda fields: 16 * (fields["window"]["height"] + 1) * fields["plane_words"],
+            _behind_input,
+        ),
+    ),
+    "FULLY_CONNECTED": (
+        Kernel(
+            "fully_connected_pairs",
+            _pack_fully_connected_pairs,
+            lambda fields: -(-fields["inputs"] // 8) * 16,
+        ),
+    ),
+}
+OPTIMISE = {"none": {}, "speed": FAST}
 
 
 def choose(graph, optimise="speed"):
@@ -67,13 +149,19 @@ def choose(graph, optimise="speed"):
 def _choose(operator, fast):
     skipped = []
     for kernel in (*fast.get(operator.kind, ()), PLAIN[operator.kind]):
-        reason = kernel.refusal(operator.attributes)
-        if not reason:
+        try:
             return Choice(kernel, kernel.pack(operator.attributes), tuple(skipped))
-        skipped.append(f"{kernel.name}: {reason}")
-    raise AssertionError("a plain kernel refuses nothing")
+        except packing.Unfit as reason:
+            skipped.append(f"{kernel.name}: {reason}")
+    raise AssertionError("a plain kernel takes everything")
 
 
 def sources(choices):
     """The C files of the chosen kernels."""
     return [KERNELS / f"{name}.c" for name in sorted({choice.kernel.name for choice in choices})]
+
+
+def assembly(choices):
+    """The files of assembly that they use on a Cortex-M4."""
+    names = {choice.kernel.assembly for choice in choices} - {""}
+    return [KERNELS / name for name in sorted(names)]

@@ -37,6 +37,9 @@ $(TFLITE)/model.o $(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_pl
 $(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.c $(wildcard $(KERNEL_FOLDER)/*.h)
 	$(call say,CC $<)
 	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+$(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.S
+	$(call say,AS $<)
+	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
 $(TFLITE)/%.o: $(FAMILY)/%.c chip.h
 	$(call say,CC $<)
 	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
