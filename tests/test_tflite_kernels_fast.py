@@ -45,6 +45,11 @@ int main(void) {
                                               (te_rounding)v[18], records};
             scratch = malloc((size_t)TE_DEPTHWISE_CONV_2D_PLANES_SCRATCH(v[6], v[15]));
             te_run_depthwise_conv_2d_planes(&op, input, output, scratch);
+        } else if (head[0] == 3) { /* two inputs, one behind the other */
+            te_add_fast op = {head[4], records[0], records[1], records[2], records[3], records[4],
+                              records[5], records[6], records[7], records[8]};
+            scratch = NULL;
+            te_run_add_fast(&op, input, input + head[4], output);
         } else {
             te_fully_connected_pairs op = {v[0], v[1], v[2], (te_rounding)v[3], records};
             scratch = malloc((size_t)TE_FULLY_CONNECTED_PAIRS_SCRATCH(v[1]));
@@ -65,7 +70,7 @@ int main(void) {
 def program(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fast")
     (folder / "main.c").write_text(MAIN)
-    sources = sorted(KERNELS.glob("*_pairs.c")) + sorted(KERNELS.glob("*_planes.c"))
+    sources = [path for name in ("pairs", "planes", "fast") for path in KERNELS.glob(f"*_{name}.c")]
     flags = "-std=c99 -O1 -g -Wall -Wextra -Werror -pedantic -fsanitize=address,undefined"
     flags += " -fno-sanitize-recover=all"
     compiler = os.environ.get("CC", "gcc")
@@ -271,6 +276,34 @@ def test_every_rounding_is_exact_near_every_tie(program, shift, relu):
         integers = [1, 8, 512, packed["rounding"] == "TE_RELU"]
         got = run(program, 2, integers, packed["records"], inputs, 512)
         assert (got == tflite((bias + x)[None], requantise).ravel()).all()
+
+
+@pytest.mark.parametrize("larger", [0, 1])
+@pytest.mark.parametrize("ratio", [1.0, 0.83, 0.31, 0.002])
+@pytest.mark.parametrize("zero_points", [(3, -128, -128), (-7, 127, 5)])
+def test_add_is_exact_for_all_pairs_of_values(program, ratio, larger, zero_points):
+    def quantized(scale):
+        fraction, shift = np.frexp(scale)
+        return int(round(fraction * 2**31)), int(shift)
+
+    scales = [quantized(0.5), quantized(0.5 * ratio)]
+    if larger:
+        scales.reverse()
+    output_scale = quantized(2 * 0.7 / 2**20)
+    one, two = (v.ravel().astype(np.int8) for v in np.mgrid[-128:128, -128:128])
+    sums = np.zeros(one.size, np.int64)
+    for x, (multiplier, shift), zero_point in zip((one, two), scales, zero_points):
+        value = (x.astype(np.int64) - zero_point << 20) * multiplier + (1 << 30) >> 31
+        half = (1 << -shift >> 1) - (value < 0) * (shift < 0)
+        sums += value + half >> -shift
+    multiplier, shift = output_scale
+    requantise = packing.Requantise([multiplier], [shift], zero_points[2], -128, 127)
+    packed, swapped = packing.pack_add_fast(
+        zero_points[:2], scales, zero_points[2], output_scale, -128, 127
+    )
+    x = np.concatenate([two, one] if swapped else [one, two])
+    got = run(program, 3, [0], packing.words(packed.values()), x, one.size)
+    assert (got == tflite(sums[:, None], requantise).ravel()).all()
 
 
 def test_weights_that_do_not_fit_are_refused():

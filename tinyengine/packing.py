@@ -227,6 +227,8 @@ def pack_depthwise_conv_2d_planes(
         for odd in range(3 - stride):
             padded[:, odd, odd : odd + width] = 2 * weights[channel].reshape(height, width)
         pairs = halves(padded[..., 0::2], padded[..., 1::2]).transpose(0, 2, 1)
+        if (height, width, stride) == (3, 3, 1):  # these have all weights
+            pairs = pairs[:, [0, 1], [0, 1]]
         start = 0 if channel in constant else 2 * int(bias[channel])
         record += [start, *others, *pairs.ravel()]
     # four outputs at a time read this far
@@ -239,3 +241,36 @@ def pack_depthwise_conv_2d_planes(
         "rounding": rounding,
         "records": words(record),
     }
+
+
+def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, highest):
+    """For te_add_fast, and whether the inputs change places.
+
+    zero_points: of both inputs. scales, output_scale: (multiplier, shift), as of te_add with
+    left_shift 20. Returns (dict of words, swapped).
+    """
+    if (lowest, highest) != (-128, 127):
+        raise Unfit(f"output between {lowest} and {highest}, not int8's")
+    half = (1 << 30, 0)
+    swapped = tuple(scales[0]) != half
+    larger, other = (1, 0) if swapped else (0, 1)
+    if tuple(scales[larger]) != half:
+        raise Unfit("no input with the multiplier 1/2")
+    multiplier, shift = scales[other]
+    left = 21
+    if (multiplier, shift) == half:  # twice as much, halved exactly by the right shift
+        left, shift = 22, -1
+    if not -22 <= shift <= -1 or not -22 <= output_scale[1] <= -1:
+        raise Unfit("a multiplier outside 2^-23 .. 2^-1")
+    right = -output_scale[1]
+    return {
+        "other_factor": 1 << left,
+        "other_offset": -zero_points[other] << left,
+        "other_multiplier": multiplier,
+        "other_addend": 1 << (-shift - 1),
+        "other_right": -shift,
+        "input_offset": -zero_points[larger] << 20,
+        "multiplier": output_scale[0],
+        "addend": (output_zero_point << right) + (1 << (right - 1)),
+        "right": right,
+    }, swapped

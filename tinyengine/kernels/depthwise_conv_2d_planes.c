@@ -12,7 +12,7 @@
 
 /* A channel's record: bias, multiplier, addend, right shift, then per row of the window its words of
  * weights for outputs at even columns of the plane; with stride 1 also those for odd columns, word
- * by word beside the even ones. */
+ * by word beside the even ones. 3x3 with stride 1 needs only weights 0, 1 and 1, 2 of a row. */
 enum { BIAS, MULTIPLIER, ADDEND, RIGHT, WEIGHTS };
 
 /* Pixel a's channels and those of pixel b, its right neighbour, to their planes. */
@@ -42,8 +42,9 @@ static void expand_row(const te_depthwise_conv_2d_planes *op, const int8_t *row,
         for (x = 0; x + 1 < width; x += 2, row += 2 * channels, plane += 2)
             store_pixels(plane, pitch, te_load_part(row, lanes),
                          te_load_part(row + channels, lanes), offset);
-    for (x = 0; x < lanes && width % 2; x++, plane += pitch)
-        *plane = (int16_t)(row[x] - zero_point);
+    if (width % 2) /* beside it, padding */
+        store_pixels(plane, pitch, lanes == 4 ? te_load(row) : te_load_part(row, lanes),
+                     (zero_point & 0xff) * 0x01010101u, offset);
 }
 
 FORCE_INLINE int8_t requantise(uint32_t acc, const uint32_t *record, te_rounding rounding) {
@@ -83,10 +84,10 @@ static void row_3x3(const te_planes_row *row, te_rounding rounding) {
         record = row->record + lane * (row->record_bytes / 4);
         for (x = 0; x < outputs; x += 2) {
             even = odd = record[BIAS];
-            for (ky = 0, w = record + WEIGHTS; ky < 3; ky++, w += 4) {
+            for (ky = 0, w = record + WEIGHTS; ky < 3; ky++, w += 2) {
                 columns = row->rows[ky] + lane * (row->pitch / 4) + x / 2;
-                even = te_smlabt(columns[1], w[3], te_smlad(columns[0], w[0], even));
-                odd = te_smlad(columns[1], w[3], te_smlatb(columns[0], w[0], odd));
+                even = te_smlabt(columns[1], w[1], te_smlad(columns[0], w[0], even));
+                odd = te_smlad(columns[1], w[1], te_smlatb(columns[0], w[0], odd));
             }
             row->output[x * row->channels + lane] = requantise(even, record, rounding);
             if (x + 1 < outputs)
@@ -214,7 +215,7 @@ void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, cons
     const int32_t in_row = op->input.width * channels, out_row = op->output.width * channels;
     const uint32_t *record = op->records, *rows[HIGHEST_WINDOW];
     uint32_t *const planes = scratch, *const zeros = planes + height * slot;
-    int32_t channel, lanes, i, next, y, ky, row, first, last;
+    int32_t channel, lanes, i, next, y, ky, top, first, last;
 
     for (i = 0; i < (height + 1) * slot; i++)
         planes[i] = 0;
@@ -222,21 +223,17 @@ void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, cons
         lanes = channels - channel < 4 ? channels - channel : 4;
         next = 0;
         for (y = 0; y < op->output.height; y++) {
-            first = height, last = 0;
-            for (ky = 0; ky < height; ky++) {
-                row = y * op->window.stride_y - op->window.pad_top + ky;
-                rows[ky] = zeros;
-                if (row < 0 || row >= op->input.height)
-                    continue;
-                rows[ky] = planes + row % height * slot;
-                first = ky < first ? ky : first, last = ky + 1;
-                if (row < next)
-                    continue;
-                next = row + 1;
-                expand_row(op, input + row * in_row + channel,
-                           (int16_t *)(planes + row % height * slot) + op->window.pad_left, lanes);
-            }
-            first = first < last ? first : last;
+            top = y * op->window.stride_y - op->window.pad_top;
+            for (; next < top + height && next < op->input.height; next++)
+                if (next >= top)
+                    expand_row(op, input + next * in_row + channel,
+                               (int16_t *)(planes + next % height * slot) + op->window.pad_left,
+                               lanes);
+            first = top < 0 ? -top : 0, first = first < height ? first : height;
+            last = op->input.height - top, last = last < height ? last : height;
+            for (ky = 0; ky < height; ky++)
+                rows[ky] = ky < first || ky >= last ? zeros : planes + (top + ky) % height * slot;
+            last = last < first ? first : last;
             row_of_channels(op, rows, first, last, record, output + y * out_row + channel, lanes);
         }
         record += lanes * op->record_words;

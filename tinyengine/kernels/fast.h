@@ -61,4 +61,15 @@ typedef struct {
 void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8_t *input,
                                   int8_t *output, void *scratch);
 
+/* input + other, of `size` values; `input` is the one with the larger scale. The output may be the
+ * memory of either. */
+typedef struct {
+    int32_t size;
+    uint32_t other_factor, other_offset, other_multiplier, other_addend, other_right;
+    uint32_t input_offset, multiplier, addend, right;
+} te_add_fast;
+
+void te_run_add_fast(const te_add_fast *op, const int8_t *input, const int8_t *other,
+                     int8_t *output);
+
 #endif

@@ -50,12 +50,7 @@
     ldm     r10!, {r4-r7}
     add     r11, sp, #BIAS
     stm     r11, {r4-r7}
-    ldr     r4, [r10]               /* of each row, words 0 and 3 have all weights */
-    ldr     r5, [r10, #12]
-    ldr     r6, [r10, #16]
-    ldr     r7, [r10, #28]
-    ldr     r8, [r10, #32]
-    ldr     r9, [r10, #44]
+    ldm     r10, {r4-r9}
     ldm     sp, {r0-r3}
     ldr     r10, [sp, #EVEN_BYTES]
     add     r10, r10, r0
