@@ -227,8 +227,9 @@ def pack_depthwise_conv_2d_planes(
         for odd in range(3 - stride):
             padded[:, odd, odd : odd + width] = 2 * weights[channel].reshape(height, width)
         pairs = halves(padded[..., 0::2], padded[..., 1::2]).transpose(0, 2, 1)
-        if (height, width, stride) == (3, 3, 1):  # these have all weights
-            pairs = pairs[:, [0, 1], [0, 1]]
+        if (height, width) == (3, 3):
+            w = 2 * weights[channel].reshape(3, 3)
+            pairs = np.stack([halves(w[:, 0], w[:, 1]), halves(w[:, 1], w[:, 2])], 1)
         start = 0 if channel in constant else 2 * int(bias[channel])
         record += [start, *others, *pairs.ravel()]
     # four outputs at a time read this far

@@ -12,7 +12,7 @@
 
 /* A channel's record: bias, multiplier, addend, right shift, then per row of the window its words of
  * weights for outputs at even columns of the plane; with stride 1 also those for odd columns, word
- * by word beside the even ones. 3x3 with stride 1 needs only weights 0, 1 and 1, 2 of a row. */
+ * by word beside the even ones. A window of 3x3 has weights 0, 1 and 1, 2 of each row. */
 enum { BIAS, MULTIPLIER, ADDEND, RIGHT, WEIGHTS };
 
 /* Pixel a's channels and those of pixel b, its right neighbour, to their planes. */
@@ -55,7 +55,7 @@ FORCE_INLINE int8_t requantise(uint32_t acc, const uint32_t *record, te_rounding
     return (int8_t)te_ssat8(te_asr(te_smmlar(acc, record[MULTIPLIER], addend), record[RIGHT]));
 }
 
-/* A row of a 3x3 window with stride 1: its three input rows, planes of `lanes` channels `pitch` bytes
+/* A row of a 3x3 window: its three input rows, planes of `lanes` channels `pitch` bytes
  * apart; even_bytes: of the words where two outputs start; odd: whether one more comes. planes_m4.S
  * knows it. */
 typedef struct {
@@ -63,19 +63,24 @@ typedef struct {
     int8_t *output;
     int32_t channels, even_bytes, odd, pitch;
     const uint32_t *record;
-    int32_t record_bytes, lanes;
+    int32_t record_bytes, lanes, stride;
 } te_planes_row;
 
 #if TE_DSP
-void te_planes_3x3_relu(const te_planes_row *row);
-void te_planes_3x3_signed(const te_planes_row *row);
+void te_planes_1_signed(const te_planes_row *row);
+void te_planes_1_relu(const te_planes_row *row);
+void te_planes_2_signed(const te_planes_row *row);
+void te_planes_2_relu(const te_planes_row *row);
 
 static void row_3x3(const te_planes_row *row, te_rounding rounding) {
-    (rounding == TE_RELU ? te_planes_3x3_relu : te_planes_3x3_signed)(row);
+    if (row->stride == 1)
+        (rounding == TE_RELU ? te_planes_1_relu : te_planes_1_signed)(row);
+    else
+        (rounding == TE_RELU ? te_planes_2_relu : te_planes_2_signed)(row);
 }
 #else
 static void row_3x3(const te_planes_row *row, te_rounding rounding) {
-    const int32_t outputs = row->even_bytes / 2 + row->odd;
+    const int32_t outputs = row->even_bytes / 2 / row->stride + row->odd;
     const uint32_t *record, *w, *columns;
     uint32_t even, odd;
     int32_t lane, x, ky;
@@ -85,9 +90,12 @@ static void row_3x3(const te_planes_row *row, te_rounding rounding) {
         for (x = 0; x < outputs; x += 2) {
             even = odd = record[BIAS];
             for (ky = 0, w = record + WEIGHTS; ky < 3; ky++, w += 2) {
-                columns = row->rows[ky] + lane * (row->pitch / 4) + x / 2;
+                columns = row->rows[ky] + lane * (row->pitch / 4) + x / 2 * row->stride;
                 even = te_smlabt(columns[1], w[1], te_smlad(columns[0], w[0], even));
-                odd = te_smlad(columns[1], w[1], te_smlatb(columns[0], w[0], odd));
+                if (row->stride == 1)
+                    odd = te_smlad(columns[1], w[1], te_smlatb(columns[0], w[0], odd));
+                else
+                    odd = te_smlabt(columns[2], w[1], te_smlad(columns[1], w[0], odd));
             }
             row->output[x * row->channels + lane] = requantise(even, record, rounding);
             if (x + 1 < outputs)
@@ -193,10 +201,11 @@ static void row_of_channels(const te_depthwise_conv_2d_planes *op, const uint32_
     const int32_t height = op->window.height, width = op->output.width;
     int32_t lane, ky;
 
-    if (op->window.stride_x == 1 && op->window.width == 3 && height == 3) {
+    if (op->window.width == 3 && height == 3) {
         te_planes_row row = {{rows[0], rows[1], rows[2]}, output, op->output.channels,
-                             width / 2 * 4, width % 2, op->plane_words * 4, record,
-                             op->record_words * 4, lanes};
+                             width / 2 * 4 * op->window.stride_x, width % 2,
+                             op->plane_words * 4, record, op->record_words * 4, lanes,
+                             op->window.stride_x};
 
         row_3x3(&row, op->rounding);
         return;

@@ -1,7 +1,7 @@
-/* A row of a 3x3 depthwise convolution with stride 1, for the channels whose planes are expanded;
+/* A row of a 3x3 depthwise convolution with stride 1 or 2, for the channels whose planes are expanded;
  * row_3x3() in depthwise_conv_2d_planes.c is its meaning in C.
  *
- *     void te_planes_3x3_relu(const te_planes_row *row);      and te_planes_3x3_signed
+ *     void te_planes_1_relu(const te_planes_row *row);        1: the stride; and three more
  *
  * r0-r2 columns in three rows, r3 output, r4-r9 weights, r10 r11 four columns of a row,
  * r12 lr sums of two outputs.
@@ -37,7 +37,23 @@
     ssat    \acc, #8, \acc
     .endm
 
-    .macro  row_3x3 name, relu
+/* two outputs; even_in, odd_in: what is added to */
+    .macro  columns row, w01, w12, even_in, odd_in, stride
+    ldrd    r10, r11, [\row], #4 * \stride
+    smlad   r12, r10, \w01, \even_in
+    .if     \stride == 1
+    smlatb  lr, r10, \w01, \odd_in
+    smlabt  r12, r11, \w12, r12
+    smlad   lr, r11, \w12, lr
+    .else
+    ldr     r10, [\row]
+    smlad   lr, r11, \w01, \odd_in
+    smlabt  r12, r11, \w12, r12
+    smlabt  lr, r10, \w12, lr
+    .endif
+    .endm
+
+    .macro  row_3x3 name, relu, stride
     .globl  \name
     .thumb_func
     .type   \name, %function
@@ -58,21 +74,9 @@
     cmp     r10, r0
     beq     3f
 2:  ldr     lr, [sp, #BIAS]
-    ldrd    r10, r11, [r0], #4
-    smlad   r12, r10, r4, lr
-    smlatb  lr, r10, r4, lr
-    smlabt  r12, r11, r5, r12
-    smlad   lr, r11, r5, lr
-    ldrd    r10, r11, [r1], #4
-    smlad   r12, r10, r6, r12
-    smlatb  lr, r10, r6, lr
-    smlabt  r12, r11, r7, r12
-    smlad   lr, r11, r7, lr
-    ldrd    r10, r11, [r2], #4
-    smlad   r12, r10, r8, r12
-    smlatb  lr, r10, r8, lr
-    smlabt  r12, r11, r9, r12
-    smlad   lr, r11, r9, lr
+    columns r0, r4, r5, lr, lr, \stride
+    columns r1, r6, r7, r12, lr, \stride
+    columns r2, r8, r9, r12, lr, \stride
     ldrd    r10, r11, [sp, #MULTIPLIER]
     .if     \relu
     smmlar  r12, r12, r10, r11
@@ -129,5 +133,7 @@
     .size   \name, . - \name
     .endm
 
-    row_3x3 te_planes_3x3_signed, 0
-    row_3x3 te_planes_3x3_relu, 1
+    row_3x3 te_planes_1_signed, 0, 1
+    row_3x3 te_planes_1_relu, 1, 1
+    row_3x3 te_planes_2_signed, 0, 2
+    row_3x3 te_planes_2_relu, 1, 2
