@@ -7,6 +7,7 @@
  * r8-r11 sums of the low one, r12 weights of both channels, lr those of the low one.
  */
 
+#if defined __ARM_FEATURE_DSP && defined __thumb2__ /* as in simd.h */
     .syntax unified
     .thumb
     .text
@@ -146,3 +147,4 @@
     tile    te_pairs_three_relu, 3, 1
     tile    te_pairs_four_signed, 4, 0
     tile    te_pairs_four_relu, 4, 1
+#endif

@@ -7,6 +7,7 @@
  * r12 lr sums of two outputs.
  */
 
+#if defined __ARM_FEATURE_DSP && defined __thumb2__ /* as in simd.h */
     .syntax unified
     .thumb
     .text
@@ -137,3 +138,4 @@
     row_3x3 te_planes_1_relu, 1, 1
     row_3x3 te_planes_2_signed, 0, 2
     row_3x3 te_planes_2_relu, 1, 2
+#endif
