@@ -46,10 +46,12 @@ int main(void) {
             scratch = malloc((size_t)TE_DEPTHWISE_CONV_2D_PLANES_SCRATCH(v[6], v[15]));
             te_run_depthwise_conv_2d_planes(&op, input, output, scratch);
         } else if (head[0] == 3) { /* two inputs, one behind the other */
-            te_add_fast op = {head[4], records[0], records[1], records[2], records[3], records[4],
-                              records[5], records[6], records[7], records[8]};
+            te_add_fast op = {head[4],    (int32_t)records[0], records[1], records[2], records[3],
+                              records[4], records[5],          records[6], records[7], records[8],
+                              records[9]};
+
             scratch = NULL;
-            te_run_add_fast(&op, input, input + head[4], output);
+            te_run_add_fast(&op, input, input + head[4], output, scratch);
         } else {
             te_fully_connected_pairs op = {v[0], v[1], v[2], (te_rounding)v[3], records};
             scratch = malloc((size_t)TE_FULLY_CONNECTED_PAIRS_SCRATCH(v[1]));
@@ -234,7 +236,7 @@ def test_depthwise_convolution_is_exact_also_in_place(program, shape, window, sa
     integers = [*shape, *out, channels, *window, zero_point]
     integers += [packed[k] for k in ("plane_words", "window_words", "record_words")]
     integers.append(packed["rounding"] == "TE_RELU")
-    in_place = shape[:2] == out and window[2:4] == (1, 1)
+    in_place = shape[0] >= out[0] and shape[1] >= out[1] and window[6] < window[0]
     got = run(program, 1, integers, packed["records"], x, out[0] * out[1] * channels, in_place)
     assert (got == tflite(sums + bias, requantise).ravel()).all()
 
@@ -298,10 +300,8 @@ def test_add_is_exact_for_all_pairs_of_values(program, ratio, larger, zero_point
         sums += value + half >> -shift
     multiplier, shift = output_scale
     requantise = packing.Requantise([multiplier], [shift], zero_points[2], -128, 127)
-    packed, swapped = packing.pack_add_fast(
-        zero_points[:2], scales, zero_points[2], output_scale, -128, 127
-    )
-    x = np.concatenate([two, one] if swapped else [one, two])
+    packed = packing.pack_add_fast(zero_points[:2], scales, zero_points[2], output_scale, -128, 127)
+    x = np.concatenate([one, two])
     got = run(program, 3, [0], packing.words(packed.values()), x, one.size)
     assert (got == tflite(sums[:, None], requantise).ravel()).all()
 

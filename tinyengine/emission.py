@@ -59,7 +59,9 @@ class Constants:
 
 def _literal(value):
     value = int(value)
-    return "(-2147483647 - 1)" if value == -(2**31) else str(value)
+    if value == -(2**31):
+        return "(-2147483647 - 1)"
+    return f"{value}u" if value >= 2**31 else str(value)
 
 
 def emit(compiled):

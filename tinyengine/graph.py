@@ -37,7 +37,6 @@ class Tensor:
     def zero_point(self):
         return int(self.zero_points[0])
 
-
     def left_of(self, values):
         """What is computed of the model's `values` of this tensor, flat."""
         if self.channels is not None:

@@ -245,10 +245,10 @@ def pack_depthwise_conv_2d_planes(
 
 
 def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, highest):
-    """For te_add_fast, and whether the inputs change places.
+    """For te_add_fast.
 
     zero_points: of both inputs. scales, output_scale: (multiplier, shift), as of te_add with
-    left_shift 20. Returns (dict of words, swapped).
+    left_shift 20.
     """
     if (lowest, highest) != (-128, 127):
         raise Unfit(f"output between {lowest} and {highest}, not int8's")
@@ -264,7 +264,7 @@ def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, 
     if not -22 <= shift <= -1 or not -22 <= output_scale[1] <= -1:
         raise Unfit("a multiplier outside 2^-23 .. 2^-1")
     right = -output_scale[1]
-    return {
+    values = {
         "other_factor": 1 << left,
         "other_offset": -zero_points[other] << left,
         "other_multiplier": multiplier,
@@ -274,4 +274,5 @@ def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, 
         "multiplier": output_scale[0],
         "addend": (output_zero_point << right) + (1 << (right - 1)),
         "right": right,
-    }, swapped
+    }
+    return {"swapped": int(swapped), **{k: v & 0xFFFFFFFF for k, v in values.items()}}

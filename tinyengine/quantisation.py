@@ -39,7 +39,7 @@ def quantise_multiplier(factor):
 
 
 def scaled(values, multipliers, shifts):
-    """int64 values times te_scales, elementwise: what te_scaled of kernels/requantise.h computes."""
+    """int64 values times te_scales, elementwise, as te_scaled of kernels/requantise.h."""
     values, multipliers, shifts = (np.asarray(a, np.int64) for a in (values, multipliers, shifts))
     product = ((values << np.maximum(shifts, 0)) * multipliers + (1 << 30)) >> 31
     right = np.maximum(-shifts, 0)

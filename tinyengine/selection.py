@@ -116,11 +116,25 @@ def _pack_fully_connected_pairs(attributes):
     return sizes | packing.pack_fully_connected_pairs(*_weights(attributes))
 
 
+def _pack_add_fast(attributes):
+    scales = [
+        (attributes[f"{name}_scale"]["multiplier"], attributes[f"{name}_scale"]["shift"])
+        for name in ("input", "other", "output")
+    ]
+    return {"size": attributes["size"]} | packing.pack_add_fast(
+        (attributes["input_zero_point"], attributes["other_zero_point"]),
+        scales[:2],
+        attributes["output_zero_point"],
+        scales[2],
+        attributes["lowest"],
+        attributes["highest"],
+    )
+
+
 FAST = {
+    "ADD": (Kernel("add_fast", _pack_add_fast, in_place=_always),),
     "CONV_2D": (
-        Kernel(
-            "conv_2d_pairs", _pack_conv_2d_pairs, _conv_2d_pairs_scratch, assembly="pairs_m4.S"
-        ),
+        Kernel("conv_2d_pairs", _pack_conv_2d_pairs, _conv_2d_pairs_scratch, assembly="pairs_m4.S"),
     ),
     "DEPTHWISE_CONV_2D": (
         Kernel(
@@ -128,6 +142,7 @@ FAST = {
             _pack_depthwise_conv_2d_planes,
             lambda fields: 16 * (fields["window"]["height"] + 1) * fields["plane_words"],
             _behind_input,
+            "planes_m4.S",
         ),
     ),
     "FULLY_CONNECTED": (

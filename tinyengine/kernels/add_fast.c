@@ -17,14 +17,16 @@ static inline uint32_t scaled(uint32_t acc, uint32_t multiplier, uint32_t addend
         *output++ = (int8_t)te_ssat8(scaled(sum, multiplier, addend, right));                      \
     } while (0)
 
-void te_run_add_fast(const te_add_fast *op, const int8_t *input, const int8_t *other,
-                     int8_t *output) {
+void te_run_add_fast(const te_add_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
+                     void *scratch) {
+    const int8_t *input = op->swapped ? two : one, *other = op->swapped ? one : two;
     const uint32_t other_factor = op->other_factor, other_offset = op->other_offset;
     const uint32_t other_multiplier = op->other_multiplier, other_addend = op->other_addend;
     const uint32_t other_right = op->other_right, input_offset = op->input_offset;
     const uint32_t multiplier = op->multiplier, addend = op->addend, right = op->right;
     const int8_t *const end = output + op->size, *const fours = output + (op->size & ~3);
 
+    (void)scratch;
     while (output != fours) {
         ONE;
         ONE;

@@ -64,12 +64,12 @@ void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8
 /* input + other, of `size` values; `input` is the one with the larger scale. The output may be the
  * memory of either. */
 typedef struct {
-    int32_t size;
+    int32_t size, swapped;
     uint32_t other_factor, other_offset, other_multiplier, other_addend, other_right;
     uint32_t input_offset, multiplier, addend, right;
 } te_add_fast;
 
-void te_run_add_fast(const te_add_fast *op, const int8_t *input, const int8_t *other,
-                     int8_t *output);
+void te_run_add_fast(const te_add_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
+                     void *scratch);
 
 #endif
