@@ -8,7 +8,7 @@ TFLITE_CFLAGS = $(ARCH) -O2 -std=c99 -Wall -Wextra -Werror -pedantic -ffreestand
 	-fdata-sections -fno-common -fstack-usage -I.. -I. -I../tinyengine/kernels -I$(TFLITE)
 KERNEL_FOLDER = ../tinyengine/kernels
 -include $(TFLITE)/kernels.mk
-TFLITE_COMMON = $(addprefix $(TFLITE)/,$(TFLITE_KERNELS:%=kernel-%.o) $(FAMILY_OBJECTS))
+TFLITE_COMMON = $(addprefix $(TFLITE)/,$(TFLITE_KERNELS:%=kernel-%.o) memory.o $(FAMILY_OBJECTS))
 
 .PHONY: tflite tflite-check
 tflite-check:
@@ -31,6 +31,9 @@ $(TFLITE)/%-trace.o: EXTRA_FLAGS = -DTRACE_BUILD -include tflite_plan.h
 $(TFLITE)/main.o $(TFLITE)/main-trace.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h
 	$(call say,CC $<)
 	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<
+$(TFLITE)/memory.o: tflite/memory.c
+	$(call say,CC $<)
+	$(Q)$(CC) $(TFLITE_CFLAGS) -fno-tree-loop-distribute-patterns -c -o $@ $<
 $(TFLITE)/model.o $(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
 	$(call say,CC $<)
 	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<

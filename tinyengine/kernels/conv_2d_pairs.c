@@ -113,10 +113,14 @@ void te_pairs_four_signed(const te_pairs_tile *tile);
 void te_pairs_four_relu(const te_pairs_tile *tile);
 
 static void multiply(const te_pairs_tile *tile, int32_t pixels, te_rounding rounding) {
-    if (rounding == TE_RELU)
-        (pixels == 4 ? te_pairs_four_relu : te_pairs_three_relu)(tile);
+    if (rounding == TE_RELU && pixels == 4)
+        te_pairs_four_relu(tile);
+    else if (rounding == TE_RELU)
+        te_pairs_three_relu(tile);
+    else if (pixels == 4)
+        te_pairs_four_signed(tile);
     else
-        (pixels == 4 ? te_pairs_four_signed : te_pairs_three_signed)(tile);
+        te_pairs_three_signed(tile);
 }
 #else
 /* parameters: multiplier, addend, right shift */

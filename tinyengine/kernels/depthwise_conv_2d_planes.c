@@ -73,10 +73,14 @@ void te_planes_2_signed(const te_planes_row *row);
 void te_planes_2_relu(const te_planes_row *row);
 
 static void row_3x3(const te_planes_row *row, te_rounding rounding) {
-    if (row->stride == 1)
-        (rounding == TE_RELU ? te_planes_1_relu : te_planes_1_signed)(row);
+    if (rounding == TE_RELU && row->stride == 1)
+        te_planes_1_relu(row);
+    else if (rounding == TE_RELU)
+        te_planes_2_relu(row);
+    else if (row->stride == 1)
+        te_planes_1_signed(row);
     else
-        (rounding == TE_RELU ? te_planes_2_relu : te_planes_2_signed)(row);
+        te_planes_2_signed(row);
 }
 #else
 static void row_3x3(const te_planes_row *row, te_rounding rounding) {
