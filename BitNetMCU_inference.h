@@ -24,7 +24,7 @@
 #endif
 #endif
 
-/* Whether the assembly of kernels/riscv is linked, whose functions replace those of the same name. */
+/* Whether the assembly of kernels/riscv is linked; its functions replace those of the same name. */
 #ifndef BITNETMCU_ASSEMBLY
 #define BITNETMCU_ASSEMBLY 0
 #endif

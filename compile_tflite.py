@@ -1,7 +1,7 @@
 """Compile an int8 TensorFlow Lite model to C whose memory is planned.
 
-Writes model.c, model.h, report.txt and report.json, memory.png and graph.png into a folder. The C
-is to be built with the kernels that the report names, from tinyengine/kernels. Nothing is written
+Writes a folder that stands alone: model.c and model.h, the kernels that they need, report.txt and
+report.json, and pictures of the memory plan and of the graph after each stage. Nothing is written
 if the model cannot be compiled.
 """
 
@@ -14,9 +14,14 @@ from tinyengine import compiler, draw, selection
 
 EXAMPLES = """examples:
   python compile_tflite.py MODEL.tflite --out build/model
-  python compile_tflite.py MODEL.tflite --out build/model --optimise none   plain kernels, all channels
-  python compile_tflite.py MODEL.tflite --print                             the graph at each stage
+  python compile_tflite.py MODEL.tflite --out build/model --optimise none   plain kernels
+  python compile_tflite.py MODEL.tflite --print                             the graph by stages
 """
+
+
+def kernels(compiled):
+    """The files with kernels that the model needs; those in assembly are empty on other cores."""
+    return [*selection.sources(compiled.choices), *selection.assembly(compiled.choices)]
 
 
 def report(compiled, constants):
@@ -42,7 +47,7 @@ def report(compiled, constants):
         "floor": compiled.floor,
         "flash": constants,
         "planned_by": compiled.plan.method,
-        "sources": [path.name for path in selection.sources(compiled.choices)],
+        "sources": ["model.c", *(f"kernels/{path.name}" for path in kernels(compiled))],
         "steps": steps,
     }
 
@@ -57,13 +62,28 @@ def table(facts):
             f"{step['output_offset']:>8} {step['output_bytes']:>8} {step['scratch_bytes']:>8}"
         )
         lines += [f"{'':10}not {reason}" for reason in step["skipped"]]
-    lines.append(f"compile with: {' '.join(facts['sources'])}")
+    lines.append(f"compile with -Ikernels: {' '.join(facts['sources'])}")
     return "\n".join(lines)
 
 
 def last_line(facts):
     keys = ("model", "arena", "scratch", "floor", "flash")
     return " ".join(f"{key}={facts[key]}" for key in keys)
+
+
+def write(compiled, files, facts, folder):
+    """All files of a compiled model into `folder`. files: {name: text} of its C."""
+    cli.check_folder(folder)
+    for path in (*kernels(compiled), *selection.KERNELS.glob("*.h")):
+        files[f"kernels/{path.name}"] = path.read_text()
+    files["report.txt"] = f"{table(facts)}\n{last_line(facts)}\n"
+    files["report.json"] = json.dumps(facts, indent=1) + "\n"
+    for name, text in files.items():
+        cli.write_atomic(folder / name, text)
+    steps = [f"{operator.index} {operator.kind}" for operator in compiled.graph.operators]
+    draw.draw_plan(compiled.blocks, compiled.plan, folder / "memory.png", steps)
+    for number, (stage, graph) in enumerate(compiled.stages.items(), 1):
+        draw.draw_graph(graph, folder / f"graph-{number}-{stage}.png")
 
 
 def main():
@@ -82,18 +102,11 @@ def main():
     files, constants = compiled.files()
     facts = report(compiled, constants)
     if arguments.print:
-        for title, graph in (("imported", compiled.imported), ("lowered", compiled.graph)):
-            print(f"{title}:\n{draw.print_graph(graph)}\n")
+        for stage, graph in compiled.stages.items():
+            print(f"{stage}:\n{draw.print_graph(graph)}\n")
     print(table(facts))
     if arguments.out:
-        cli.check_folder(arguments.out)
-        files["report.txt"] = f"{table(facts)}\n{last_line(facts)}\n"
-        files["report.json"] = json.dumps(facts, indent=1) + "\n"
-        for name, text in files.items():
-            cli.write_atomic(arguments.out / name, text)
-        steps = [f"{o.index} {o.kind}" for o in compiled.graph.operators]
-        draw.draw_plan(compiled.blocks, compiled.plan, arguments.out / "memory.png", steps)
-        draw.draw_graph(compiled.graph, arguments.out / "graph.png")
+        write(compiled, files, facts, arguments.out)
     print(last_line(facts))
 
 

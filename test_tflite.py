@@ -60,9 +60,9 @@ def differences(compiled, program, content, inputs):
         wanted = reference.run(values)
         (computed,) = hostrun.run(compiled, program, values[None])
         for operator, output in zip(compiled.graph.operators, computed):
-            wrong[operator.index] += int(
-                np.count_nonzero(output != tensors[operator.outputs[0]].left_of(wanted[operator.outputs[0]]))
-            )
+            i = operator.outputs[0]
+            different = output != tensors[i].left_of(wanted[i])
+            wrong[operator.index] += int(np.count_nonzero(different))
     return wrong
 
 

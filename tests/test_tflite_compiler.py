@@ -1,11 +1,11 @@
 """The compiler of TensorFlow Lite models: whole models exact, bad files refused in one line."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 from conftest import ROOT, SANITIZE
@@ -14,6 +14,7 @@ for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
 import tflite_models  # noqa: E402
+from tflite_batch import Batch  # noqa: E402
 
 import test_tflite  # noqa: E402
 from cli import UserError  # noqa: E402
@@ -60,90 +61,17 @@ def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
     assert compiled.arena <= FIVE[name] + compiled.scratch or optimise == "none"
 
 
-MAIN = """
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-%s
-typedef struct {
-    int8_t *(*input)(void);
-    const int8_t *(*run)(void);
-    size_t bytes;
-} row;
-static const row rows[] = {%s};
-
-void harness_trace(uint32_t step, const int8_t *output, uint32_t bytes) {
-    (void)step;
-    fwrite(output, 1, bytes, stdout);
-}
-
-int main(void) {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        for (int repeat = 0; repeat < %d; repeat++) {
-            if (fread(rows[i].input(), 1, rows[i].bytes, stdin) != rows[i].bytes)
-                return 1;
-            rows[i].run();
-        }
-    return 0;
-}
-"""
-
-
-def build_all(models, folder, repeats):
-    """One program of many compiled models, which traces all their operators."""
-
-    def compile_one(compiled):
-        place = folder / compiled.name
-        hostrun.write(compiled, place)
-        command = ["cc", "-O1", *hostrun.WARNINGS, *SANITIZE, "-DTE_TRACE=harness_trace"]
-        command += ["-include", place / "harness_plan.h", "-DHARNESS_MODEL_C"]
-        command += [f"-I{place}", f"-I{selection.KERNELS}", "-c", place / "model.c"]
-        subprocess.run([*command, "-o", folder / f"{compiled.name}.o"], check=True)
-
-    joblib.Parallel(os.cpu_count(), prefer="threads")(map(joblib.delayed(compile_one), models))
-    names = [compiled.name for compiled in models]
-    declared = "\n".join(f"int8_t *{n}_input(void); const int8_t *{n}_run(void);" for n in names)
-    table = ", ".join(
-        f"{{{m.name}_input, {m.name}_run, {m.graph.tensors[m.graph.inputs[0]].size}}}"
-        for m in models
-    )
-    (folder / "main.c").write_text(MAIN % (declared, table, repeats))
-    choices = [choice for m in models for choice in m.choices]
-    command = ["cc", "-O1", *hostrun.WARNINGS, *SANITIZE, f"-I{selection.KERNELS}"]
-    command += [*selection.sources(choices), folder / "main.c", *folder.glob("*.o")]
-    subprocess.run([*command, "-o", folder / "all"], check=True)
-    return folder / "all"
-
-
 @pytest.mark.parametrize("optimise", ["none", "speed"])
 def test_every_attribute_is_exact_on_every_value(optimise, tmp_path):
     """All of `tflite_models.cases()`, through all stages, under sanitizers."""
-    models = [
-        compiler.compile_model(content, f"case_{i}", optimise=optimise)
-        for i, content in enumerate(CASES.values())
-    ]
-    inputs = [
-        test_tflite.make_inputs(m.graph.tensors[m.graph.inputs[0]], 6, None, seed)
-        for seed, m in enumerate(models)
-    ]
-    program = build_all(models, tmp_path, 6)
-    stdin = b"".join(x.tobytes() for x in inputs)
-    done = subprocess.run([program], input=stdin, capture_output=True)
+    batch = Batch(CASES, optimise)
+    sanitized = ["cc", "-O1", *hostrun.WARNINGS, *SANITIZE]
+    program = batch.build(tmp_path, sanitized, [ROOT / "tests" / "tflite_host.c"])
+    done = subprocess.run([program], input=batch.stdin, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    computed, wrong = np.frombuffer(done.stdout, np.int8), []
-    for name, compiled, x in zip(CASES, models, inputs):
-        reference, tensors = oracle.Oracle(CASES[name]), compiled.graph.tensors
-        for values in x:
-            wanted = reference.run(values)
-            for operator in compiled.graph.operators:
-                left = tensors[operator.outputs[0]].left_of(wanted[operator.outputs[0]])
-                if not np.array_equal(computed[: left.size], left):
-                    wrong.append(f"{name}: {operator.kind} {operator.index}")
-                computed = computed[left.size :]
-    assert not wrong and not computed.size
-    kernels = {choice.kernel.name for m in models for choice in m.choices}
+    batch.check(done.stdout)
     fast = {kernel.name for row in selection.FAST.values() for kernel in row}
-    assert fast <= kernels if optimise == "speed" else not fast & kernels
+    assert fast <= batch.kernels if optimise == "speed" else not fast & batch.kernels
 
 
 def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):
@@ -266,9 +194,14 @@ def test_the_command_lines(tmp_path):
     done = run("compile_tflite.py", path, "--out", tmp_path / "out", "--print")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("model=small-model arena=")
-    assert {"model.c", "model.h", "report.json", "report.txt", "memory.png", "graph.png"} == {
-        file.name for file in (tmp_path / "out").iterdir()
+    written = {file.name for file in (tmp_path / "out").iterdir()}
+    assert written == {
+        *("model.c", "model.h", "kernels", "report.json", "report.txt", "memory.png"),
+        *("graph-1-imported.png", "graph-2-lowered.png", "graph-3-pruned.png"),
     }
+    files = json.loads((tmp_path / "out" / "report.json").read_text())["sources"]
+    command = ["cc", *hostrun.WARNINGS, "-Ikernels", "-c", *(f for f in files if f[-1] == "c")]
+    subprocess.run(command, cwd=tmp_path / "out", check=True)
     done = run("test_tflite.py", path, "--inputs", 5)
     assert done.returncode == 0, done.stderr
     assert "inputs=5 differing_values=0" in done.stdout.splitlines()[-1]

@@ -5,24 +5,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyengine import emission, importer, lowering, memory, pruning, selection
-from tinyengine.graph import Graph
 
 
 @dataclass(frozen=True)
 class Compiled:
     """A compiled model.
 
-    imported, graph: before and after lowering. choices, blocks and plan: of the lowered graph; each
+    stages: the graph after each stage, by its name. choices, blocks and plan: of the last one; each
     of its operators is a step in time. digest: SHA-256 of the file.
     """
 
     name: str
     digest: str
-    imported: Graph
-    graph: Graph
+    stages: dict
     choices: list
     blocks: list
     plan: memory.Plan
+
+    @property
+    def graph(self):
+        """The graph that is executed."""
+        return list(self.stages.values())[-1]
 
     def offset(self, tensor):
         """Where in the arena the tensor with this index lies, in bytes."""
@@ -59,16 +62,16 @@ def load(path, optimise="speed"):
 
 def compile_model(content, name, source="model", optimise="speed"):
     """The `Compiled` model of a .tflite file's bytes; `source` names it in a `UserError`."""
-    imported = importer.parse(content, name, source)
-    graph = lowering.lower(imported, source)
+    stages = {"imported": importer.parse(content, name, source)}
+    stages["lowered"] = graph = lowering.lower(stages["imported"], source)
     if optimise == "speed":
-        graph = pruning.prune(graph)
+        stages["pruned"] = graph = pruning.prune(graph)
     choices = selection.choose(graph, optimise)
     blocks = blocks_of(graph, choices)
     plan = memory.plan(blocks)
     memory.verify(blocks, plan)
     digest = hashlib.sha256(content).hexdigest()
-    return Compiled(name, digest, imported, graph, choices, blocks, plan)
+    return Compiled(name, digest, stages, choices, blocks, plan)
 
 
 def blocks_of(graph, choices):

@@ -1,5 +1,5 @@
-/* ADD. TensorFlow Lite scales both inputs to half of the larger scale: the input that has it is only
- * shifted, so one of the three requantisations is none. */
+/* ADD. TensorFlow Lite scales both inputs to half of the larger scale: the input that has it is
+ * only shifted, so one of the three requantisations is none. */
 
 #include "fast.h"
 #include "simd.h"

@@ -1,10 +1,10 @@
 /* CONV_2D as a matrix product, three or four output pixels by two output channels at a time.
  *
- * The weights of two channels share a halfword, 256 * w1 + w0, and a word holds those of two inputs:
- * one SMLAD with two activations adds to 256 * S1 + S0, a second one with the word's even bytes
- * (SXTB16) to S0. Both sums are then known, for 256 * S1 fits an int32. So a load and an SXTB16 bring
- * four weights, for all pixels. The activations of the pixels are expanded to int16 beforehand, once
- * for all channels, in the order in which the product reads them. */
+ * The weights of two channels share a halfword, 256 * w1 + w0, and a word holds those of two
+ * inputs: one SMLAD with two activations adds to 256 * S1 + S0, a second one with the word's even
+ * bytes (SXTB16) to S0. Both sums are then known, for 256 * S1 fits an int32. So a load and an
+ * SXTB16 bring four weights, for all pixels. The activations of the pixels are expanded to int16
+ * beforehand, once for all channels, in the order in which the product reads them. */
 
 #include "fast.h"
 #include "simd.h"
@@ -14,7 +14,8 @@ typedef struct {
     int32_t y, x;
 } te_corner;
 
-/* Pixels whose windows are expanded, for all pairs of channels in the records. pairs_m4.S knows it. */
+/* Pixels whose windows are expanded, for all pairs of channels in the records. pairs_m4.S knows it.
+ */
 typedef struct {
     const uint32_t *columns, *columns_end, *records, *records_end;
     int8_t *output;
@@ -68,9 +69,8 @@ static void gather(const te_conv_2d_pairs *op, const int8_t *row, int32_t x, int
 }
 
 /* The windows of a tile, expanded. rows: bytes for a gathered row of each pixel. */
-static void expand_windows(const te_conv_2d_pairs *op, const int8_t *input,
-                                 const te_corner *corner, uint32_t *columns, int8_t *rows,
-                                 int32_t pixels) {
+static void expand_windows(const te_conv_2d_pairs *op, const int8_t *input, const te_corner *corner,
+                           uint32_t *columns, int8_t *rows, int32_t pixels) {
     const int32_t channels = op->input.channels, run = op->window.width * channels;
     const int32_t last_x = op->input.width - op->window.width, pitch = (run + 3) & ~3;
     const int8_t *source[4], *row;
@@ -181,9 +181,9 @@ void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_
                           void *scratch) {
     const te_window *window = &op->window;
     const int32_t channels = op->input.channels, pixels = op->output.height * op->output.width;
-    const int pointwise = window->height * window->width * window->stride_y * window->stride_x == 1 &&
-                          op->input.width == op->output.width &&
-                          op->input.height == op->output.height;
+    const int pointwise =
+        window->height * window->width * window->stride_y * window->stride_x == 1 &&
+        op->input.width == op->output.width && op->input.height == op->output.height;
     uint32_t *columns = scratch;
     int8_t *rows = (int8_t *)(columns + 4 * op->steps);
     int32_t first, tile, i, y, x;

@@ -1,8 +1,8 @@
-/* DEPTHWISE_CONV_2D, four channels at a time: rows of the input are expanded to int16, one plane per
- * channel, for SMLAD to multiply two neighbours at once. Only as many rows as the window is high
- * are kept. A row of the output is written when the rows above the next one that is needed have
- * been read, so with stride 1 and equal shapes the output may take the place of the input. The zero
- * point is taken off when a row is expanded: padding is 0 and rows of it are left out. */
+/* DEPTHWISE_CONV_2D, four channels at a time: rows of the input are expanded to int16, one plane
+ * per channel, for SMLAD to multiply two neighbours at once. Only as many rows as the window is
+ * high are kept. A row of the output is written when the rows above the next one that is needed
+ * have been read, so with stride 1 and equal shapes the output may take the place of the input. The
+ * zero point is taken off when a row is expanded: padding is 0 and rows of it are left out. */
 
 #include "fast.h"
 #include "simd.h"
@@ -10,9 +10,9 @@
 #define FORCE_INLINE static inline __attribute__((always_inline))
 #define HIGHEST_WINDOW 8
 
-/* A channel's record: bias, multiplier, addend, right shift, then per row of the window its words of
- * weights for outputs at even columns of the plane; with stride 1 also those for odd columns, word
- * by word beside the even ones. A window of 3x3 has weights 0, 1 and 1, 2 of each row. */
+/* A channel's record: bias, multiplier, addend, right shift, then per row of the window its words
+ * of weights for outputs at even columns of the plane; with stride 1 also those for odd columns,
+ * word by word beside the even ones. A window of 3x3 has weights 0, 1 and 1, 2 of each row. */
 enum { BIAS, MULTIPLIER, ADDEND, RIGHT, WEIGHTS };
 
 /* Pixel a's channels and those of pixel b, its right neighbour, to their planes. */
@@ -206,9 +206,15 @@ static void row_of_channels(const te_depthwise_conv_2d_planes *op, const uint32_
     int32_t lane, ky;
 
     if (op->window.width == 3 && height == 3) {
-        te_planes_row row = {{rows[0], rows[1], rows[2]}, output, op->output.channels,
-                             width / 2 * 4 * op->window.stride_x, width % 2,
-                             op->plane_words * 4, record, op->record_words * 4, lanes,
+        te_planes_row row = {{rows[0], rows[1], rows[2]},
+                             output,
+                             op->output.channels,
+                             width / 2 * 4 * op->window.stride_x,
+                             width % 2,
+                             op->plane_words * 4,
+                             record,
+                             op->record_words * 4,
+                             lanes,
                              op->window.stride_x};
 
         row_3x3(&row, op->rounding);

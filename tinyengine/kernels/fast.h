@@ -30,10 +30,10 @@ typedef struct {
 void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                           void *scratch);
 
-/* Depthwise convolution with multiplier 1, stride_x 1 or 2, no dilation, a window of at most 8 rows.
- * The output may be the input's memory where stride is 1 and shapes are equal.
- * plane_words: of a row of a channel in scratch. window_words, record_words: of a row of a window,
- * of a channel. */
+/* Depthwise convolution with multiplier 1, stride_x 1 or 2, no dilation, a window of at most 8
+ * rows. The output may be the input's memory where stride is 1 and shapes are equal. plane_words:
+ * of a row of a channel in scratch. window_words, record_words: of a row of a window, of a channel.
+ */
 typedef struct {
     te_shape input, output;
     te_window window;

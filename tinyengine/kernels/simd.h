@@ -1,6 +1,6 @@
 /* The instructions of Cortex-M4's DSP extension that the fast kernels use, each with its meaning in
- * portable C, so that the same kernels run on any computer. Words of two int16 hold the first in the
- * low half. Sums are modulo 2^32, hence the unsigned types. */
+ * portable C, so that the same kernels run on any computer. Words of two int16 hold the first in
+ * the low half. Sums are modulo 2^32, hence the unsigned types. */
 #ifndef TE_SIMD_H
 #define TE_SIMD_H
 
@@ -51,7 +51,7 @@ static inline void te_load_two(const uint32_t **address, uint32_t *first, uint32
 #if TE_DSP
     __asm__("ldrd %0, %1, [%2], #8"
             : "=r"(*first), "=r"(*second), "+r"(*address)
-            : "m"(*(const uint32_t(*)[2]) * address));
+            : "m"(*(const uint32_t (*)[2]) * address));
 #else
     *first = (*address)[0];
     *second = (*address)[1];
@@ -65,7 +65,7 @@ static inline void te_load_two_overlapping(const uint32_t **address, uint32_t *f
 #if TE_DSP
     __asm__("ldrd %0, %1, [%2], #4"
             : "=r"(*first), "=r"(*second), "+r"(*address)
-            : "m"(*(const uint32_t(*)[2]) * address));
+            : "m"(*(const uint32_t (*)[2]) * address));
 #else
     *first = (*address)[0];
     *second = (*address)[1];
@@ -75,10 +75,7 @@ static inline void te_load_two_overlapping(const uint32_t **address, uint32_t *f
 
 static inline void te_store_two(uint32_t **address, uint32_t first, uint32_t second) {
 #if TE_DSP
-    __asm__ volatile("strd %1, %2, [%0], #8"
-                     : "+r"(*address)
-                     : "r"(first), "r"(second)
-                     : "memory");
+    __asm__ volatile("strd %1, %2, [%0], #8" : "+r"(*address) : "r"(first), "r"(second) : "memory");
 #else
     (*address)[0] = first;
     (*address)[1] = second;

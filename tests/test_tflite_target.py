@@ -1,0 +1,75 @@
+"""Compiled models on a Cortex-M4 under QEMU: assembly and DSP instructions, value by value."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "mcu" / "cortexm"))
+for package in ("ai_edge_litert", "tflite", "tflite_micro"):
+    pytest.importorskip(package)
+for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program}; make toolchain installs it", allow_module_level=True)
+
+import qemu  # noqa: E402
+import tflite_models  # noqa: E402
+from tflite_batch import Batch  # noqa: E402
+
+from tinyengine import hostrun, selection  # noqa: E402
+
+MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
+CASES = dict(tflite_models.cases())
+
+
+def make_tflite(out, *arguments):
+    command = ["make", "-s", "-C", ROOT / "mcu", "tflite", f"OUT={out}", f"PYTHON={sys.executable}"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_every_attribute_is_exact_on_the_target(tmp_path):
+    """All of `tflite_models.cases()`, with the fast kernels and their assembly."""
+    batch = Batch(CASES, "speed")
+    mcu, script = ROOT / "mcu", tmp_path / "link.ld"
+    memory = ["-DFLASH_SIZE=0x400000", "-DSRAM_SIZE=0x400000", "-DSTACK_BOUND=0"]
+    preprocess = ["arm-none-eabi-gcc", "-E", "-P", "-x", "c", "-undef", *memory]
+    subprocess.run([*preprocess, "-o", script, mcu / "link.ld.S"], check=True)
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-O2", "-ffreestanding"]
+    command += ["-fno-tree-loop-distribute-patterns", *hostrun.WARNINGS, f"-I{mcu}", "-nostdlib"]
+    command += ["-Wl,--no-warn-rwx-segments", f"-Wl,-T{script}"]
+    sources = [ROOT / "tests" / "tflite_target.c", mcu / "tflite" / "memory.c"]
+    sources += [mcu / "cortexm" / "start.S", mcu / "cortexm" / "chip.c"]
+    program = batch.build(tmp_path, command, [*sources, *selection.assembly(batch.choices)])
+    batch.check(qemu.run(program, "mps2-an386", {"inputs": batch.stdin}))
+
+
+@pytest.mark.parametrize("name", ["ad01_int8", "kws_ref_model", "vww_96_int8", "mcunet_vww"])
+def test_a_real_model_is_exact_on_the_target(name, tmp_path):
+    path = MODELS / f"{name}.tflite"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {path.parent}; set BITNETMCU_MODELS")
+    status, out, error = make_tflite(tmp_path, "TARGET=cortex-m4", f"MODEL={path}", "INPUTS=4")
+    assert status == 0, error
+    assert "inputs=4 differing_values=0 " in out.splitlines()[-1]
+    assert " target=cortex-m4 instructions=" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("TARGET=CH32V003", "MODEL=x.tflite"), "choose TARGET=cortex-m4"),
+        (("TARGET=cortex-m4", "MODEL=none.tflite"), "MODEL=none.tflite is no file"),
+        (("TARGET=cortex-m4", f"MODEL={__file__}"), "not a TensorFlow Lite model"),
+        (("TARGET=cortex-m4",), "name a .tflite file"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, words, tmp_path):
+    status, _, error = make_tflite(tmp_path, *arguments)
+    assert status != 0
+    (line,) = [line for line in error.splitlines() if not line.startswith("make")]
+    assert line.startswith("error: ") and words in line

@@ -1,0 +1,13 @@
+/* The compiled models of tflite_batch.py. */
+#include <stdint.h>
+
+typedef struct {
+    int8_t *(*input)(void);
+    const int8_t *(*run)(void);
+    uint32_t bytes; /* of the input */
+} Model;
+
+extern const Model models[];
+extern const uint32_t model_count, repeats;
+
+void harness_trace(uint32_t step, const int8_t *output, uint32_t bytes);

@@ -1,0 +1,83 @@
+"""Many small compiled models in one program, which traces every operator of all of them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+import test_tflite
+from tinyengine import compiler, hostrun, oracle, selection
+
+REPEATS = 6
+TABLE = """#include "tflite_batch.h"
+%s
+const Model models[] = {%s};
+const uint32_t model_count = sizeof models / sizeof *models, repeats = %d;
+"""
+
+
+class Batch:
+    """cases: {name: bytes of a .tflite file}. kernels: names of those that are used."""
+
+    def __init__(self, cases, optimise):
+        self.cases = cases
+        self.models = [
+            compiler.compile_model(content, f"case_{i}", optimise=optimise)
+            for i, content in enumerate(cases.values())
+        ]
+        self.inputs = [
+            test_tflite.make_inputs(m.graph.tensors[m.graph.inputs[0]], REPEATS, None, seed)
+            for seed, m in enumerate(self.models)
+        ]
+        self.choices = [choice for m in self.models for choice in m.choices]
+        self.kernels = {choice.kernel.name for choice in self.choices}
+
+    @property
+    def stdin(self):
+        """What the program reads."""
+        return b"".join(inputs.tobytes() for inputs in self.inputs)
+
+    def build(self, folder, command, sources):
+        """Builds the program in `folder` with the compiler `command`; returns its path.
+
+        sources: with a main() and harness_trace(), as tflite_host.c.
+        """
+
+        def compile_one(compiled):
+            place = folder / compiled.name
+            hostrun.write(compiled, place)
+            options = ["-DTE_TRACE=harness_trace", "-DHARNESS_MODEL_C"]
+            options += ["-include", place / "harness_plan.h", f"-I{place}"]
+            options += [f"-I{selection.KERNELS}", "-c", place / "model.c"]
+            subprocess.run([*command, *options, "-o", place / "model.o"], check=True)
+            return place / "model.o"
+
+        parallel = joblib.Parallel(os.cpu_count(), prefer="threads")
+        objects = parallel(map(joblib.delayed(compile_one), self.models))
+        names = [compiled.name for compiled in self.models]
+        declared = "\n".join(
+            f"int8_t *{n}_input(void);\nconst int8_t *{n}_run(void);" for n in names
+        )
+        rows = ", ".join(f"{{{n}_input, {n}_run, {x[0].size}}}" for n, x in zip(names, self.inputs))
+        (folder / "table.c").write_text(TABLE % (declared, rows, REPEATS))
+        files = [folder / "table.c", *sources, *selection.sources(self.choices), *objects]
+        options = [f"-I{Path(__file__).parent}", f"-I{selection.KERNELS}"]
+        subprocess.run([*command, *options, "-o", folder / "all", *files], check=True)
+        return folder / "all"
+
+    def check(self, output):
+        """Asserts that the program's output is what the oracle computes, on every value."""
+        computed, wrong = np.frombuffer(output, np.int8), []
+        for name, compiled, inputs in zip(self.cases, self.models, self.inputs):
+            reference, tensors = oracle.Oracle(self.cases[name]), compiled.graph.tensors
+            for values in inputs:
+                wanted = reference.run(values)
+                for operator in compiled.graph.operators:
+                    i = operator.outputs[0]
+                    left = tensors[i].left_of(wanted[i])
+                    if not np.array_equal(computed[: left.size], left):
+                        wrong.append(f"{name}: {operator.kind} {operator.index}")
+                    computed = computed[left.size :]
+        assert not wrong and not computed.size

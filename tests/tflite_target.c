@@ -1,0 +1,26 @@
+/* As tflite_host.c, on a chip: inputs from the file "inputs", outputs to "results". */
+
+#include "chip.h"
+#include "cortexm/files.h"
+#include "tflite_batch.h"
+
+static uint32_t results;
+
+void harness_trace(uint32_t step, const int8_t *output, uint32_t bytes) {
+    (void)step;
+    transfer(SYS_WRITE, results, output, bytes);
+}
+
+int main(void) {
+    uint32_t inputs = open_file("inputs", 1, 6), i, repeat;
+
+    results = open_file("results", 5, 7);
+    for (i = 0; i < model_count; i++)
+        for (repeat = 0; repeat < repeats; repeat++) {
+            transfer(SYS_READ, inputs, models[i].input(), models[i].bytes);
+            models[i].run();
+        }
+    semihosting(SYS_CLOSE, (uintptr_t)&results);
+    chip_sleep();
+    return 0;
+}
