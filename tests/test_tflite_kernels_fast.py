@@ -243,7 +243,7 @@ def test_depthwise_convolution_is_exact_also_in_place(program, shape, window, sa
 
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize(
-    "rows, inputs, outputs", [(1, 8, 4), (1, 64, 10), (2, 13, 3), (1, 3, 1), (3, 40, 8)]
+    "rows, inputs, outputs", [(1, 8, 4), (1, 64, 10), (2, 13, 3), (1, 3, 1), (3, 40, 8), (2, 56, 5)]
 )
 def test_fully_connected_by_pairs_is_exact(program, rows, inputs, outputs, relu):
     rng = np.random.default_rng(inputs)

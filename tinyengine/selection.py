@@ -150,6 +150,7 @@ FAST = {
             "fully_connected_pairs",
             _pack_fully_connected_pairs,
             lambda fields: -(-fields["inputs"] // 8) * 16,
+            assembly="fully_connected_m4.S",
         ),
     ),
 }

@@ -20,68 +20,75 @@ static void expand(const int8_t *input, int32_t count, uint32_t *words, const ui
         *words++ = 0;
 }
 
+/* An input, expanded, for all fours of outputs in the records. fully_connected_m4.S knows it. */
+typedef struct {
+    const uint32_t *records, *columns, *columns_end, *records_end;
+    int8_t *output;
+} te_full_tile;
+
+#if TE_DSP
+/* fully_connected_m4.S */
+void te_full_signed(const te_full_tile *tile);
+void te_full_relu(const te_full_tile *tile);
+
+static void multiply(const te_full_tile *tile, te_rounding rounding) {
+    if (rounding == TE_RELU)
+        te_full_relu(tile);
+    else
+        te_full_signed(tile);
+}
+#else
 /* parameters: shift, multiplier, addend, right shift */
-static inline int8_t requantise(uint32_t acc, const uint32_t *parameters, te_rounding rounding) {
+static int8_t requantise(uint32_t acc, const uint32_t *parameters, te_rounding rounding) {
     if (rounding == TE_RELU)
         return (int8_t)te_ssat8_asr12(te_smmla(acc, parameters[1], parameters[2]));
     acc = te_smmlar(acc, parameters[1], parameters[2] + te_asr(acc, 31));
     return (int8_t)te_ssat8(te_asr(acc, parameters[3]));
 }
 
-/* The sums of both outputs of a pair, and of the low one, to two bytes. */
-static inline void store_pair(uint32_t both, uint32_t low, const uint32_t *parameters,
-                              int8_t *output, te_rounding rounding) {
-    output[1] = requantise(te_asr(both - low, parameters[0]), parameters, rounding);
-    output[0] = requantise(low << parameters[4], parameters + 4, rounding);
-}
+static void multiply(const te_full_tile *tile, te_rounding rounding) {
+    const uint32_t *record, *weights, *x;
+    int8_t *output = tile->output;
+    uint32_t both, low;
+    int32_t pair;
 
-/* Two inputs and four outputs. */
-#define STEP(activations)                                                                          \
-    do {                                                                                           \
-        te_load_two(&record, &w01, &w23);                                                          \
-        a01 = te_smlad(w01, activations, a01), a23 = te_smlad(w23, activations, a23);              \
-        a0 = te_smlad(te_sxtb16(w01), activations, a0);                                            \
-        a2 = te_smlad(te_sxtb16(w23), activations, a2);                                            \
-    } while (0)
-
-static void multiply(const te_fully_connected_pairs *op, const uint32_t *columns,
-                     const uint32_t *end, int8_t *output) {
-    const uint32_t *record = op->records, *x;
-    uint32_t a01, a0, a23, a2, w01, w23, x0, x1;
-    int32_t outputs, i;
-    int8_t last[4], *to;
-
-    for (outputs = op->outputs; outputs > 0; outputs -= 4, output += 4, record += 16) {
-        te_load_two(&record, &a01, &a0);
-        te_load_two(&record, &a23, &a2);
-        for (x = columns; x != end;) {
-            te_load_two(&x, &x0, &x1);
-            STEP(x0);
-            STEP(x1);
-            te_load_two(&x, &x0, &x1);
-            STEP(x0);
-            STEP(x1);
+    for (record = tile->records; record != tile->records_end; record = weights + 16, output += 4)
+        for (pair = 0; pair < 2; pair++) {
+            both = record[2 * pair], low = record[2 * pair + 1];
+            weights = record + 4;
+            for (x = tile->columns; x != tile->columns_end; x++, weights += 2) {
+                both = te_smlad(weights[pair], *x, both);
+                low = te_smlad(te_sxtb16(weights[pair]), *x, low);
+            }
+            both = te_asr(both - low, weights[8 * pair]);
+            output[2 * pair + 1] = requantise(both, weights + 8 * pair, rounding);
+            low <<= weights[8 * pair + 4];
+            output[2 * pair] = requantise(low, weights + 8 * pair + 4, rounding);
         }
-        to = outputs < 4 ? last : output;
-        if (op->rounding == TE_RELU) {
-            store_pair(a01, a0, record, to, TE_RELU);
-            store_pair(a23, a2, record + 8, to + 2, TE_RELU);
-        } else {
-            store_pair(a01, a0, record, to, TE_SIGNED);
-            store_pair(a23, a2, record + 8, to + 2, TE_SIGNED);
-        }
-    }
-    for (i = 0; i < outputs + 4 && outputs < 0; i++)
-        output[i - 4] = last[i];
 }
+#endif
 
 void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8_t *input,
                                   int8_t *output, void *scratch) {
-    const uint32_t *end = (uint32_t *)scratch + (op->inputs + 7) / 8 * 4;
-    int32_t row;
+    const int32_t steps = (op->inputs + 7) / 8 * 4, words = 4 + 2 * steps + 16;
+    const int32_t more = op->outputs % 4;
+    te_full_tile tile;
+    int8_t last[4];
+    int32_t row, i;
 
-    for (row = 0; row < op->rows; row++) {
-        expand(input + row * op->inputs, op->inputs, scratch, end);
-        multiply(op, scratch, end, output + row * op->outputs);
+    tile.columns = scratch, tile.columns_end = tile.columns + steps;
+    for (row = 0; row < op->rows; row++, input += op->inputs, output += op->outputs) {
+        expand(input, op->inputs, scratch, tile.columns_end);
+        tile.records = op->records, tile.records_end = op->records + op->outputs / 4 * words;
+        tile.output = output;
+        if (op->outputs >= 4)
+            multiply(&tile, op->rounding);
+        if (more) { /* the others of these four are not there */
+            tile.records = tile.records_end, tile.records_end += words;
+            tile.output = last;
+            multiply(&tile, op->rounding);
+            for (i = 0; i < more; i++)
+                output[op->outputs - more + i] = last[i];
+        }
     }
 }
