@@ -344,6 +344,10 @@ def _convolutions(depthwise):
         for channels, out in ((7, 2), (16, 8), (33, 5), (64, 3)):
             yield case(f"pointwise_{channels}_to_{out}", (1, 4, 5, channels), out)
             yield case(f"3x3_{channels}_to_{out}", (1, 4, 5, channels), out, kernel=(3, 3))
+        for channels in [n for fours in range(0, 24, 4) for n in (fours + 1, fours + 4)]:
+            for zero_point in (-128, 3):  # where the unrolled products start
+                label = f"steps_of_{channels}_zero_point_{zero_point}"
+                yield case(label, (1, 1, 7, channels), 2, zero_point=zero_point)
     for activation in ACTIVATIONS:
         for before, after in _extremes():
             yield case(

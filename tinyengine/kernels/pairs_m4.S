@@ -3,8 +3,9 @@
  *
  *     void te_pairs_four_relu(const te_pairs_tile *tile);     and three more
  *
- * r0 columns, r1 record, r2 r3 activations of two pixels, r4-r7 sums of both channels per pixel,
- * r8-r11 sums of the low one, r12 weights of both channels, lr those of the low one.
+ * r0 columns, r1 record, r4-r7 sums of both channels per pixel, r8-r11 sums of the low one. Four
+ * pixels: r2 r3 activations of two, r12 weights of both channels, lr those of the low one. Three
+ * leave room for r2 r3 r7 activations of all, r11 r12 lr weights of three steps: fewer loads.
  */
 
 #if defined __ARM_FEATURE_DSP && defined __thumb2__ /* as in simd.h */
@@ -12,7 +13,7 @@
     .thumb
     .text
 
-/* te_pairs_tile, copied to the stack; then the address of the first step */
+/* te_pairs_tile, copied to the stack; then where a channel pair's product starts */
     .equ    COLUMNS, 0
     .equ    COLUMNS_END, 4
     .equ    RECORDS, 8
@@ -21,9 +22,11 @@
     .equ    STRIDE, 20
     .equ    STEPS, 24
     .equ    ENTRY, 28
+    .equ    INSIDE, 32              /* the first step, if not the first of three */
 
 /* two inputs of two channels; every instruction four bytes, for ENTRY */
-    .macro  step pixels
+    .equ    FOUR_BYTES, 12 * 4
+    .macro  step_four
     ldrd    r2, r3, [r0], #8
     ldr     r12, [r1], #4
     sxtb16.w lr, r12
@@ -31,15 +34,23 @@
     smlad   r8, lr, r2, r8
     smlad   r5, r12, r3, r5
     smlad   r9, lr, r3, r9
-    .if     \pixels == 4
     ldrd    r2, r3, [r0], #8
-    smlad   r7, r12, r3, r7
-    smlad   r11, lr, r3, r11
-    .else
-    ldr     r2, [r0], #4
-    .endif
     smlad   r6, r12, r2, r6
     smlad   r10, lr, r2, r10
+    smlad   r7, r12, r3, r7
+    smlad   r11, lr, r3, r11
+    .endm
+
+    .equ    THREE_BYTES, 8 * 4
+    .macro  step_three weights
+    ldm.w   r0!, {r2, r3, r7}
+    smlad   r4, \weights, r2, r4
+    smlad   r5, \weights, r3, r5
+    smlad   r6, \weights, r7, r6
+    sxtb16.w \weights, \weights
+    smlad   r8, \weights, r2, r8
+    smlad   r9, \weights, r3, r9
+    smlad   r10, \weights, r7, r10
     .endm
 
 /* to -128 .. 127; temporary holds the addend with the sign for rounding half away from zero */
@@ -64,13 +75,33 @@
     sub     sp, #36
     ldm     r0, {r4-r10}
     stm     sp, {r4-r10}
+    .if     \pixels == 4
     rsb     r2, r10, #0             /* the first pass leaves out -steps mod 8 */
     and     r2, r2, #7
-    movs    r3, #\pixels * 8 + 16
+    movs    r3, #FOUR_BYTES
     mul     r2, r2, r3
     adr.w   r3, 2f
     add     r2, r2, r3
-    orr     r2, r2, #1
+    .else
+    add     r2, r10, #2             /* threes, and what the first one leaves out */
+    movs    r3, #3
+    udiv    r2, r2, r3
+    mul     r3, r2, r3
+    sub     r3, r3, r10
+    rsb     r2, r2, #0              /* the first pass leaves out -threes mod 4 */
+    and     r2, r2, #3
+    movs    r12, #4 + 3 * THREE_BYTES
+    mul     r2, r2, r12
+    adr.w   r12, 2f
+    add     r2, r2, r12
+    cbz     r3, 3f
+    add     r2, r2, r3, lsl #5      /* THREE_BYTES */
+    add     r2, r2, #4 + 1
+    str     r2, [sp, #INSIDE]
+    adr.w   r2, 4f - 8
+    add     r2, r2, r3, lsl #3
+    .endif
+3:  orr     r2, r2, #1
     str     r2, [sp, #ENTRY]
     mov     r1, r6
 1:  ldrd    r4, r8, [r1], #8
@@ -85,9 +116,22 @@
     .endif
     ldr     pc, [sp, #ENTRY]
     .balign 4
+    .if     \pixels == 4
 2:  .rept   8
-    step    \pixels
+    step_four
     .endr
+    .else
+4:  ldrd    r12, lr, [r1], #8       /* two of three steps */
+    ldr.w   pc, [sp, #INSIDE]
+    ldr.w   lr, [r1], #4            /* one */
+    ldr.w   pc, [sp, #INSIDE]
+2:  .rept   4
+    ldm.w   r1!, {r11, r12, lr}
+    step_three r11
+    step_three r12
+    step_three lr
+    .endr
+    .endif
     ldr     r2, [sp, #COLUMNS_END]
     cmp     r0, r2
     bne.w   2b
@@ -109,28 +153,27 @@
     requantise r7, r2, r3, r12, lr, \relu
     .endif
     ldrd    lr, r0, [sp, #OUTPUT]
-    strb    r4, [lr, #1]
-    add     lr, lr, r0
-    strb    r5, [lr, #1]
-    add     lr, lr, r0
-    strb    r6, [lr, #1]
+    strb    r4, [lr, #1]!
+    strb    r5, [lr, r0]
+    strb    r6, [lr, r0, lsl #1]
     ldm     r1!, {r2, r3, r4, r12}
     .if     \pixels == 4
     add     lr, lr, r0
-    strb    r7, [lr, #1]
+    strb    r7, [lr, r0, lsl #1]
     lsl     r11, r11, r2
     requantise r11, r3, r4, r12, r5, \relu
-    strb    r11, [lr]
+    sub     lr, lr, #1
+    strb    r11, [lr, r0, lsl #1]
     sub     lr, lr, r0
+    .else
+    sub     lr, lr, #1
     .endif
     lsl     r10, r10, r2
     requantise r10, r3, r4, r12, r5, \relu
-    strb    r10, [lr]
-    sub     lr, lr, r0
+    strb    r10, [lr, r0, lsl #1]
     lsl     r9, r9, r2
     requantise r9, r3, r4, r12, r5, \relu
-    strb    r9, [lr]
-    sub     lr, lr, r0
+    strb    r9, [lr, r0]
     lsl     r8, r8, r2
     requantise r8, r3, r4, r12, r5, \relu
     strb    r8, [lr], #2
