@@ -128,14 +128,15 @@ static void row_3x3(const te_planes_row *row, te_rounding rounding) {
         x0 = *column++;                                                                            \
     } while (0)
 
-/* A row of any window, four outputs at a time; stride is 1 or 2, words 2 .. 4. */
-FORCE_INLINE void row_any(const uint32_t *const *rows, const uint32_t *const *end,
+/* A row of any window, four outputs at a time, from word x of the rows; stride is 1 or 2, words
+ * 2 .. 4. */
+FORCE_INLINE void row_any(const uint32_t *const *rows, const uint32_t *const *end, int32_t x,
                           const uint32_t *record, const uint32_t *weights, int8_t *output,
                           int32_t width, int32_t channels, int32_t stride, int32_t words,
                           te_rounding rounding) {
-    int32_t x, left;
+    int32_t left;
 
-    for (x = 0, left = width; left > 0; x += 2 * stride, left -= 4) {
+    for (left = width; left > 0; x += 2 * stride, left -= 4) {
         uint32_t a0 = record[BIAS], a1 = a0, a2 = a0, a3 = a0, x0, x1, x2, x3;
         const uint32_t *w = weights;
         const uint32_t *const *row;
@@ -172,14 +173,16 @@ FORCE_INLINE void row_any(const uint32_t *const *rows, const uint32_t *const *en
 }
 
 #define ROW(stride, words)                                                                         \
-    (op->rounding == TE_RELU ? row_any(rows + first, rows + last, record, weights, output, width,  \
-                                       channels, stride, words, TE_RELU)                           \
-                             : row_any(rows + first, rows + last, record, weights, output, width,  \
-                                       channels, stride, words, TE_SIGNED))
+    (op->rounding == TE_RELU ? row_any(rows + first, rows + last, x, record, weights, output,      \
+                                       width, channels, stride, words, TE_RELU)                    \
+                             : row_any(rows + first, rows + last, x, record, weights, output,      \
+                                       width, channels, stride, words, TE_SIGNED))
 
-/* A row of a channel, from the rows of the window that are not padding. */
+/* A row of a channel, from the rows of the window that are not padding. x: the first word of its
+ * planes. */
 static void row_of_channel(const te_depthwise_conv_2d_planes *op, const uint32_t *const *rows,
-                           int32_t first, int32_t last, const uint32_t *record, int8_t *output) {
+                           int32_t first, int32_t last, int32_t x, const uint32_t *record,
+                           int8_t *output) {
     const int32_t width = op->output.width, channels = op->output.channels;
     const int32_t words = op->window_words, stride = op->window.stride_x;
     const uint32_t *weights = record + WEIGHTS + first * words * (3 - stride);
@@ -198,63 +201,54 @@ static void row_of_channel(const te_depthwise_conv_2d_planes *op, const uint32_t
         ROW(2, 4);
 }
 
-/* A row of all channels whose planes are expanded. */
-static void row_of_channels(const te_depthwise_conv_2d_planes *op, const uint32_t **rows,
-                            int32_t first, int32_t last, const uint32_t *record, int8_t *output,
-                            int32_t lanes) {
-    const int32_t height = op->window.height, width = op->output.width;
-    int32_t lane, ky;
-
-    if (op->window.width == 3 && height == 3) {
-        te_planes_row row = {{rows[0], rows[1], rows[2]},
-                             output,
-                             op->output.channels,
-                             width / 2 * 4 * op->window.stride_x,
-                             width % 2,
-                             op->plane_words * 4,
-                             record,
-                             op->record_words * 4,
-                             lanes,
-                             op->window.stride_x};
-
-        row_3x3(&row, op->rounding);
-        return;
-    }
-    for (lane = 0; lane < lanes; lane++, record += op->record_words, output++) {
-        row_of_channel(op, rows, first, last, record, output);
-        for (ky = 0; ky < height; ky++)
-            rows[ky] += op->plane_words;
-    }
-}
+static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, const int8_t *input,
                                      int8_t *output, void *scratch) {
-    const int32_t channels = op->input.channels, pitch = op->plane_words;
-    const int32_t height = op->window.height, slot = 4 * pitch;
-    const int32_t in_row = op->input.width * channels, out_row = op->output.width * channels;
-    const uint32_t *record = op->records, *rows[HIGHEST_WINDOW];
+    const int32_t channels = op->input.channels, height = op->window.height;
+    const int32_t stride = op->window.stride_x, width = op->output.width;
+    const int32_t pitch = op->plane_words, slot = 4 * pitch;
     uint32_t *const planes = scratch, *const zeros = planes + height * slot;
-    int32_t channel, lanes, i, next, y, ky, top, first, last;
+    const uint32_t *ring[2 * HIGHEST_WINDOW]; /* twice the planes, for a window to start at any */
+    const uint32_t *padded[HIGHEST_WINDOW], *const *rows;
+    te_planes_row row = {{NULL},    NULL,      channels,    width / 2 * 4 * stride,
+                         width % 2, pitch * 4, op->records, op->record_words * 4,
+                         4,         stride};
+    int32_t channel, i, next, y, top, first, last;
 
     for (i = 0; i < (height + 1) * slot; i++)
         planes[i] = 0;
-    for (channel = 0; channel < channels; channel += 4) {
-        lanes = channels - channel < 4 ? channels - channel : 4;
+    for (i = 0; i < 2 * height; i++)
+        ring[i] = planes + i % height * slot;
+    for (channel = 0; channel < channels; channel += 4, row.record += 4 * op->record_words) {
+        row.lanes = smaller(channels - channel, 4);
+        row.output = output + channel;
         next = 0;
-        for (y = 0; y < op->output.height; y++) {
+        for (y = 0; y < op->output.height; y++, row.output += width * channels) {
             top = y * op->window.stride_y - op->window.pad_top;
-            for (; next < top + height && next < op->input.height; next++)
-                if (next >= top)
-                    expand_row(op, input + next * in_row + channel,
-                               (int16_t *)(planes + next % height * slot) + op->window.pad_left,
-                               lanes);
-            first = top < 0 ? -top : 0, first = first < height ? first : height;
-            last = op->input.height - top, last = last < height ? last : height;
-            for (ky = 0; ky < height; ky++)
-                rows[ky] = ky < first || ky >= last ? zeros : planes + (top + ky) % height * slot;
+            next = next < top ? top : next;
+            last = smaller(op->input.height - top, height);
+            for (; next < top + last; next++)
+                expand_row(op, input + next * op->input.width * channels + channel,
+                           (int16_t *)(planes + next % height * slot) + op->window.pad_left,
+                           row.lanes);
+            first = top < 0 ? smaller(-top, height) : 0;
             last = last < first ? first : last;
-            row_of_channels(op, rows, first, last, record, output + y * out_row + channel, lanes);
+            if (last - first == height) {
+                rows = ring + top % height;
+            } else {
+                for (i = 0; i < height; i++)
+                    padded[i] = i < first || i >= last ? zeros : ring[(top + i) % height];
+                rows = padded;
+            }
+            if (op->window.width == 3 && height == 3) {
+                row.rows[0] = rows[0], row.rows[1] = rows[1], row.rows[2] = rows[2];
+                row_3x3(&row, op->rounding);
+            } else {
+                for (i = 0; i < row.lanes; i++)
+                    row_of_channel(op, rows, first, last, i * pitch,
+                                   row.record + i * op->record_words, row.output + i);
+            }
         }
-        record += lanes * op->record_words;
     }
 }
