@@ -45,7 +45,7 @@ ASSEMBLY_FRAMES = {
     "BitNetMCU_shiftnorm_relu": 0,
     **{f"te_pairs_{n}_{kind}": 72 for n in ("three", "four") for kind in ("relu", "signed")},
     **{f"te_full_{kind}": 56 for kind in ("relu", "signed")},
-    **{f"te_planes_{stride}_{kind}": 104 for stride in (1, 2) for kind in ("relu", "signed")},
+    **{f"te_planes_{stride}_{kind}": 96 for stride in (1, 2) for kind in ("relu", "signed")},
 }
 JUMP = r"\t(?:c\.)?(?:jal|j|bl|b|call|tail)"  # in the disassembly of RISC-V and Arm code
 CALL = re.compile(JUMP + r"\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")

@@ -8,6 +8,8 @@
 #include "simd.h"
 
 #define FORCE_INLINE static inline __attribute__((always_inline))
+/* GCC would merge all of it into te_run_, whose values would then go to the stack and back. */
+#define OUT_OF_LINE static __attribute__((noinline))
 #define HIGHEST_WINDOW 8
 
 /* A channel's record: bias, multiplier, addend, right shift, then per row of the window its words
@@ -28,8 +30,8 @@ static inline void store_pixels(int16_t *plane, int32_t pitch, uint32_t a, uint3
 }
 
 /* A row of `lanes` channels to four planes that are `pitch` apart. */
-static void expand_row(const te_depthwise_conv_2d_planes *op, const int8_t *row, int16_t *plane,
-                       int32_t lanes) {
+OUT_OF_LINE void expand_row(const te_depthwise_conv_2d_planes *op, const int8_t *row,
+                            int16_t *plane, int32_t lanes) {
     const int32_t channels = op->input.channels, width = op->input.width;
     const int32_t pitch = 2 * op->plane_words, zero_point = op->input_zero_point;
     const uint32_t offset = te_halves(-zero_point, -zero_point);
@@ -55,15 +57,15 @@ FORCE_INLINE int8_t requantise(uint32_t acc, const uint32_t *record, te_rounding
     return (int8_t)te_ssat8(te_asr(te_smmlar(acc, record[MULTIPLIER], addend), record[RIGHT]));
 }
 
-/* A row of a 3x3 window: its three input rows, planes of `lanes` channels `pitch` bytes
+/* A row of a 3x3 window: its three input rows, planes of the channels in the records, `pitch` bytes
  * apart; even_bytes: of the words where two outputs start; odd: whether one more comes. planes_m4.S
  * knows it. */
 typedef struct {
     const uint32_t *rows[3];
     int8_t *output;
     int32_t channels, even_bytes, odd, pitch;
-    const uint32_t *record;
-    int32_t record_bytes, lanes, stride;
+    const uint32_t *records, *records_end;
+    int32_t stride;
 } te_planes_row;
 
 #if TE_DSP
@@ -89,8 +91,8 @@ static void row_3x3(const te_planes_row *row, te_rounding rounding) {
     uint32_t even, odd;
     int32_t lane, x, ky;
 
-    for (lane = 0; lane < row->lanes; lane++) {
-        record = row->record + lane * (row->record_bytes / 4);
+    for (lane = 0, record = row->records; record != row->records_end;
+         lane++, record += WEIGHTS + 6) {
         for (x = 0; x < outputs; x += 2) {
             even = odd = record[BIAS];
             for (ky = 0, w = record + WEIGHTS; ky < 3; ky++, w += 2) {
@@ -180,9 +182,9 @@ FORCE_INLINE void row_any(const uint32_t *const *rows, const uint32_t *const *en
 
 /* A row of a channel, from the rows of the window that are not padding. x: the first word of its
  * planes. */
-static void row_of_channel(const te_depthwise_conv_2d_planes *op, const uint32_t *const *rows,
-                           int32_t first, int32_t last, int32_t x, const uint32_t *record,
-                           int8_t *output) {
+OUT_OF_LINE void row_of_channel(const te_depthwise_conv_2d_planes *op, const uint32_t *const *rows,
+                                int32_t first, int32_t last, int32_t x, const uint32_t *record,
+                                int8_t *output) {
     const int32_t width = op->output.width, channels = op->output.channels;
     const int32_t words = op->window_words, stride = op->window.stride_x;
     const uint32_t *weights = record + WEIGHTS + first * words * (3 - stride);
@@ -211,17 +213,21 @@ void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, cons
     uint32_t *const planes = scratch, *const zeros = planes + height * slot;
     const uint32_t *ring[2 * HIGHEST_WINDOW]; /* twice the planes, for a window to start at any */
     const uint32_t *padded[HIGHEST_WINDOW], *const *rows;
-    te_planes_row row = {{NULL},    NULL,      channels,    width / 2 * 4 * stride,
-                         width % 2, pitch * 4, op->records, op->record_words * 4,
-                         4,         stride};
-    int32_t channel, i, next, y, top, first, last;
+    te_planes_row row = {.channels = channels,
+                         .pitch = 4 * pitch,
+                         .stride = stride,
+                         .even_bytes = width / 2 * 4 * stride,
+                         .odd = width % 2,
+                         .records_end = op->records};
+    int32_t channel, lanes, i, next, y, top, first, last;
 
     for (i = 0; i < (height + 1) * slot; i++)
         planes[i] = 0;
     for (i = 0; i < 2 * height; i++)
         ring[i] = planes + i % height * slot;
-    for (channel = 0; channel < channels; channel += 4, row.record += 4 * op->record_words) {
-        row.lanes = smaller(channels - channel, 4);
+    for (channel = 0; channel < channels; channel += 4) {
+        lanes = smaller(channels - channel, 4);
+        row.records = row.records_end, row.records_end += lanes * op->record_words;
         row.output = output + channel;
         next = 0;
         for (y = 0; y < op->output.height; y++, row.output += width * channels) {
@@ -230,8 +236,7 @@ void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, cons
             last = smaller(op->input.height - top, height);
             for (; next < top + last; next++)
                 expand_row(op, input + next * op->input.width * channels + channel,
-                           (int16_t *)(planes + next % height * slot) + op->window.pad_left,
-                           row.lanes);
+                           (int16_t *)(planes + next % height * slot) + op->window.pad_left, lanes);
             first = top < 0 ? smaller(-top, height) : 0;
             last = last < first ? first : last;
             if (last - first == height) {
@@ -245,9 +250,9 @@ void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, cons
                 row.rows[0] = rows[0], row.rows[1] = rows[1], row.rows[2] = rows[2];
                 row_3x3(&row, op->rounding);
             } else {
-                for (i = 0; i < row.lanes; i++)
+                for (i = 0; i < lanes; i++)
                     row_of_channel(op, rows, first, last, i * pitch,
-                                   row.record + i * op->record_words, row.output + i);
+                                   row.records + i * op->record_words, row.output + i);
             }
         }
     }

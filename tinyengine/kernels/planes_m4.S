@@ -19,13 +19,12 @@
     .equ    ODD, 24
     .equ    PITCH, 28
     .equ    RECORD, 32
-    .equ    RECORD_BYTES, 36
-    .equ    LANES, 40
-    .equ    BIAS, 44
-    .equ    MULTIPLIER, 48          /* then addend */
-    .equ    ADDEND, 52
-    .equ    RIGHT, 56
-    .equ    END, 60
+    .equ    RECORDS_END, 36
+    .equ    BIAS, 40
+    .equ    MULTIPLIER, 44          /* then addend */
+    .equ    ADDEND, 48
+    .equ    RIGHT, 52
+    .equ    END, 56
 
     .macro  requantise acc, relu
     ldrd    r10, r11, [sp, #MULTIPLIER]
@@ -60,15 +59,16 @@
     .type   \name, %function
 \name:
     push    {r4-r11, lr}
-    sub     sp, #68
-    ldm     r0, {r1-r11}
-    stm     sp, {r1-r11}
-1:  ldr     r10, [sp, #RECORD]
-    ldm     r10!, {r4-r7}
+    sub     sp, #60
+    ldm     r0, {r1-r10}
+    stm     sp, {r1-r10}
+    ldm     sp, {r0-r3}
+    mov     r10, r9
+1:  ldm     r10!, {r4-r7}           /* r10: record */
     add     r11, sp, #BIAS
     stm     r11, {r4-r7}
-    ldm     r10, {r4-r9}
-    ldm     sp, {r0-r3}
+    ldm     r10!, {r4-r9}
+    str     r10, [sp, #RECORD]
     ldr     r10, [sp, #EVEN_BYTES]
     add     r10, r10, r0
     str     r10, [sp, #END]
@@ -122,14 +122,10 @@
     add     r2, r2, r10
     adds    r3, #1
     stm     sp, {r0-r3}
-    ldrd    r10, r11, [sp, #RECORD]
-    add     r10, r10, r11
-    str     r10, [sp, #RECORD]
-    ldr     r10, [sp, #LANES]
-    subs    r10, #1
-    str     r10, [sp, #LANES]
+    ldrd    r10, r11, [sp, #RECORD]         /* and RECORDS_END */
+    cmp     r10, r11
     bne     1b
-    add     sp, #68
+    add     sp, #60
     pop     {r4-r11, pc}
     .size   \name, . - \name
     .endm
