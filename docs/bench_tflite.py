@@ -1,8 +1,8 @@
 """The TFLite engine beside its peers: every model, plain and fast kernels, one table.
 
 Each model is compiled, compared with the reference on 100 inputs on this computer, then on a few
-under QEMU as a Cortex-M4, whose executed instructions are counted. Writes docs/bench-tflite.csv.
-Models are taken from the folder that BITNETMCU_MODELS or --models names.
+under QEMU as a Cortex-M4, whose executed instructions are counted. Writes docs/bench-tflite.csv and
+docs/tinyengine-memory.png. Models are taken from the folder that BITNETMCU_MODELS or --models names.
 """
 
 import argparse
@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cli
 import training
+from tinyengine import compiler, draw
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +34,7 @@ PEERS = {
     "ad01_int8": (583_000, 2_580, "0.802M"),
     "mcunet_vww": (49_170_000, 219_808, "43.35M"),
 }
+DRAWN = "mcunet_vww"  # whose memory is a picture beside the table
 COLUMNS = ("model", "kernels", "target", "inputs", "differing_values", "arena", "scratch", "floor")
 COLUMNS += ("flash", "ram", "instructions", "cmsis_nn_instructions", "ratio", "cmsis_nn_arena")
 COLUMNS += ("tinyengine_instructions",)
@@ -88,6 +90,12 @@ def main():
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for row in rows:
         print(f"| {' | '.join(str(row[c]) for c in COLUMNS)} |")
+    for model in models:
+        if model.stem == DRAWN:
+            compiled = compiler.load(model)
+            steps = [f"{operator.index} {operator.kind}" for operator in compiled.graph.operators]
+            target = arguments.out.with_name("tinyengine-memory.png")
+            draw.draw_plan(compiled.blocks, compiled.plan, target, steps)
     print(f"csv={arguments.out}")
     return 1 if any(row["differing_values"] for row in rows) else 0
 
