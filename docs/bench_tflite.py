@@ -2,7 +2,7 @@
 
 Each model is compiled, compared with the reference on 100 inputs on this computer, then on a few
 under QEMU as a Cortex-M4, whose executed instructions are counted. Writes docs/bench-tflite.csv and
-docs/tinyengine-memory.png. Models are taken from the folder that BITNETMCU_MODELS or --models names.
+docs/tinyengine-memory.png. Models come from the folder that BITNETMCU_MODELS or --models names.
 """
 
 import argparse
