@@ -14,6 +14,7 @@ for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
 import tflite_models  # noqa: E402
+from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from tflite_batch import Batch  # noqa: E402
 
 import test_tflite  # noqa: E402
@@ -42,8 +43,8 @@ FIVE = {  # the floor of DESIGN: live tensors, with PAD folded and depthwise con
 
 
 def chain():
-    """A small model with a bit of everything, as bytes."""
-    return CASES[max(CASES, key=lambda name: len(CASES[name]))]
+    """The case with the most operators, as bytes."""
+    return max(CASES.values(), key=lambda content: len(importer.parse(content).operators))
 
 
 @pytest.mark.parametrize("optimise", ["none", "speed"])
@@ -140,6 +141,45 @@ def message_of(content):
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"\0" * 64, b"\x1c\0\0\0TFL3" + b"\xff" * 40])
 def test_what_is_no_model_is_refused(content):
     message_of(content)
+
+
+def changed(change):
+    """The bytes of a small model after `change(model)`, an object of the schema."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(chain(), 0))
+    change(model)
+    return oracle.serialised(model)
+
+
+def test_an_unknown_operator_is_refused_by_name_and_place():
+    def change(model):
+        code = model.operatorCodes[model.subgraphs[0].operators[1].opcodeIndex]
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.LSTM
+
+    message = message_of(changed(change))
+    assert "operator 1 is LSTM, which is not supported; supported are: ADD, AVERAGE" in message
+
+
+def test_a_float_model_is_refused():
+    def change(model):
+        for tensor in model.subgraphs[0].tensors:
+            if model.buffers[tensor.buffer].data is None:
+                tensor.type = schema.TensorType.FLOAT32
+
+    assert "float32; only models of int8 activations" in message_of(changed(change))
+
+
+def test_two_subgraphs_are_refused():
+    assert "2 subgraphs" in message_of(changed(lambda m: m.subgraphs.append(m.subgraphs[0])))
+
+
+def test_a_batch_of_two_is_refused():
+    def change(model):
+        tensors = model.subgraphs[0].tensors
+        for tensor in tensors:
+            if len(tensor.shape) == 4 and model.buffers[tensor.buffer].data is None:
+                tensor.shape = [2, *tensor.shape[1:]]
+
+    assert "supported is one image, [1, height, width, channels]" in message_of(changed(change))
 
 
 def test_truncated_models_are_refused_or_compile():

@@ -92,6 +92,8 @@ def parse(content, name="model", source="model"):
         raise UserError(f"{source}: not a TensorFlow Lite model (no TFL3 mark at byte 4)")
     try:
         return _graph(tflite.Model.GetRootAsModel(content, 0), name, source)
+    except UserError:
+        raise
     # What flatbuffers raise for offsets that lead nowhere, and we for values that cannot be.
     except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:
         raise UserError(f"{source}: damaged model: {error}")

@@ -106,9 +106,9 @@ def _pack_depthwise_conv_2d_planes(attributes):
 
 def _behind_input(attributes):
     """Whether rows of the output are written where the rows of the input are read already."""
-    before, after = _size(attributes["input"]), _size(attributes["output"])
+    sizes = zip(_size(attributes["input"]), _size(attributes["output"]))
     window = attributes["window"]
-    return before >= after and before[1] >= after[1] and window["pad_top"] < window["height"]
+    return all(before >= after for before, after in sizes) and window["pad_top"] < window["height"]
 
 
 def _pack_fully_connected_pairs(attributes):
