@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 import cli
 from tinyengine import compiler, hostrun, oracle, selection
@@ -20,49 +21,62 @@ EXAMPLES = """examples:
 """
 
 
-def make_inputs(tensor, count, image, seed=0):
-    """int8 [count, ...] for an input tensor: constants, the photo, extremes, and noise."""
+def make_inputs(tensor, count, image=None, seed=0):
+    """int8 [count, ...] for an input tensor: the photo, noise, constants, extremes, more noise.
+
+    image: a file, or None. Raises `UserError` for a count below 1.
+    """
+    if count < 1:
+        raise cli.UserError(f"{count} inputs are not enough; it takes 1 or more")
     rng = np.random.default_rng(seed)
     shape, zero = tensor.shape, tensor.zero_point
-    inputs = [np.full(shape, value) for value in (-128, 127, zero)]
-    if image is not None:
-        inputs.append(photo(image, shape))
+    inputs = [photo(image, shape)] if image else []
+    inputs.append(rng.integers(-128, 128, shape))
+    inputs += [np.full(shape, value) for value in (-128, 127, zero)]
     noise = (
-        lambda: rng.integers(-128, 128, shape),
         lambda: rng.choice([-128, 127], shape),
-        lambda: np.where(
-            rng.random(shape) < 0.9, tensor.zero_point, rng.integers(-128, 128, shape)
-        ),
+        lambda: np.where(rng.random(shape) < 0.9, zero, rng.integers(-128, 128, shape)),
+        lambda: rng.integers(-128, 128, shape),
     )
     inputs += [noise[i % len(noise)]() for i in range(count)]
     return np.array(inputs[:count], np.int8)
-
-
-def photo(path, shape):
-    """The image file, scaled to `shape` [1, height, width, 1 or 3], as int8."""
-    from PIL import Image
-
-    mode = {1: "L", 3: "RGB"}[shape[-1]]
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert(mode).resize((shape[2], shape[1])), np.int16)
-    return (pixels - 128).reshape(shape)
 
 
 def takes_photos(tensor):
     return len(tensor.shape) == 4 and tensor.shape[-1] in (1, 3) and min(tensor.shape[1:3]) >= 16
 
 
+def photo(path, shape):
+    """The image file, scaled to `shape` [1, height, width, 1 or 3], as int8."""
+    mode = {1: "L", 3: "RGB"}[shape[-1]]
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert(mode).resize((shape[2], shape[1])), np.int16)
+    except UnidentifiedImageError:
+        raise cli.UserError(f"{path} is no image that can be read; name a JPEG or PNG file")
+    return (pixels - 128).reshape(shape)
+
+
+def choose_image(named, model, tensor):
+    """The photo to use: the `named` one, or person.jpg beside the model; None if none fits."""
+    if named is not None and not takes_photos(tensor):
+        raise cli.UserError(f"--image {named}: the model takes {list(tensor.shape)}, no photo")
+    beside = model.with_name("person.jpg")
+    return named or (beside if takes_photos(tensor) and beside.is_file() else None)
+
+
 def differences(compiled, program, content, inputs):
-    """{index of an operator: how many of its values differ}, over all inputs."""
-    reference, tensors = oracle.Oracle(content), compiled.graph.tensors
-    wrong = dict.fromkeys((o.index for o in compiled.graph.operators), 0)
+    """{name of an operator, or "output": how many of its values differ}, over all inputs."""
+    graph = compiled.graph
+    reference = oracle.Oracle(content, graph.inputs[0])
+    names = [f"{o.kind} {o.index}" for o in graph.operators] + ["output"]
+    written = [o.outputs[0] for o in graph.operators] + graph.outputs
+    wrong = dict.fromkeys(names, 0)
     for values in cli.progress(inputs, unit="input"):
         wanted = reference.run(values)
         (computed,) = hostrun.run(compiled, program, values[None])
-        for operator, output in zip(compiled.graph.operators, computed):
-            i = operator.outputs[0]
-            different = output != tensors[i].left_of(wanted[i])
-            wrong[operator.index] += int(np.count_nonzero(different))
+        for name, i, output in zip(names, written, computed):
+            wrong[name] += int(np.count_nonzero(output != graph.tensors[i].left_of(wanted[i])))
     return wrong
 
 
@@ -77,23 +91,16 @@ def main():
     )
     parser.add_argument("--optimise", choices=list(selection.OPTIMISE), default="speed")
     arguments = parser.parse_args()
-    if arguments.inputs < 1:
-        raise cli.UserError(f"--inputs {arguments.inputs} is not valid; it takes 1 or more")
-
     compiled = compiler.load(arguments.model, arguments.optimise)
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
-    image = arguments.image
-    if image is None and (beside := arguments.model.with_name("person.jpg")).is_file():
-        image = beside
-    inputs = make_inputs(
-        tensor, arguments.inputs, image if image and takes_photos(tensor) else None
-    )
+    image = choose_image(arguments.image, arguments.model, tensor)
+    inputs = make_inputs(tensor, arguments.inputs, image)
     with tempfile.TemporaryDirectory() as folder:
         program = hostrun.build(compiled, Path(folder))
         wrong = differences(compiled, program, arguments.model.read_bytes(), inputs)
-    for operator in compiled.graph.operators:
-        if wrong[operator.index]:
-            print(f"{operator.kind} {operator.index}: {wrong[operator.index]} values differ")
+    for name, count in wrong.items():
+        if count:
+            print(f"{name}: {count} values differ")
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={sum(wrong.values())} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "

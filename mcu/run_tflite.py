@@ -50,7 +50,8 @@ void tflite_trace(const int8_t *output, uint32_t bytes);
 def split(compiled, content, count, trace):
     """The file "results" of `count` inputs: (outputs of the operators or of the model, counts)."""
     sizes = [compiled.graph.tensors[o.outputs[0]].size for o in compiled.graph.operators]
-    fields = [("output", np.int8, (sizes[-1],)), ("instructions", np.uint32)]
+    output = compiled.graph.tensors[compiled.graph.outputs[0]].size
+    fields = [("output", np.int8, (output,)), ("instructions", np.uint32)]
     if trace:
         steps = [
             part
@@ -67,7 +68,7 @@ def split(compiled, content, count, trace):
 def run(compiled, arguments):
     """Prints the comparison; returns how many values differ."""
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
-    inputs = test_tflite.make_inputs(tensor, arguments.inputs, None)
+    inputs = test_tflite.make_inputs(tensor, arguments.inputs)
     files = {"inputs": inputs.tobytes()}
     build = arguments.build
     results = split(
@@ -76,8 +77,8 @@ def run(compiled, arguments):
     trace = split(
         compiled, qemu.run(build / "tflite-trace.elf", arguments.machine, files), len(inputs), True
     )
-    reference = oracle.Oracle(arguments.model.read_bytes())
     different, graph = 0, compiled.graph
+    reference = oracle.Oracle(arguments.model.read_bytes(), graph.inputs[0])
     for row, traced, values in zip(results, trace, inputs):
         wanted = reference.run(values)
         different += np.count_nonzero(row["output"] != wanted[graph.outputs[0]].ravel())
@@ -92,8 +93,8 @@ def run(compiled, arguments):
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={different} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
-        f"flash={budget[1]} ram={budget[2]} target={arguments.target} "
-        f"instructions={int(results['instructions'].mean())}"
+        f"flash={budget[1]} constants={compiled.files()[1]} ram={budget[2]} "
+        f"target={arguments.target} instructions={int(results['instructions'].mean())}"
     )
     return different
 

@@ -17,13 +17,14 @@ for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
         pytest.skip(f"no {program}; make toolchain installs it", allow_module_level=True)
 
 import qemu  # noqa: E402
+import tflite_graphs  # noqa: E402
 import tflite_models  # noqa: E402
 from tflite_batch import Batch  # noqa: E402
 
 from tinyengine import hostrun, selection  # noqa: E402
 
 MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
-CASES = dict(tflite_models.cases())
+CASES = dict([*tflite_models.cases(), *tflite_graphs.odd()])
 
 
 def make_tflite(out, *arguments):
@@ -48,7 +49,10 @@ def test_every_attribute_is_exact_on_the_target(tmp_path):
     batch.check(qemu.run(program, "mps2-an386", {"inputs": batch.stdin}))
 
 
-@pytest.mark.parametrize("name", ["ad01_int8", "kws_ref_model", "vww_96_int8", "mcunet_vww"])
+REAL = ["ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8", "mcunet_vww"]
+
+
+@pytest.mark.parametrize("name", REAL)
 def test_a_real_model_is_exact_on_the_target(name, tmp_path):
     path = MODELS / f"{name}.tflite"
     if not path.is_file():
@@ -73,3 +77,8 @@ def test_a_mistake_is_one_line(arguments, words, tmp_path):
     assert status != 0
     (line,) = [line for line in error.splitlines() if not line.startswith("make")]
     assert line.startswith("error: ") and words in line
+
+
+def test_a_model_with_spaces_in_its_name_is_refused(tmp_path):
+    status, _, error = make_tflite(tmp_path, "TARGET=cortex-m4", "MODEL=a b.tflite")
+    assert status != 0 and "MODEL=a b.tflite has spaces" in error.splitlines()[0]

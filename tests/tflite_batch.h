@@ -4,7 +4,7 @@
 typedef struct {
     int8_t *(*input)(void);
     const int8_t *(*run)(void);
-    uint32_t bytes; /* of the input */
+    uint32_t bytes, output_bytes; /* of the input, of the output */
 } Model;
 
 extern const Model models[];

@@ -28,7 +28,7 @@ class Batch:
             for i, content in enumerate(cases.values())
         ]
         self.inputs = [
-            test_tflite.make_inputs(m.graph.tensors[m.graph.inputs[0]], REPEATS, None, seed)
+            test_tflite.make_inputs(m.graph.tensors[m.graph.inputs[0]], REPEATS, seed=seed)
             for seed, m in enumerate(self.models)
         ]
         self.choices = [choice for m in self.models for choice in m.choices]
@@ -60,7 +60,11 @@ class Batch:
         declared = "\n".join(
             f"int8_t *{n}_input(void);\nconst int8_t *{n}_run(void);" for n in names
         )
-        rows = ", ".join(f"{{{n}_input, {n}_run, {x[0].size}}}" for n, x in zip(names, self.inputs))
+        outputs = [m.graph.tensors[m.graph.outputs[0]].size for m in self.models]
+        rows = ", ".join(
+            f"{{{name}_input, {name}_run, {x[0].size}, {size}}}"
+            for name, x, size in zip(names, self.inputs, outputs)
+        )
         (folder / "table.c").write_text(TABLE % (declared, rows, REPEATS))
         files = [folder / "table.c", *sources, *selection.sources(self.choices), *objects]
         options = [f"-I{Path(__file__).parent}", f"-I{selection.KERNELS}"]
@@ -71,13 +75,15 @@ class Batch:
         """Asserts that the program's output is what the oracle computes, on every value."""
         computed, wrong = np.frombuffer(output, np.int8), []
         for name, compiled, inputs in zip(self.cases, self.models, self.inputs):
-            reference, tensors = oracle.Oracle(self.cases[name]), compiled.graph.tensors
+            graph = compiled.graph
+            reference = oracle.Oracle(self.cases[name], graph.inputs[0])
+            written = [(f"{o.kind} {o.index}", o.outputs[0]) for o in graph.operators]
+            written.append(("output", graph.outputs[0]))
             for values in inputs:
                 wanted = reference.run(values)
-                for operator in compiled.graph.operators:
-                    i = operator.outputs[0]
-                    left = tensors[i].left_of(wanted[i])
+                for what, i in written:
+                    left = graph.tensors[i].left_of(wanted[i])
                     if not np.array_equal(computed[: left.size], left):
-                        wrong.append(f"{name}: {operator.kind} {operator.index}")
+                        wrong.append(f"{name}: {what}")
                     computed = computed[left.size :]
         assert not wrong and not computed.size

@@ -16,7 +16,7 @@ int main(void) {
         for (repeat = 0; repeat < repeats; repeat++) {
             if (fread(models[i].input(), 1, models[i].bytes, stdin) != models[i].bytes)
                 return 1;
-            models[i].run();
+            harness_trace(0, models[i].run(), models[i].output_bytes);
         }
     return 0;
 }

@@ -18,7 +18,7 @@ int main(void) {
     for (i = 0; i < model_count; i++)
         for (repeat = 0; repeat < repeats; repeat++) {
             transfer(SYS_READ, inputs, models[i].input(), models[i].bytes);
-            models[i].run();
+            harness_trace(0, models[i].run(), models[i].output_bytes);
         }
     semihosting(SYS_CLOSE, (uintptr_t)&results);
     chip_sleep();

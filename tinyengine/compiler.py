@@ -57,7 +57,8 @@ class Compiled:
 
 def load(path, optimise="speed"):
     """The `Compiled` model of the .tflite file at `path`. Raises `UserError`."""
-    return compile_model(importer.content_of(path), Path(path).stem, str(path), optimise)
+    name = "_".join(Path(path).stem.split()).encode(errors="replace").decode()
+    return compile_model(importer.content_of(path), name, str(path), optimise)
 
 
 def compile_model(content, name, source="model", optimise="speed"):
@@ -88,7 +89,8 @@ def blocks_of(graph, choices):
     blocks = [_input_block(graph, last)]
     for step, (operator, choice) in enumerate(zip(graph.operators, choices)):
         output = operator.outputs[0]
-        dying = [i for i in graph.activations(operator) if last[i] == step]
+        read = graph.activations(operator)
+        dying = [i for i in read if last[i] == step and i not in graph.outputs]
         size = graph.tensors[output].size
         shared = [i for i in dying if graph.tensors[i].size >= size]
         in_place = shared and choice.kernel.in_place(operator.attributes)

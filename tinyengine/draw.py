@@ -39,13 +39,20 @@ def macs(graph, operator):
     """Multiply-accumulates of an operator; padding counts as if it were multiplied."""
     if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
         return 0
-    weights, output = graph.tensors[operator.inputs[1]], graph.tensors[operator.outputs[0]]
+    weights, output = _weights(graph, operator), graph.tensors[operator.outputs[0]]
     channels = weights.shape[-1 if operator.kind == "DEPTHWISE_CONV_2D" else 0]
     return output.size * weights.size // channels
 
 
+def _weights(graph, operator):
+    """Those of the description, of which pruning has left a part, or else the model's."""
+    return operator.attributes.get("weights", graph.tensors[operator.inputs[1]].data)
+
+
 def constant_bytes(graph, operator):
     """Bytes of an operator's weights and biases in the model, before a kernel packs them."""
+    if "weights" in operator.attributes:
+        return operator.attributes["weights"].nbytes + operator.attributes["bias"].nbytes
     tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
     return sum(tensor.data.nbytes for tensor in tensors if tensor.data is not None)
 

@@ -100,9 +100,15 @@ def _calls(compiled, step, operator, choice):
 
 
 def _defines(compiled, upper):
+    """Sizes and scales of both ends, with the shapes that they have in the model."""
+    imported = compiled.stages["imported"]
+    shapes = {
+        "INPUT": compiled.graph.tensors[compiled.graph.inputs[0]].shape,
+        "OUTPUT": imported.tensors[imported.outputs[0]].shape,
+    }
     for what, (i,) in (("INPUT", compiled.graph.inputs), ("OUTPUT", compiled.graph.outputs)):
         tensor = compiled.graph.tensors[i]
-        shape = " x ".join(map(str, tensor.shape))
+        shape = " x ".join(map(str, shapes[what]))
         yield f"#define {upper}_{what}_BYTES {tensor.size} /* {shape} */"
         yield f"#define {upper}_{what}_SCALE {tensor.scale!r}f"
         yield f"#define {upper}_{what}_ZERO_POINT {tensor.zero_point}"
@@ -110,8 +116,8 @@ def _defines(compiled, upper):
 
 
 HEADER = """{head}
-#ifndef {upper}_H
-#define {upper}_H
+#ifndef TFLITE_MODEL_{upper}_H
+#define TFLITE_MODEL_{upper}_H
 
 #include <stdint.h>
 

@@ -30,6 +30,11 @@ class Tensor:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
+    def last_dimension(self):
+        """How many channels there are."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
     def scale(self):
         return float(self.scales[0])
 

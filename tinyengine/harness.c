@@ -1,5 +1,5 @@
-/* Runs a compiled model on inputs from stdin and writes, for each, the output of every operator to
- * stdout. Memory that the plan says is free is filled with noise before each operator, so that a
+/* Runs a compiled model on inputs from stdin and writes, for each, the output of every operator and
+ * of the model to stdout. Memory that the plan says is free is filled with noise before each operator, so that a
  * mistake in the plan changes values. Compiled with the generated model.c, and harness_plan.h. */
 
 #include <stdio.h>
@@ -34,13 +34,16 @@ void harness_trace(uint32_t step, const int8_t *output, uint32_t bytes) {
 
 int main(void) {
     static int8_t input[HARNESS_INPUT];
+    const int8_t *output;
     uint32_t i;
 
     while (fread(input, 1, sizeof input, stdin) == sizeof input) {
         poison(0, 0);
         for (i = 0; i < sizeof input; i++)
             HARNESS_MODEL_INPUT()[i] = input[i];
-        HARNESS_RUN();
+        output = HARNESS_RUN();
+        if (fwrite(output, 1, HARNESS_OUTPUT, stdout) != HARNESS_OUTPUT)
+            return 1;
     }
     return 0;
 }

@@ -40,10 +40,11 @@ def build(compiled, folder, compiler=("cc", "-O2")):
 
 def run(compiled, program, inputs):
     """What the operators compute: a list, for each of the `inputs` (int8 [N, ...]), of a list of
-    flat int8 arrays, one for each operator's output."""
+    flat int8 arrays, one for each operator's output, and the model's output."""
     inputs = np.ascontiguousarray(inputs, np.int8)
     done = subprocess.run([program], input=inputs.tobytes(), capture_output=True)
-    sizes = [compiled.graph.tensors[o.outputs[0]].size for o in compiled.graph.operators]
+    written = [o.outputs[0] for o in compiled.graph.operators] + compiled.graph.outputs
+    sizes = [compiled.graph.tensors[i].size for i in written]
     if done.returncode or len(done.stdout) != len(inputs) * sum(sizes):
         raise UserError(
             f"{program} failed ({done.returncode}): {done.stderr.decode(errors='replace')}"
@@ -63,7 +64,9 @@ def _plan_header(compiled):
         ranges.append(", ".join(f"{{{start}, {start + size}}}" for start, size in spans))
         counts.append(len(spans))
     rows = ",\n    ".join(f"{{{row or '{0, 0}'}}}" for row in ranges)
-    size = compiled.graph.tensors[compiled.graph.inputs[0]].size
+    inputs, outputs = (
+        compiled.graph.tensors[i].size for i in compiled.graph.inputs + compiled.graph.outputs
+    )
     return f"""#ifndef HARNESS_PLAN_H
 #define HARNESS_PLAN_H
 
@@ -71,7 +74,8 @@ def _plan_header(compiled):
 
 #define HARNESS_ARENA ({prefix}_input() - {compiled.offset(compiled.graph.inputs[0])})
 #define HARNESS_BYTES {compiled.arena}u
-#define HARNESS_INPUT {size}
+#define HARNESS_INPUT {inputs}
+#define HARNESS_OUTPUT {outputs}
 #define HARNESS_MODEL_INPUT {prefix}_input
 #define HARNESS_RUN {prefix}_run
 

@@ -266,47 +266,69 @@ DESCRIBE = {
 }
 
 
-# --- passes: operators that need not be executed
+# --- passes: operators that need not be executed, one after the other
 
 
-def without(graph, gone, old, new):
-    """The graph without operators `gone`, where readers of tensor `old` read `new`."""
+def _repeat(fold):
+    """A pass: `fold(graph, operator)` of one operator after the other, as long as one returns a
+    graph; None means that there is nothing to do for it."""
+
+    def run(graph):
+        while True:
+            folded = (fold(graph, operator) for operator in graph.operators)
+            found = next((result for result in folded if result is not None), None)
+            if found is None:
+                return graph
+            graph = found
+
+    return run
+
+
+def without(graph, gone, old, new, changed=()):
+    """The graph without the operator `gone`, where readers of tensor `old` read `new`.
+
+    changed: operators that take the place of those with the same index.
+    """
 
     def moved(i):
         return new if i == old else i
 
-    gone = {operator.index for operator in gone}
-    operators = [
-        replace(o, inputs=[moved(i) for i in o.inputs])
-        for o in graph.operators
-        if o.index not in gone
-    ]
-    return replace(graph, operators=operators, outputs=[moved(i) for i in graph.outputs])
+    changed = {operator.index: operator for operator in changed}
+    operators = [changed.get(o.index, o) for o in graph.operators if o.index != gone.index]
+    return replace(
+        graph,
+        operators=[replace(o, inputs=[moved(i) for i in o.inputs]) for o in operators],
+        outputs=[moved(i) for i in graph.outputs],
+    )
 
 
-def fold_edges(graph):
+def _fold_edge(graph, operator):
     """A QUANTIZE of a float input and a DEQUANTIZE to a float output: the C boundary is int8."""
-    for operator in graph.operators:
-        x, y = operator.inputs[0], operator.outputs[0]
-        if operator.kind == "QUANTIZE" and graph.tensors[x].dtype == "float32":
-            if [x] != graph.inputs or len(graph.consumers(x)) > 1:
-                raise ValueError(f"QUANTIZE {operator.index} of a float tensor inside the model")
-            graph = replace(without(graph, [operator], x, y), inputs=[y])
-        elif operator.kind == "DEQUANTIZE":
-            if [y] != graph.outputs or graph.consumers(y):
-                raise ValueError(f"DEQUANTIZE {operator.index} inside the model")
-            graph = without(graph, [operator], y, x)
-    return graph
+    x, y = operator.inputs[0], operator.outputs[0]
+    if operator.kind == "QUANTIZE" and graph.tensors[x].dtype == "float32":
+        if [x] != graph.inputs or len(graph.consumers(x)) > 1:
+            raise ValueError(f"QUANTIZE {operator.index} of a float tensor inside the model")
+        return replace(without(graph, operator, x, y), inputs=[y])
+    if operator.kind == "DEQUANTIZE":
+        if [y] != graph.outputs or graph.consumers(y):
+            raise ValueError(f"DEQUANTIZE {operator.index} inside the model")
+        return without(graph, operator, y, x)
+    return None
 
 
-def fold_copies(graph):
+def _fold_unread(graph, operator):
+    """An operator whose output nobody needs."""
+    y = operator.outputs[0]
+    if y in graph.outputs or graph.consumers(y):
+        return None
+    return without(graph, operator, y, y)
+
+
+def _fold_copy(graph, operator):
     """What leaves all bytes as they are: RESHAPE, and TRANSPOSE, PAD, QUANTIZE that do nothing."""
-    for operator in graph.operators:
-        if not _is_copy(operator, graph.tensors):
-            continue
-        x, y = operator.inputs[0], operator.outputs[0]
-        graph = without(graph, [operator], y, x)
-    return graph
+    if not _is_copy(operator, graph.tensors):
+        return None
+    return without(graph, operator, operator.outputs[0], operator.inputs[0])
 
 
 def _is_copy(operator, tensors):
@@ -323,50 +345,61 @@ def _is_copy(operator, tensors):
     return False
 
 
-def fold_pads(graph):
+def _fold_pad(graph, operator):
     """A PAD of height and width into the windows of the convolutions that read it."""
-    for operator in graph.operators:
-        if operator.kind != "PAD":
-            continue
-        x, y = operator.inputs[0], operator.outputs[0]
-        readers = graph.consumers(y)
-        *outer, rows, columns, channels = operator.attributes["axes"]
-        others = any(a["before"] or a["after"] for a in (*outer, channels))
-        kinds = {reader.kind for reader in readers}
-        if others or y in graph.outputs or kinds - {"CONV_2D", "DEPTHWISE_CONV_2D"}:
-            continue
-        for reader in readers:
-            window = dict(reader.attributes["window"])
-            window["pad_top"] += rows["before"]
-            window["pad_left"] += columns["before"]
-            reader.attributes |= {"window": window, "input": _shape(graph.tensors[x].shape)}
-        graph = without(graph, [operator], y, x)
-    return graph
+    if operator.kind != "PAD":
+        return None
+    x, y = operator.inputs[0], operator.outputs[0]
+    *outer, rows, columns, channels = operator.attributes["axes"]
+    others = any(a["before"] or a["after"] for a in (*outer, channels))
+    readers = graph.consumers(y)
+    padded = _shape(graph.tensors[y].shape) if not others else None
+    for reader in readers:  # behind a RESHAPE, rows and columns are others
+        convolution = reader.kind in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        if not convolution or reader.attributes["input"] != padded:
+            return None
+    if others or y in graph.outputs:
+        return None
+    changed = []
+    for reader in readers:
+        window = dict(reader.attributes["window"])
+        window["pad_top"] += rows["before"]
+        window["pad_left"] += columns["before"]
+        fields = {"window": window, "input": _shape(graph.tensors[x].shape)}
+        changed.append(replace(reader, attributes=reader.attributes | fields))
+    return without(graph, operator, y, x, changed)
 
 
-def fold_transposes(graph):
+def _fold_transpose(graph, operator):
     """A TRANSPOSE into the strides of the MEANs that read it, or into the model's input."""
-    for operator in graph.operators:
-        if operator.kind != "TRANSPOSE":
-            continue
-        x, y = operator.inputs[0], operator.outputs[0]
-        readers = graph.consumers(y)
-        if y in graph.outputs or not readers:
-            continue
-        if all(reader.kind == "MEAN" for reader in readers):
-            shape = graph.tensors[y].shape
-            axes = operator.attributes["axes"][RANK - len(shape) :]
-            strides = {s: a["stride"] for s, a in zip(_strides(shape), axes) if a["size"] > 1}
-            for reader in readers:
-                for name in ("kept", "reduced"):
-                    reader.attributes[name] = [
-                        a | {"stride": strides.get(a["stride"], 0)} if a["size"] > 1 else a
-                        for a in reader.attributes[name]
-                    ]
-            graph = without(graph, [operator], y, x)
-        elif [x] == graph.inputs and len(graph.consumers(x)) == 1:
-            graph = replace(without(graph, [operator], x, y), inputs=[y])
-    return graph
+    if operator.kind != "TRANSPOSE":
+        return None
+    x, y = operator.inputs[0], operator.outputs[0]
+    readers = graph.consumers(y)
+    if y in graph.outputs:
+        return None
+    if all(reader.kind == "MEAN" for reader in readers):
+        shape = graph.tensors[y].shape
+        axes = operator.attributes["axes"][RANK - len(shape) :]
+        strides = {s: a["stride"] for s, a in zip(_strides(shape), axes) if a["size"] > 1}
+        changed = [_with_strides(reader, strides) for reader in readers]
+        return without(graph, operator, y, x, changed)
+    if [x] == graph.inputs and len(graph.consumers(x)) == 1:
+        return replace(without(graph, operator, x, y), inputs=[y])
+    return None
 
 
-PASSES = (fold_edges, fold_transposes, fold_copies, fold_pads)
+def _with_strides(operator, strides):
+    """A MEAN of a tensor with other strides. strides: {as it is: as it will be}."""
+    fields = {
+        name: [a | {"stride": strides[a["stride"]]} if a["size"] > 1 else a for a in axes]
+        for name, axes in operator.attributes.items()
+        if name in ("kept", "reduced")
+    }
+    return replace(operator, attributes=operator.attributes | fields)
+
+
+# Transposes before copies: behind a RESHAPE, strides would be those of another shape.
+PASSES = [
+    _repeat(fold) for fold in (_fold_unread, _fold_edge, _fold_transpose, _fold_copy, _fold_pad)
+]

@@ -8,6 +8,8 @@ bytes. The same blocks always give the same plan: nothing is random and nothing 
 
 from dataclasses import dataclass
 
+import numpy as np
+
 SEARCHED = 200  # regions; with more, only greedy plans are tried
 NODES = 50_000  # of the search: about 1 s for 65 operators
 
@@ -301,26 +303,25 @@ def verify(blocks, plan):
 
 
 def _paint(step, alive, by_name, plan):
-    """One byte of the map for one of the arena: 0, or a number for the block that lies there."""
-    if len(alive) > 255:
-        raise PlanError(f"step {step}: {len(alive)} blocks alive; one byte can tell 255 apart")
+    """A map of the arena: for each byte 0, or a number for the block that lies there."""
 
     def overwritten(block):
         """What the block may overwrite in this step."""
         source = by_name.get(block.shares)
         return source if source and step == block.first == source.last else None
 
-    painted, numbers = bytearray(plan.size), {0: None}
-    for number, block in enumerate(sorted(alive, key=lambda b: overwritten(b) is not None), 1):
+    painted, numbers = np.zeros(plan.size, np.int32), {}
+    order = sorted(alive, key=lambda b: overwritten(b) is not None)
+    for number, block in enumerate(order, 1):
         start, end = plan.offsets[block.name], plan.offsets[block.name] + block.size
-        allowed = bytes(n for n, b in numbers.items() if b in (None, overwritten(block)))
-        strange = painted[start:end].translate(None, allowed)
-        if strange:
-            other = numbers[strange[0]]
-            at = painted.find(strange[0], start, end)
+        allowed = [0, *(n for n, b in numbers.items() if b is overwritten(block))]
+        strange = np.flatnonzero(~np.isin(painted[start:end], allowed))
+        if strange.size:
+            other = painted[start + strange[0]]
+            count = np.count_nonzero(painted[start:end] == other)
             raise PlanError(
-                f"{other.name} and {block.name} overlap in step {step}: "
-                f"{strange.count(strange[0])} bytes from {at}"
+                f"{numbers[other].name} and {block.name} overlap in step {step}: {count} bytes "
+                f"from {start + strange[0]}"
             )
         numbers[number] = block
-        painted[start:end] = bytes([number]) * block.size
+        painted[start:end] = number

@@ -29,19 +29,22 @@ def run(content, inputs):
 
 
 class Oracle:
-    """A model, cut into parts that are ready to run."""
+    """A model, cut into parts that are ready to run.
 
-    def __init__(self, content):
+    first: the index of the tensor to start from, if it is not the model's int8 input; what does not
+    follow from it is left out.
+    """
+
+    def __init__(self, content, first=None):
         self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
         self.graph = self.model.subgraphs[0]
-        operators = [o for o in self.graph.operators if not self._at_float_boundary(o)]
-        written = {i for o in operators for i in o.outputs}
-        (self.input,) = {
-            int(i)
-            for o in operators
-            for i in o.inputs
-            if i >= 0 and i not in written and not self._constant(i)
-        }
+        self.input = self._int8_input() if first is None else first
+        operators, known = [], {self.input}
+        for o in self.graph.operators:
+            read = {int(i) for i in o.inputs if i >= 0 and not self._constant(i)}
+            if read <= known and not self._at_float_boundary(o):
+                operators.append(o)
+                known.update(int(i) for i in o.outputs)
         self.parts = [
             (_Micro if self._alone(part[0]) else _Reference)(*cut(self.model, part))
             for part in self._split(operators)
@@ -68,6 +71,12 @@ class Oracle:
         code = self.model.operatorCodes[operator.opcodeIndex]
         kind = max(code.builtinCode, code.deprecatedBuiltinCode)
         return kind == schema.BuiltinOperator.FULLY_CONNECTED
+
+    def _int8_input(self):
+        (index,) = (int(i) for i in self.graph.inputs)
+        if self.graph.tensors[index].type == schema.TensorType.INT8:
+            return index
+        return next(int(o.outputs[0]) for o in self.graph.operators if index in o.inputs)
 
     def _at_float_boundary(self, operator):
         ends = [*operator.inputs, *operator.outputs]

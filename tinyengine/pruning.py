@@ -38,14 +38,14 @@ def intervals(graph):
     anything = [quantisation.LOWEST, quantisation.HIGHEST]
     found = {}
     for i in graph.inputs:
-        found[i] = np.tile(anything, (graph.tensors[i].shape[-1], 1))
+        found[i] = np.tile(anything, (graph.tensors[i].last_dimension, 1))
     for operator in graph.operators:
         output = operator.outputs[0]
         source = operator.inputs[0]
         if operator.kind in INTERVALS and _fits(operator, found[source]):
             found[output] = INTERVALS[operator.kind](operator.attributes, found[source])
         else:
-            found[output] = np.tile(anything, (graph.tensors[output].shape[-1], 1))
+            found[output] = np.tile(anything, (graph.tensors[output].last_dimension, 1))
     return found
 
 
