@@ -78,10 +78,6 @@ class Graph:
         """The operators that read the tensor with this index."""
         return [operator for operator in self.operators if tensor in operator.inputs]
 
-    def producer(self, tensor):
-        """The operator that writes the tensor with this index, None for an input or a constant."""
-        return next((o for o in self.operators if tensor in o.outputs), None)
-
     def activations(self, operator):
         """The inputs of an operator that are no constants."""
         return [i for i in operator.inputs if i >= 0 and self.tensors[i].data is None]

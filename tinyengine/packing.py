@@ -68,8 +68,6 @@ def freeze_constant_channels(weights, folded, least, greatest, requantise):
 
 def cuts_at_zero(requantise, constant):
     """Whether the activation hides how ties of negative values round; checks the rest, too."""
-    if (requantise.lowest, requantise.highest) != (-128, 127):
-        raise Unfit(f"output between {requantise.lowest} and {requantise.highest}, not int8's")
     live = [c for c in range(len(requantise.shifts)) if c not in constant]
     right = -requantise.shifts[live].astype(np.int64)
     if len(live) and (right.min() < 1 or right.max() > 22):
@@ -107,6 +105,12 @@ def requantisation(channel, requantise, rounding, constant):
 
 def words(values):
     return np.array([int(v) & 0xFFFFFFFF for v in values], np.uint32)
+
+
+def last_fields(record, requantise):
+    """What all descriptions end with. record: the words of all channels."""
+    bounds = {"lowest": requantise.lowest, "highest": requantise.highest}
+    return {"records": words(record), **bounds}
 
 
 def halves(low, high):
@@ -173,6 +177,21 @@ class Pairs:
         return record
 
 
+def conv_2d_pairs_scratch(steps, window_width, in_channels):
+    """Bytes of scratch memory of te_conv_2d_pairs: expanded windows, and rows put together."""
+    return 16 * steps + 4 * (window_width * in_channels + 3 & ~3)
+
+
+def depthwise_conv_2d_planes_scratch(window_height, plane_words):
+    """Bytes of scratch memory of te_depthwise_conv_2d_planes: rows of four channels, and zeros."""
+    return 16 * (window_height + 1) * plane_words
+
+
+def fully_connected_pairs_scratch(inputs):
+    """Bytes of scratch memory of te_fully_connected_pairs: the expanded input."""
+    return -(-inputs // 8) * 16
+
+
 def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape):
     """For te_conv_2d_pairs. weights: int8 [out channels, height, width, in channels]."""
     pixels = output_shape[0] * output_shape[1]
@@ -183,7 +202,7 @@ def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape
     record = []
     for channel in range(0, channels, 2):
         record += [*pairs.biases(channel), *pairs.words(channel), *pairs.requantisations(channel)]
-    return {"steps": pairs.steps, "rounding": pairs.rounding, "records": words(record)}
+    return {"steps": pairs.steps, "rounding": pairs.rounding, **last_fields(record, requantise)}
 
 
 def pack_fully_connected_pairs(weights, bias, input_zero_point, requantise):
@@ -197,7 +216,7 @@ def pack_fully_connected_pairs(weights, bias, input_zero_point, requantise):
         record += [word for c in both for word in pairs.biases(c)]
         record += list(np.stack([pairs.words(c) for c in both], 1).ravel())
         record += [word for c in both for word in pairs.requantisations(c)]
-    return {"rounding": pairs.rounding, "records": words(record)}
+    return {"rounding": pairs.rounding, **last_fields(record, requantise)}
 
 
 def pack_depthwise_conv_2d_planes(
@@ -234,13 +253,13 @@ def pack_depthwise_conv_2d_planes(
         record += [start, *others, *pairs.ravel()]
     # four outputs at a time read this far
     plane_words = 2 * stride * -(-output_shape[1] // 4) + window_words + 4
-    plane_words = max(plane_words, (pad_left + input_shape[1] + 1) // 2)
+    plane_words = max(plane_words, (pad_left + input_shape[1] + 2) // 2)
     return {
         "plane_words": plane_words,
         "window_words": window_words,
         "record_words": len(record) // channels,
         "rounding": rounding,
-        "records": words(record),
+        **last_fields(record, requantise),
     }
 
 
@@ -250,8 +269,6 @@ def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, 
     zero_points: of both inputs. scales, output_scale: (multiplier, shift), as of te_add with
     left_shift 20.
     """
-    if (lowest, highest) != (-128, 127):
-        raise Unfit(f"output between {lowest} and {highest}, not int8's")
     half = (1 << 30, 0)
     swapped = tuple(scales[0]) != half
     larger, other = (1, 0) if swapped else (0, 1)
@@ -275,4 +292,5 @@ def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, 
         "addend": (output_zero_point << right) + (1 << (right - 1)),
         "right": right,
     }
-    return {"swapped": int(swapped), **{k: v & 0xFFFFFFFF for k, v in values.items()}}
+    values = {name: value & 0xFFFFFFFF for name, value in values.items()}
+    return {"swapped": int(swapped), **values, "lowest": lowest, "highest": highest}

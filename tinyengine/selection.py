@@ -84,9 +84,18 @@ def _pack_conv_2d_pairs(attributes):
     return _geometry(attributes) | fields
 
 
-def _conv_2d_pairs_scratch(fields):  # TE_CONV_2D_PAIRS_SCRATCH
-    row = fields["window"]["width"] * fields["input"]["channels"]
-    return 16 * fields["steps"] + 4 * (row + 3 & ~3)
+def _conv_2d_pairs_scratch(fields):
+    width, channels = fields["window"]["width"], fields["input"]["channels"]
+    return packing.conv_2d_pairs_scratch(fields["steps"], width, channels)
+
+
+def _depthwise_conv_2d_planes_scratch(fields):
+    height = fields["window"]["height"]
+    return packing.depthwise_conv_2d_planes_scratch(height, fields["plane_words"])
+
+
+def _fully_connected_pairs_scratch(fields):
+    return packing.fully_connected_pairs_scratch(fields["inputs"])
 
 
 def _pack_depthwise_conv_2d_planes(attributes):
@@ -116,6 +125,17 @@ def _pack_fully_connected_pairs(attributes):
     return sizes | packing.pack_fully_connected_pairs(*_weights(attributes))
 
 
+def _pack_few_pixels(attributes):
+    """A convolution that is a matrix product of its pixels, as rows of a FULLY_CONNECTED."""
+    weights, (height, width) = attributes["weights"], _size(attributes["input"])
+    pointwise = weights.shape[1:3] == (1, 1) and (height, width) == _size(attributes["output"])
+    if not pointwise:
+        raise packing.Unfit("only convolutions of 1x1 are rows of a matrix product")
+    flat = weights.reshape(len(weights), -1)
+    sizes = {"rows": height * width, "inputs": flat.shape[1], "outputs": flat.shape[0]}
+    return _pack_fully_connected_pairs(attributes | sizes | {"weights": flat})
+
+
 def _pack_add_fast(attributes):
     scales = [
         (attributes[f"{name}_scale"]["multiplier"], attributes[f"{name}_scale"]["shift"])
@@ -131,28 +151,27 @@ def _pack_add_fast(attributes):
     )
 
 
+FULLY_CONNECTED_PAIRS = {
+    "name": "fully_connected_pairs",
+    "scratch": _fully_connected_pairs_scratch,
+    "assembly": "fully_connected_m4.S",
+}
 FAST = {
     "ADD": (Kernel("add_fast", _pack_add_fast, in_place=_always),),
     "CONV_2D": (
         Kernel("conv_2d_pairs", _pack_conv_2d_pairs, _conv_2d_pairs_scratch, assembly="pairs_m4.S"),
+        Kernel(pack=_pack_few_pixels, **FULLY_CONNECTED_PAIRS),
     ),
     "DEPTHWISE_CONV_2D": (
         Kernel(
             "depthwise_conv_2d_planes",
             _pack_depthwise_conv_2d_planes,
-            lambda fields: 16 * (fields["window"]["height"] + 1) * fields["plane_words"],
+            _depthwise_conv_2d_planes_scratch,
             _behind_input,
             "planes_m4.S",
         ),
     ),
-    "FULLY_CONNECTED": (
-        Kernel(
-            "fully_connected_pairs",
-            _pack_fully_connected_pairs,
-            lambda fields: -(-fields["inputs"] // 8) * 16,
-            assembly="fully_connected_m4.S",
-        ),
-    ),
+    "FULLY_CONNECTED": (Kernel(pack=_pack_fully_connected_pairs, **FULLY_CONNECTED_PAIRS),),
 }
 OPTIMISE = {"none": {}, "speed": FAST}
 

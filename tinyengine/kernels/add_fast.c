@@ -24,6 +24,7 @@ void te_run_add_fast(const te_add_fast *op, const int8_t *one, const int8_t *two
     const uint32_t other_multiplier = op->other_multiplier, other_addend = op->other_addend;
     const uint32_t other_right = op->other_right, input_offset = op->input_offset;
     const uint32_t multiplier = op->multiplier, addend = op->addend, right = op->right;
+    int8_t *const start = output;
     const int8_t *const end = output + op->size, *const fours = output + (op->size & ~3);
 
     (void)scratch;
@@ -35,4 +36,5 @@ void te_run_add_fast(const te_add_fast *op, const int8_t *one, const int8_t *two
     }
     while (output != end)
         ONE;
+    te_clamp_all(start, op->size, op->lowest, op->highest);
 }

@@ -213,4 +213,5 @@ void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_
         }
         multiply_all(op, columns, output + first * op->output.channels, tile);
     }
+    te_clamp_all(output, pixels * op->output.channels, op->lowest, op->highest);
 }

@@ -256,4 +256,5 @@ void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, cons
             }
         }
     }
+    te_clamp_all(output, op->output.height * op->output.width * channels, op->lowest, op->highest);
 }

@@ -2,7 +2,8 @@
  * tinyengine.h: the same results from fewer instructions, under conditions that
  * tinyengine/packing.py proves from the weights. It also writes the records they read.
  *
- * All need lowest = -128, highest = 127. Scratch memory starts at a multiple of 4.
+ * What an activation cuts off inside of int8 is cut off in the end, in a pass of its own that is
+ * left out where lowest is -128 and highest 127. Scratch memory starts at a multiple of 4.
  */
 #ifndef TINYENGINE_FAST_H
 #define TINYENGINE_FAST_H
@@ -21,11 +22,8 @@ typedef struct {
     int32_t input_zero_point, steps;
     te_rounding rounding;
     const uint32_t *records;
+    int32_t lowest, highest;
 } te_conv_2d_pairs;
-
-/* Bytes of scratch; `steps` is that of the description. */
-#define TE_CONV_2D_PAIRS_SCRATCH(steps, window_width, in_channels)                                 \
-    (16 * (steps) + 4 * (((window_width) * (in_channels) + 3) & ~3))
 
 void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                           void *scratch);
@@ -40,10 +38,8 @@ typedef struct {
     int32_t input_zero_point, plane_words, window_words, record_words;
     te_rounding rounding;
     const uint32_t *records;
+    int32_t lowest, highest;
 } te_depthwise_conv_2d_planes;
-
-#define TE_DEPTHWISE_CONV_2D_PLANES_SCRATCH(window_height, plane_words)                            \
-    (16 * ((window_height) + 1) * (plane_words))
 
 void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, const int8_t *input,
                                      int8_t *output, void *scratch);
@@ -54,9 +50,8 @@ typedef struct {
     int32_t rows, inputs, outputs;
     te_rounding rounding;
     const uint32_t *records;
+    int32_t lowest, highest;
 } te_fully_connected_pairs;
-
-#define TE_FULLY_CONNECTED_PAIRS_SCRATCH(inputs) (((inputs) + 7) / 8 * 16)
 
 void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8_t *input,
                                   int8_t *output, void *scratch);
@@ -67,6 +62,7 @@ typedef struct {
     int32_t size, swapped;
     uint32_t other_factor, other_offset, other_multiplier, other_addend, other_right;
     uint32_t input_offset, multiplier, addend, right;
+    int32_t lowest, highest;
 } te_add_fast;
 
 void te_run_add_fast(const te_add_fast *op, const int8_t *one, const int8_t *two, int8_t *output,

@@ -90,5 +90,6 @@ void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8
             for (i = 0; i < more; i++)
                 output[op->outputs - more + i] = last[i];
         }
+        te_clamp_all(output, op->outputs, op->lowest, op->highest);
     }
 }

@@ -59,20 +59,6 @@ static inline void te_load_two(const uint32_t **address, uint32_t *first, uint32
 #endif
 }
 
-/* Two words; *address moves on by one. */
-static inline void te_load_two_overlapping(const uint32_t **address, uint32_t *first,
-                                           uint32_t *second) {
-#if TE_DSP
-    __asm__("ldrd %0, %1, [%2], #4"
-            : "=r"(*first), "=r"(*second), "+r"(*address)
-            : "m"(*(const uint32_t (*)[2]) * address));
-#else
-    *first = (*address)[0];
-    *second = (*address)[1];
-    *address += 1;
-#endif
-}
-
 static inline void te_store_two(uint32_t **address, uint32_t first, uint32_t second) {
 #if TE_DSP
     __asm__ volatile("strd %1, %2, [%0], #8" : "+r"(*address) : "r"(first), "r"(second) : "memory");
@@ -178,5 +164,15 @@ static inline uint32_t te_ssat8(uint32_t a) {
 /* clamp(a >> 12, -128, 127) */
 static inline uint32_t te_ssat8_asr12(uint32_t a) { return te_ssat8(te_asr(a, 12)); }
 #endif
+
+/* clamp(each of `size` values, lowest, highest), in place, unless that is what int8 does */
+static inline void te_clamp_all(int8_t *values, int32_t size, int32_t lowest, int32_t highest) {
+    const int8_t *const end = values + size;
+
+    if (lowest == INT8_MIN && highest == INT8_MAX)
+        return;
+    for (; values != end; values++)
+        *values = (int8_t)(*values < lowest ? lowest : *values > highest ? highest : *values);
+}
 
 #endif
