@@ -7,6 +7,7 @@ if the model cannot be compiled.
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import cli
@@ -72,18 +73,34 @@ def last_line(facts):
 
 
 def write(compiled, files, facts, folder):
-    """All files of a compiled model into `folder`. files: {name: text} of its C."""
-    cli.check_folder(folder)
-    for path in (*kernels(compiled), *selection.KERNELS.glob("*.h")):
-        files[f"kernels/{path.name}"] = path.read_text()
+    """All files of a compiled model as `folder`, in place of what was compiled there before.
+
+    files: {name: text} of its C. Raises `UserError` for a folder with files that are not ours.
+    """
+    steps = [f"{operator.index} {operator.kind}" for operator in compiled.graph.operators]
     files["report.txt"] = f"{table(facts)}\n{last_line(facts)}\n"
     files["report.json"] = json.dumps(facts, indent=1) + "\n"
-    for name, text in files.items():
-        cli.write_atomic(folder / name, text)
-    steps = [f"{operator.index} {operator.kind}" for operator in compiled.graph.operators]
-    draw.draw_plan(compiled.blocks, compiled.plan, folder / "memory.png", steps)
-    for number, (stage, graph) in enumerate(compiled.stages.items(), 1):
-        draw.draw_graph(graph, folder / f"graph-{number}-{stage}.png")
+    for path in (*kernels(compiled), *selection.KERNELS.glob("*.h")):
+        files[f"kernels/{path.name}"] = path.read_text()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        new = Path(temporary) / "new"
+        for name, text in files.items():
+            cli.write_atomic(new / name, text)
+        draw.draw_plan(compiled.blocks, compiled.plan, new / "memory.png", steps)
+        for number, (stage, graph) in enumerate(compiled.stages.items(), 1):
+            draw.draw_graph(graph, new / f"graph-{number}-{stage}.png")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        new.rename(folder)
+
+
+def check_folder(folder):
+    """Raises `UserError` if `folder` cannot be written, or holds what is no compiled model."""
+    cli.check_folder(folder.parent)
+    if folder.exists() and not folder.is_dir():
+        raise cli.UserError(f"{folder} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "report.json").is_file():
+        raise cli.UserError(f"{folder} holds other files; name a new or an empty folder")
 
 
 def main():
@@ -98,6 +115,8 @@ def main():
     if not (arguments.out or arguments.print):
         parser.error("name a folder with --out, or --print")
 
+    if arguments.out:
+        check_folder(arguments.out)
     compiled = compiler.load(arguments.model, arguments.optimise)
     files, constants = compiled.files()
     facts = report(compiled, constants)

@@ -261,9 +261,30 @@ def test_the_command_lines(tmp_path):
     files = json.loads((tmp_path / "out" / "report.json").read_text())["sources"]
     command = ["cc", *hostrun.WARNINGS, "-Ikernels", "-c", *(f for f in files if f[-1] == "c")]
     subprocess.run(command, cwd=tmp_path / "out", check=True)
+    done = run("compile_tflite.py", path, "--out", tmp_path / "out", "--optimise", "none")
+    assert done.returncode == 0 and not (tmp_path / "out" / "graph-3-pruned.png").exists()
     done = run("test_tflite.py", path, "--inputs", 5)
     assert done.returncode == 0, done.stderr
     assert "inputs=5 differing_values=0" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("compile_tflite.py", ("--out", "{}/mine"), "holds other files"),
+        ("compile_tflite.py", ("--out", "{}/mine/file"), "is a file"),
+        ("compile_tflite.py", ("--out", "{}/mine/file/x"), "choose another folder"),
+        ("test_tflite.py", ("--inputs", "0"), "0 inputs are not enough"),
+        ("test_tflite.py", ("--image", "{}/mine/file"), "no photo"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(script, arguments, words, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("precious")
+    (tmp_path / "model.tflite").write_bytes(CASES["mean_3"])
+    done = run(script, tmp_path / "model.tflite", *(a.format(tmp_path) for a in arguments))
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+    assert (tmp_path / "mine" / "file").read_text() == "precious"
 
 
 def test_the_same_model_gives_the_same_bytes():

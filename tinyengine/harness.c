@@ -1,6 +1,7 @@
 /* Runs a compiled model on inputs from stdin and writes, for each, the output of every operator and
- * of the model to stdout. Memory that the plan says is free is filled with noise before each operator, so that a
- * mistake in the plan changes values. Compiled with the generated model.c, and harness_plan.h. */
+ * of the model to stdout. Memory that the plan says is free is filled with noise before each
+ * operator, so that a mistake in the plan changes values. Compiled with the generated model.c, and
+ * harness_plan.h. */
 
 #include <stdio.h>
 #include <stdlib.h>
