@@ -36,16 +36,8 @@ PEERS = {
 }
 DRAWN = "mcunet_vww"  # whose memory is a picture beside the table
 COLUMNS = ("model", "kernels", "target", "inputs", "differing_values", "arena", "scratch", "floor")
-COLUMNS += (
-    "flash",
-    "constants",
-    "ram",
-    "instructions",
-    "cmsis_nn_instructions",
-    "ratio",
-    "cmsis_nn_arena",
-)
-COLUMNS += ("tinyengine_instructions", "tinyengine_ram")
+COLUMNS += ("flash", "constants", "ram", "instructions", "cmsis_nn_instructions", "ratio")
+COLUMNS += ("cmsis_nn_arena", "tinyengine_instructions", "tinyengine_ram")
 
 
 def last_line(command):
