@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, SANITIZE
+from conftest import compiler as compiler_named
 
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
@@ -89,6 +90,15 @@ def test_odd_and_random_graphs_are_exact_on_every_value(optimise, tmp_path):
     assert sum(block.shares is not None for m in batch.models for block in m.blocks) > 20
     pruned = [t for m in batch.models for t in m.graph.tensors if t.channels is not None]
     assert len(pruned) > 5 if optimise == "speed" else not pruned
+
+
+def test_clang_agrees(tmp_path):
+    batch = Batch(GRAPHS, "speed")
+    command = [*compiler_named("clang"), "-O2", *hostrun.WARNINGS]
+    program = batch.build(tmp_path, command, [ROOT / "tests" / "tflite_host.c"])
+    done = subprocess.run([program], input=batch.stdin, capture_output=True, check=True)
+    batch.check(done.stdout)
+    hostrun.build(batch.models[0], tmp_path, command[:2])
 
 
 def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):

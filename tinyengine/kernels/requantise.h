@@ -20,8 +20,8 @@ static inline int32_t te_rounding_shift(int32_t x, int32_t shift) {
     return (int32_t)((x + half - (x < 0 && shift > 0)) >> shift);
 }
 
-/* x * multiplier * 2^(shift - 31). What shifts out to the left is lost, as in the reference: the
- * compiler sees to it that nothing does. */
+/* x * multiplier * 2^(shift - 31). What shifts out to the left is lost, as in the reference; of
+ * accumulators the compiler has proven that nothing does. */
 static inline int32_t te_scaled(int32_t x, int32_t multiplier, int32_t shift) {
     int32_t left = shift > 0 ? shift : 0;
     int32_t shifted = (int32_t)((uint32_t)x << left);
