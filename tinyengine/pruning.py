@@ -62,11 +62,10 @@ def _fits(operator, interval):
 def _padded(attributes):
     """Whether windows reach over the edge of the input."""
     window, size, out = (attributes[name] for name in ("window", "input", "output"))
-    for axis, side, n in (("y", "height", "height"), ("x", "width", "width")):
-        before = window["pad_top" if axis == "y" else "pad_left"]
+    for axis, side, pad in (("y", "height", "pad_top"), ("x", "width", "pad_left")):
         reach = (window[side] - 1) * window[f"dilation_{axis}"] + 1
-        last = (out[n] - 1) * window[f"stride_{axis}"] - before + reach
-        if before > 0 or last > size[n]:
+        last = (out[side] - 1) * window[f"stride_{axis}"] - window[pad] + reach
+        if window[pad] > 0 or last > size[side]:
             return True
     return False
 
