@@ -39,14 +39,17 @@ demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, p
 	$(MAKE) -s ctest BUILD=$(DEMO)
 	$(PYTHON) test_inference.py --build $(DEMO)
 
+# On all cores; whoever is done takes over tests of the others.
+PYTEST = $(PYTHON) -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 test: $(READY) ## the tests, minutes
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
 fuzz: $(READY) ## 100,000 random networks, every value of the C, under sanitizers, minutes
 	$(PYTHON) tests/fuzz.py $(ARGS)
 
 test-long: $(READY) ## the tests with long fuzzing and a full training
-	$(PYTHON) -m pytest -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 setup: $(READY) ## virtual environment with all packages
 
