@@ -109,7 +109,12 @@ def main():
     )
     parser.add_argument("model", type=Path, help="a .tflite file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to")
-    parser.add_argument("--optimise", choices=list(selection.OPTIMISE), default="speed")
+    parser.add_argument(
+        "--optimise",
+        choices=list(selection.OPTIMISE),
+        default="speed",
+        help="speed: fast kernels, without dead channels; none: plain ones (default: speed)",
+    )
     parser.add_argument("--print", action="store_true", help="print the graph at each stage")
     arguments = parser.parse_args()
     if not (arguments.out or arguments.print):

@@ -89,7 +89,12 @@ def main():
     parser.add_argument(
         "--image", type=Path, help="a photo; default: person.jpg beside the model, if there is one"
     )
-    parser.add_argument("--optimise", choices=list(selection.OPTIMISE), default="speed")
+    parser.add_argument(
+        "--optimise",
+        choices=list(selection.OPTIMISE),
+        default="speed",
+        help="speed: fast kernels, without dead channels; none: plain ones (default: speed)",
+    )
     arguments = parser.parse_args()
     compiled = compiler.load(arguments.model, arguments.optimise)
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
