@@ -66,15 +66,20 @@ def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
         assert compiled.arena <= FIVE[name] + compiled.scratch
 
 
+def check_on_host(batch, folder, command):
+    """Asserts that all models are exact, built by the compiler `command`."""
+    command = [*command, *hostrun.WARNINGS]
+    program = batch.build(folder, command, [ROOT / "tests" / "tflite_host.c"])
+    done = subprocess.run([program], input=batch.stdin, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    batch.check(done.stdout)
+
+
 @pytest.mark.parametrize("optimise", ["none", "speed"])
 def test_every_attribute_is_exact_on_every_value(optimise, tmp_path):
     """All of `tflite_models.cases()`, through all stages, under sanitizers."""
     batch = Batch(CASES, optimise)
-    sanitized = ["cc", "-O1", *hostrun.WARNINGS, *SANITIZE]
-    program = batch.build(tmp_path, sanitized, [ROOT / "tests" / "tflite_host.c"])
-    done = subprocess.run([program], input=batch.stdin, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    batch.check(done.stdout)
+    check_on_host(batch, tmp_path, ["cc", *SANITIZE])
     fast = {kernel.name for row in selection.FAST.values() for kernel in row}
     assert fast <= batch.kernels if optimise == "speed" else not fast & batch.kernels
 
@@ -82,11 +87,7 @@ def test_every_attribute_is_exact_on_every_value(optimise, tmp_path):
 @pytest.mark.parametrize("optimise", ["none", "speed"])
 def test_odd_and_random_graphs_are_exact_on_every_value(optimise, tmp_path):
     batch = Batch(GRAPHS, optimise)
-    sanitized = ["cc", "-O1", *hostrun.WARNINGS, *SANITIZE]
-    program = batch.build(tmp_path, sanitized, [ROOT / "tests" / "tflite_host.c"])
-    done = subprocess.run([program], input=batch.stdin, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    batch.check(done.stdout)
+    check_on_host(batch, tmp_path, ["cc", *SANITIZE])
     assert sum(block.shares is not None for m in batch.models for block in m.blocks) > 20
     pruned = [t for m in batch.models for t in m.graph.tensors if t.channels is not None]
     assert len(pruned) > 5 if optimise == "speed" else not pruned
@@ -94,11 +95,9 @@ def test_odd_and_random_graphs_are_exact_on_every_value(optimise, tmp_path):
 
 def test_clang_agrees(tmp_path):
     batch = Batch(GRAPHS, "speed")
-    command = [*compiler_named("clang"), "-O2", *hostrun.WARNINGS]
-    program = batch.build(tmp_path, command, [ROOT / "tests" / "tflite_host.c"])
-    done = subprocess.run([program], input=batch.stdin, capture_output=True, check=True)
-    batch.check(done.stdout)
-    hostrun.build(batch.models[0], tmp_path, command[:2])
+    clang = [*compiler_named("clang"), "-O2"]
+    check_on_host(batch, tmp_path, clang)
+    hostrun.build(batch.models[0], tmp_path, clang)
 
 
 def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):

@@ -1,7 +1,7 @@
 /* DEPTHWISE_CONV_2D, four channels at a time: rows of the input are expanded to int16, one plane
  * per channel, for SMLAD to multiply two neighbours at once. Only as many rows as the window is
  * high are kept. A row of the output is written when the rows above the next one that is needed
- * have been read, so with stride 1 and equal shapes the output may take the place of the input. The
+ * have been read, so an output no higher and no wider may take the place of the input. The
  * zero point is taken off when a row is expanded: padding is 0 and rows of it are left out. */
 
 #include "fast.h"

@@ -29,7 +29,7 @@ void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_
                           void *scratch);
 
 /* Depthwise convolution with multiplier 1, stride_x 1 or 2, no dilation, a window of at most 8
- * rows. The output may be the input's memory where stride is 1 and shapes are equal. plane_words:
+ * rows. The output may be the input's memory where it is no higher and no wider. plane_words:
  * of a row of a channel in scratch. window_words, record_words: of a row of a window, of a channel.
  */
 typedef struct {
