@@ -1,6 +1,7 @@
 """What every script shares: errors a user can act on, atomic files, a progress bar."""
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -65,6 +66,11 @@ def write_atomic(path, content):
             raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose a folder you may write to")
+
+
+def natural_key(text):
+    """A sort key by which numbers in `text` count as people count: 2 comes before 10."""
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
 
 
 def progress(iterable, **options):
