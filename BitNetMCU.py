@@ -291,6 +291,16 @@ class BitLinear(nn.Linear):
                 raise UserError(
                     f"{kind} '{value}' is not known; choose one of: {', '.join(options)}"
                 )
+        # What it takes to build it again, for the checkpoint.
+        self.settings = {
+            "in_features": in_features,
+            "out_features": out_features,
+            "QuantType": QuantType,
+            "maxw_algo": maxw_algo,
+            "maxw_quantscale": maxw_quantscale,
+            "WScale": WScale,
+            "bias": bias,
+        }
         self.format = FORMATS.get(QuantType)  # None: floating point
         self.maxw_algo = maxw_algo
         self.maxw_quantscale = maxw_quantscale
@@ -303,7 +313,7 @@ class BitLinear(nn.Linear):
         """Set `maxw`, and `factors` if there are any, from the present weights."""
         if not self.format:
             return
-        weights = self.format.centre(self.weight.detach())
+        weights = self.format.centre(self.float_weights()[0].detach())
         if self.factors is None:
             self.maxw.fill_(self._clip(weights.reshape(1, -1)).item())
             return
@@ -329,10 +339,13 @@ class BitLinear(nn.Linear):
         """The float weight that one integer unit stands for; 1 in a floating point layer."""
         return self.format.scale(self.maxw) if self.format else torch.ones_like(self.maxw)
 
+    def float_weights(self, x=None):
+        """(weights [O, I], bias [O] or None) before rounding, in one unit; in training for `x`."""
+        return self.weight, None if self.bias is None else self.bias * BIAS_INPUT
+
     def integer_weights(self):
         """The weights [O, I] that the C has, as integer-valued float32."""
-        clip = self.maxw if self.factors is None else self.maxw * self.factors
-        return self.format.quantise(self.weight.detach(), clip)
+        return self._integers(*self.float_weights())[0]
 
     def integer_factors(self):
         """What the accumulators are multiplied by: integer-valued float32 [O, 1], or 1."""
@@ -340,34 +353,86 @@ class BitLinear(nn.Linear):
 
     def integer_bias(self):
         """What is added to the sums, before factors: integer-valued float64 [O]; None without."""
-        if self.bias is None:
-            return None
-        unit = self.scale.double() * torch.as_tensor(self.integer_factors()).double().flatten()
-        return (self.bias.detach().double() * BIAS_INPUT / unit).round()
+        return self._integers(*self.float_weights())[1]
+
+    def _integers(self, weight, bias):
+        """`integer_weights()` and `integer_bias()` for a float `weight` [O, I] and `bias` [O]."""
+        clip = self.maxw if self.factors is None else self.maxw * self.factors
+        rounded = self.format.quantise(weight.detach(), clip)
+        if bias is None:
+            return rounded, None
+        unit = self.format.scale(clip).double().flatten()
+        return rounded, (bias.detach().double() / unit).round()
 
     def forward(self, x):
+        weight, bias = self.float_weights(x) if self.training else self.float_weights()
         if not self.format:
-            return F.linear(x, self.weight, self.bias if self.bias is None else self._scaled_bias())
+            return F.linear(x, weight, bias)
+        effective, rounded = self._integers(weight, bias)
         factors = self.integer_factors()
-        effective, bias = self.integer_weights() * factors, self.integer_bias()
+        effective = effective * factors
         if bias is not None:
-            bias = bias * torch.as_tensor(factors, device=bias.device).flatten()
+            rounded = rounded * (factors if self.factors is None else factors.flatten())
         if self.training:
             if bias is not None:
-                bias = StraightThrough.apply(self._scaled_bias(), bias.float())
-            return F.linear(x, StraightThrough.apply(self.weight / self.scale, effective), bias)
+                bias = StraightThrough.apply(bias / self.scale, rounded.float())
+            return F.linear(x, StraightThrough.apply(weight / self.scale, effective), bias)
         # float32 holds integers exactly up to 2^24; one bit is left for ShiftNorm's rounding.
-        reach = 128 * effective.abs().sum(1) + (0 if bias is None else bias.abs())
+        reach = 128 * effective.abs().sum(1) + (0 if bias is None else rounded.abs())
         exact = torch.float32 if reach.max() < 2**23 else torch.float64
-        return F.linear(x.to(exact), effective.to(exact), bias if bias is None else bias.to(exact))
-
-    def _scaled_bias(self):
-        """The float bias [O] in the units of the accumulators."""
-        return self.bias * (BIAS_INPUT / self.scale)
+        bias = None if bias is None else rounded.to(exact)
+        return F.linear(x.to(exact), effective.to(exact), bias)
 
     def extra_repr(self):
         text = f"{super().extra_repr()}, QuantType={self.format.name if self.format else FLOAT}"
         return text if self.factors is None else f"{text}, WScale=PerOutput"
+
+
+class BatchNormBitLinear(BitLinear):
+    """A `BitLinear` and the batch normalisation behind it, as one layer.
+
+    The normalisation is folded into weights and bias before they are rounded, so training sees what
+    is exported (Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference",
+    arXiv 1806.08342, section 3.2.2): with the batch's statistics in training, with running ones
+    otherwise. `folded()` is the same as a `BitLinear`.
+    """
+
+    def __init__(self, linear, norm):
+        super().__init__(**linear.settings)
+        self.load_state_dict(linear.state_dict())
+        self.norm = norm
+
+    def update_clipping(self):
+        if "norm" in self._modules:  # not yet while the constructor of BitLinear calls it
+            super().update_clipping()
+
+    def float_weights(self, x=None):
+        weight, bias = super().float_weights()
+        norm = self.norm
+        # Without gradients it is being measured, not trained: that changes no statistics.
+        if x is None or len(x) == 1 or not torch.is_grad_enabled():
+            mean, variance = norm.running_mean, norm.running_var
+        else:
+            sums = F.linear(x, weight, bias)
+            variance, mean = torch.var_mean(sums, dim=0, correction=0)
+            if norm.num_batches_tracked == 0:
+                norm.running_mean.copy_(mean.detach())
+                norm.running_var.copy_(variance.detach())
+                self.update_clipping()  # the folded weights have their scale now
+            norm(sums)  # updates the running statistics
+        gain = (variance + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight)
+        offset = (0 if bias is None else bias) - mean
+        return weight * gain[:, None], offset * gain + (0 if norm.bias is None else norm.bias)
+
+    def folded(self):
+        layer = BitLinear(**self.settings | {"bias": True})
+        weight, bias = self.float_weights()
+        state = self.state_dict()
+        layer.load_state_dict(
+            {key: value for key, value in state.items() if not key.startswith("norm.")}
+            | {"weight": weight, "bias": bias / BIAS_INPUT}
+        )
+        return layer.train(self.training)
 
 
 _POWERS_OF_HALF = torch.tensor([0.5**shift for shift in range(32)])  # exact, unlike pow()
@@ -392,6 +457,7 @@ class ShiftNormReLU(nn.Module):
 
     def __init__(self, aware):
         super().__init__()
+        self.settings = {"aware": aware}
         self.aware = aware
 
     def forward(self, accumulators):
@@ -450,6 +516,23 @@ class Network(nn.Module):
     def update_clipping(self):
         for layer in self.bit_layers():
             layer.update_clipping()
+
+    def folded(self):
+        """This network with all batch normalisation folded into weights; itself if it has none."""
+        if not any(isinstance(layer, BatchNormBitLinear) for layer in self.layers):
+            return self
+        layers = [getattr(layer, "folded", lambda layer=layer: layer)() for layer in self.layers]
+        network = Network(layers, self.NormType).train(self.training)
+        network.norm = self.norm
+        return network
+
+    def architecture(self):
+        """What `from_architecture` builds this network from again, as plain data."""
+        layers = [
+            {"kind": type(layer).__name__, **getattr(layer, "settings", {})}
+            for layer in self.layers
+        ]
+        return {"NormType": self.NormType, "layers": layers}
 
 
 BIASES = {  # bias: index of a layer -> whether it has one
@@ -510,6 +593,17 @@ def activation(config):
 
 
 MODELS = {"FCMNIST": FCMNIST}
+
+LAYERS = {"BitLinear": BitLinear, "ShiftNormReLU": ShiftNormReLU, **ACTIVATIONS}
+
+
+def from_architecture(architecture):
+    """The `Network` whose `architecture()` this is, with weights yet to be loaded."""
+    layers = []
+    for settings in architecture["layers"]:
+        settings = dict(settings)
+        layers.append(LAYERS[settings.pop("kind")](**settings))
+    return Network(layers, architecture["NormType"])
 
 
 def build_model(config, inputs, classes):

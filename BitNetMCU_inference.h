@@ -13,6 +13,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Whether the core multiplies in hardware, by the compiler's word. Define it as 0 to have the
  * multiplication-free kernels anywhere. */
 #ifndef BITNETMCU_MULTIPLIER
@@ -109,5 +113,9 @@ void BitNetMCU_map(const int32_t *raw, uint32_t count, const BitNetMCU_channel *
 
 /* The index of the first largest of `count` >= 1 logits. */
 uint32_t BitNetMCU_argmax(const int32_t *logits, uint32_t count);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

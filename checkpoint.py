@@ -16,10 +16,25 @@ from data import numbered
 from inputmap import Affine, InputMap
 
 MODELDATA = Path(__file__).parent / "modeldata"
+SAMPLES = 10  # of the test set that travel in the file, for the header of test data
 LAST_RUN = "last_training"  # in the build folder: the path of the newest checkpoint
 KEYS = {"config", "inputs", "classes", "state_dict", "metrics", "versions"}
 MAPS = {"input_map": InputMap, "affine": Affine}  # the second in files of older versions
 PARTIAL_KEYS = {"config", "network", "optimizer", "generator", "rows"}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A few test samples, the first of each class, then the second of each, ...
+
+    inputs: int8 [N, I]; labels: int64 [N]; logits: what the trained network made of them, int32
+    [N, O]; of_test_samples: how many the whole test set has.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    logits: torch.Tensor
+    of_test_samples: int
 
 
 @dataclass
@@ -31,6 +46,7 @@ class Checkpoint:
     input_map: InputMap | Affine | None  # from measured values to inputs; None for images
     channel_names: tuple  # of measured values
     class_names: tuple
+    samples: "Samples | None"  # from the test set; None in files of older versions
     confidence: dict | None  # see confidence.measure; None in files of older versions
     metrics: dict
     versions: dict
@@ -40,15 +56,17 @@ class Checkpoint:
         return self.path.stem
 
 
-def save(path, network, settings, inputs, dataset, metrics, confidence):
+def save(path, network, settings, dataset, metrics, confidence):
     """Write `network`, trained with the configuration `settings`, to `path`, atomically.
 
-    inputs: their number; dataset: a `data.Dataset`, for its names and its map to int8; confidence:
-    what `confidence.measure` found.
+    dataset: a `data.Dataset`, for samples, names and the map to int8; confidence: what
+    `confidence.measure` found. What export needs is in the file.
     """
     content = {
         "config": settings,
-        "inputs": inputs,
+        "architecture": network.architecture(),
+        "samples": vars(_samples(network, dataset, settings["image_size"])),
+        "inputs": network.layers[0].in_features,
         "classes": dataset.classes,
         "class_names": list(dataset.class_names),
         "channel_names": list(dataset.channel_names),
@@ -101,7 +119,7 @@ def load(path):
     content, data = _read(path, KEYS)
     settings = config.complete(config.parse(content["config"], path), path)
     try:
-        network = BitNetMCU.build_model(settings, content["inputs"], content["classes"])
+        network = _build(path, content, settings)
         network.load_state_dict(content["state_dict"])
         finite = all(tensor.isfinite().all() for tensor in network.state_dict().values())
         metrics = {key: float(content["metrics"][key]) for key in content["metrics"]}
@@ -109,6 +127,14 @@ def load(path):
         class_names = _names(content, "class_names", content["classes"], "")
         channels = getattr(input_map, "channels", 0)
         channel_names = _names(content, "channel_names", channels, "channel")
+        samples = Samples(**content["samples"]) if content.get("samples") else None
+        # Float logits may differ from machine to machine; integers may not.
+        exact = samples and network.has_integer_form
+        if exact and not torch.equal(_logits(network, samples.inputs), samples.logits):
+            raise UserError(
+                f"{path}: the network does not give the logits that it was saved with; the file "
+                "was changed, or PyTorch computes something else here; train it anew"
+            )
     except UserError:
         raise
     except Exception:  # entries of the wrong kind or shape
@@ -123,10 +149,52 @@ def load(path):
         input_map,
         channel_names,
         class_names,
+        samples,
         content.get("confidence"),
         metrics,
         content["versions"],
     )
+
+
+def _build(path, content, settings):
+    """The network that a file's content describes. No code that the file names is run."""
+    if "architecture" in content:
+        return BitNetMCU.from_architecture(content["architecture"])
+    if settings["model"] not in BitNetMCU.MODELS:
+        raise UserError(
+            f"{path} is of an older version and leaves its network to {settings['model']}, which "
+            "only training runs; train it anew"
+        )
+    return BitNetMCU.build_model(settings, content["inputs"], content["classes"])
+
+
+def choose_samples(labels, classes, count):
+    """Indices of `count` of the `labels` [N]: the first of each class, then the second, ..."""
+    by_class = [torch.nonzero(labels == label).flatten().tolist() for label in range(classes)]
+    rounds = range(max(map(len, by_class)))
+    return [found[k] for k in rounds for found in by_class if k < len(found)][:count]
+
+
+def _samples(network, dataset, size, count=SAMPLES):
+    """The first `count` `Samples` of a `data.Dataset` with what `network` makes of them."""
+    chosen = choose_samples(dataset.test_labels, dataset.classes, count)
+    inputs, labels = dataset.inputs(dataset.test_images[chosen], size), dataset.test_labels[chosen]
+    return Samples(inputs, labels, _logits(network, inputs), len(dataset.test_labels))
+
+
+def _logits(network, inputs):
+    """Eval mode's logits for int8 `inputs` [N, I], int32 [N, O]; of float networks rounded."""
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        return network.eval()(inputs.to(device).float()).round().to(torch.int32).cpu()
+
+
+def samples_of(trained, count=SAMPLES):
+    """The first `count` `Samples` of a `Checkpoint`: from its file, or if not there, the data."""
+    if trained.samples and count <= len(trained.samples.labels):
+        kept = (getattr(trained.samples, key)[:count] for key in ("inputs", "labels", "logits"))
+        return Samples(*kept, trained.samples.of_test_samples)
+    return _samples(trained.network, load_data(trained), trained.config["image_size"], count)
 
 
 def _input_map(content):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +23,12 @@ EXAMPLES = """examples:
   python exportquant.py modeldata/NAME.pth     any other
   python exportquant.py --plots build/plots    with pictures of its weights and mistakes
   python exportquant.py --optimise speed       larger in flash, where that saves time
+  python exportquant.py --name digits          digits_infer(), for programs with two networks
 """
 
-MODEL_HEADER = "BitNetMCU_model.h"
+MODEL_HEADER = f"{cheader.NAME}_model.h"
 TEST_DATA_HEADER = "BitNetMCU_MNIST_test_data.h"
 REPORT = "export.json"
-TEST_IMAGES = 10
 
 
 def describe_layer(layer, choice):
@@ -143,56 +144,64 @@ def format_report(report):
     return "\n".join(lines)
 
 
-def choose_test_images(labels, classes, count=TEST_IMAGES):
-    """Indices of `count` test images: the first of each class, then the second of each, ..."""
-    by_class = [torch.nonzero(labels == label).flatten().tolist() for label in range(classes)]
-    rounds = range(max(map(len, by_class)))
-    return [found[k] for k in rounds for found in by_class if k < len(found)][:count]
+def check_name(name):
+    """Refuse a `name` that C functions cannot begin with, or that this project's own do."""
+    reserved = name != cheader.NAME and name.upper() == cheader.NAME.upper()
+    if reserved or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise cli.UserError(
+            f"--name {name} is not valid; it takes a C name that is not {cheader.NAME}'s, as digits"
+        )
 
 
-def export(path, build, pictures=None, optimise="size", multiplier=False):
+def export(path, build, pictures=None, optimise="size", multiplier=False, name=cheader.NAME):
     """Write the headers and export.json for the checkpoint at `path` into the folder `build`.
 
     pictures: a folder for pictures of the network. optimise: one of `packing.OPTIMISE`.
-    multiplier: the C may need a core that has one. Returns the report (the content of export.json).
-    Raises `UserError` before anything is written.
+    multiplier: the C may need a core that has one. name: what the network's functions and macros
+    begin with; other than the default, its header is NAME_model.h, and BitNetMCU_model.h stands for
+    it. Returns the report (the content of export.json). Raises `UserError` before anything is
+    written.
     """
+    check_name(name)
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
-    dataset = checkpoint.load_data(trained)
-    size = trained.config["image_size"]
-    inputs, labels = dataset.inputs(dataset.test_images, size).numpy(), dataset.test_labels.numpy()
-    chosen = choose_test_images(dataset.test_labels, dataset.classes)
-    logits = model.execute(inputs[chosen])[-1].accumulators
+    samples = checkpoint.samples_of(trained)
+    dataset = checkpoint.load_data(trained) if pictures or trained.confidence is None else None
     if trained.confidence is None:  # a file of an older version
-        known = dataset.inputs(dataset.train_images, size).numpy()
+        known = dataset.inputs(dataset.train_images, trained.config["image_size"]).numpy()
         sure = confidence.measure(model.logits(known), dataset.train_labels.numpy(), "training")
         trained = replace(trained, confidence=sure)
+    inputs, labels = samples.inputs.numpy(), samples.labels.numpy()
+    logits = model.logits(inputs)
 
     report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
-    choices = packing.choose(model, optimise, dataset.measured, multiplier)
+    signed = trained.input_map is not None
+    choices = packing.choose(model, optimise, signed, multiplier)
     report |= {"sha256": trained.sha256, **describe(model, choices)}
     report["needs_multiplier"] = any(choice.kernel.multiplier for choice in choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
     report["empty_input"] = describe_empty_input(model, trained.class_names)
     report["raw_units_per_value"] = raw_units(trained)
-    report["test_images"] = len(labels)
-    report["accuracy"] = 100 * float(np.mean(model.predict(inputs) == labels))
+    report["test_images"] = samples.of_test_samples
+    report["accuracy"] = trained.metrics["test_accuracy"]
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
 
     build = Path(build)
     cli.check_folder(build)
-    header = cheader.model_header(model, trained, choices)
-    cli.write_atomic(build / MODEL_HEADER, header)
+    header = cheader.model_header(model, trained, choices, name)
+    cli.write_atomic(build / f"{name}_model.h", header)
+    if name != cheader.NAME:
+        cli.write_atomic(build / MODEL_HEADER, cheader.alias_header(name, trained))
     cli.write_atomic(
         build / TEST_DATA_HEADER,
-        cheader.test_data_header(inputs[chosen], labels[chosen], logits, trained),
+        cheader.test_data_header(inputs, labels, logits, trained),
     )
     cli.write_atomic(build / REPORT, json.dumps(report, indent=2) + "\n")
     if pictures:
         import plots  # slow to load, and seldom wanted
 
-        for picture in plots.draw(pictures, trained, model, inputs, labels):
+        tests = dataset.inputs(dataset.test_images, trained.config["image_size"]).numpy()
+        for picture in plots.draw(pictures, trained, model, tests, dataset.test_labels.numpy()):
             print(f"picture={picture}")
     return report
 
@@ -217,19 +226,29 @@ def main():
         action="store_true",
         help="for a core that has one, and kernels that need it",
     )
+    parser.add_argument(
+        "--name",
+        default=cheader.NAME,
+        help="what the network's functions and macros begin with, for programs with several",
+    )
     parser.add_argument("--plots", metavar="DIR", help="also draw weights and mistakes into DIR")
     arguments = parser.parse_args()
 
     path = arguments.checkpoint or checkpoint.newest(arguments.build)
     print(f"exporting {path}")
     report = export(
-        path, arguments.build, arguments.plots, arguments.optimise, arguments.multiplier
+        path,
+        arguments.build,
+        arguments.plots,
+        arguments.optimise,
+        arguments.multiplier,
+        arguments.name,
     )
     print(format_report(report))
     print(
         f"model={report['name']} weight_bytes={report['weight_bytes']} "
         f"buffer_bytes={report['buffer_bytes']} accuracy={report['accuracy']:.2f} "
-        f"header={Path(arguments.build) / MODEL_HEADER}"
+        f"header={Path(arguments.build) / f'{arguments.name}_model.h'}"
     )
 
 

@@ -17,6 +17,7 @@ import data
 from cli import UserError, natural_key
 
 TEST_SHARE = 5  # every fifth row of a class is for testing, where the file does not say which
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 SPLITS = ("train", "validation", "test")
 DELIMITERS = ",;\t"
 LABEL, SPLIT = "label", "split"  # columns with a meaning
@@ -37,21 +38,19 @@ def load_npz(path):
 
     Labels are whole numbers from 0. `class_names`, text [classes], is optional.
     """
-    names = ("x_train", "y_train", "x_test", "y_test")
     arrays = read_arrays(path)
-    missing = [name for name in names if name not in arrays]
+    missing = [name for name in ARRAYS if name not in arrays]
     if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(names)}")
-    x_train, y_train, x_test, y_test = (arrays[name] for name in names)
-    for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        _check_samples(f"{path}: x_{split}, y_{split}", x, y, x_train.shape[1:])
-    labels = np.concatenate([y_train, y_test])
-    if labels.min() < 0 or labels.max() < 1 or labels.max() != len(np.unique(y_train)) - 1:
         raise UserError(
-            f"{path}: the labels must be 0, 1, .. classes-1, two or more, all of them in y_train; "
-            f"y_train has {np.unique(y_train)[:20].tolist()}"
+            f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}; write "
+            "numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...), with names in "
+            "small letters and some samples kept for testing"
         )
-    classes = int(labels.max()) + 1
+    x_train, y_train, x_test, y_test = (arrays[name] for name in ARRAYS)
+    for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        _check_samples(f"{path}: x_{split}", x, x_train.shape[1:])
+        _check_labels(f"{path}: y_{split}", y, len(x))
+    classes = _count_classes(path, y_train, y_test)
     return _dataset(
         {"train": (x_train, y_train), "test": (x_test, y_test)},
         _class_names(path, arrays.get("class_names"), classes),
@@ -68,7 +67,16 @@ def read_arrays(path):
         raise UserError(
             f"cannot read {path}: {error.strerror or error}; name an existing .npz file"
         )
-    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory ({error}); it may be damaged")
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+    ) as error:
         raise UserError(f"{path} is not an .npz file of plain arrays ({error}); use numpy.savez")
 
 
@@ -103,22 +111,97 @@ def _class_names(path, names, classes):
     return tuple(map(str, texts))
 
 
-def _check_samples(where, x, y, shape):
-    """Refuse samples that cannot be trained on, naming what is wrong with them."""
-    problems = {
-        f"{len(x) if x.ndim else 0} samples but labels of shape {y.shape}": (
-            x.ndim < 2 or y.shape != x.shape[:1] or not x.size
-        ),
-        f"samples of shape {x.shape[1:]}, others of {shape}": x.shape[1:] != shape,
-        f"labels of type {y.dtype}, not whole numbers": y.dtype.kind not in "iu",
-        f"samples of type {x.dtype}, not numbers": x.dtype.kind not in "iufb",
-    }
-    problems["samples that are not finite (nan or inf)"] = (
-        x.dtype.kind == "f" and not np.isfinite(x).all()
-    )
-    for problem, found in problems.items():
+def _refuse(where, problems):
+    """Raise a `UserError` for the first of [(what is wrong, whether it is so), ...]."""
+    for problem, found in problems:
         if found:
-            raise UserError(f"{where}: {problem}; x is [samples, ...] of numbers, y is [samples]")
+            raise UserError(f"{where} {problem}")
+
+
+def _check_samples(where, x, shape):
+    """Refuse samples that cannot be trained on, naming what is wrong with them and the way out."""
+    kind = x.dtype.kind
+    _refuse(
+        where,
+        (
+            ("is a single value; it takes [samples, features]", x.ndim == 0),
+            ("is 1-d; it must be 2-d, [samples, features]: use x.reshape(-1, 1)", x.ndim == 1),
+            ("is empty; it needs samples", not len(x) if x.ndim else False),
+            (f"has samples of shape {x.shape[1:]}, which hold no value", x.ndim and not x.size),
+            (
+                f"has samples of shape {x.shape[1:]}, x_train of {shape}; both need the same",
+                x.shape[1:] != shape,
+            ),
+            (
+                "holds complex numbers; use their real and imaginary parts, or abs, as features",
+                kind == "c",
+            ),
+            (
+                f"holds {'text' if kind in 'US' else x.dtype}, not numbers; use x.astype(float) "
+                "where it can be read as numbers",
+                kind not in "iufb",
+            ),
+            (
+                "has values that are not finite (nan or inf); leave such samples out, or replace "
+                "them: numpy.nan_to_num(x)",
+                kind == "f" and not np.isfinite(x).all(),
+            ),
+        ),
+    )
+
+
+def _check_labels(where, y, samples):
+    """Refuse labels that are no whole numbers, one for each sample, naming the way out."""
+    kind = y.dtype.kind
+    one_hot = y.ndim == 2 and y.shape[1] > 1
+    _refuse(
+        where,
+        (
+            (f"has the shape {y.shape}; one label a sample: use y.argmax(axis=1)", one_hot),
+            (f"has the shape {y.shape}; one label a sample: use y.ravel()", y.ndim != 1),
+            (f"has {y.size} labels for {samples} samples; they must be as many", y.size != samples),
+            (
+                "holds text; use numpy.unique(y, return_inverse=True)[1] as labels, and its [0] as "
+                "class_names",
+                kind in "US",
+            ),
+            (
+                f"holds labels of type {y.dtype}, not whole numbers; use y.astype(int)",
+                kind == "b" or (kind == "f" and (y == np.floor(y)).all()),
+            ),
+            (
+                f"holds labels of type {y.dtype}, not whole numbers; a network tells classes: "
+                "divide the values into some, as with numpy.digitize(y, edges)",
+                kind not in "iu",
+            ),
+        ),
+    )
+
+
+def _count_classes(path, y_train, y_test):
+    """The number of classes, or a `UserError` where labels are not 0, 1, .. classes - 1."""
+    known = np.unique(y_train)
+    renumber = "use numpy.unique(y, return_inverse=True)[1] on the labels of both splits together"
+    if not np.array_equal(known, np.arange(len(known))):
+        raise UserError(
+            f"{path}: the labels in y_train are {_listed(known)}; they must be 0, 1, .. classes-1: "
+            f"{renumber}"
+        )
+    if len(known) < 2:
+        raise UserError(f"{path}: all labels in y_train are 0; two or more classes are needed")
+    unknown = np.setdiff1d(y_test, known)
+    if len(unknown):
+        raise UserError(
+            f"{path}: y_test has the labels {_listed(unknown)}, of which y_train has none; each "
+            f"class needs samples to train on"
+        )
+    return len(known)
+
+
+def _listed(values, most=10):
+    """`values` as text, not all of them if they are many."""
+    texts = list(map(str, values.tolist()))
+    return ", ".join(texts if len(texts) <= most else [*texts[:most], "..."])
 
 
 # --- CSV

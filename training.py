@@ -264,12 +264,13 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
             log(row)
 
     metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(("train", "valid"))}
-    test = evaluate(run.network, *prepared(dataset.test_images, dataset.test_labels))
+    network = run.network.folded()
+    test = evaluate(network, *prepared(dataset.test_images, dataset.test_labels))
     metrics |= {f"test_{key}": value for key, value in test.items()}
     samples, source = (validation, "validation") if validation else ((inputs, labels), "training")
-    sure = confidence.measure(*logits_of(run.network, *samples), source)
+    sure = confidence.measure(*logits_of(network, *samples), source)
     path = Path(f"{stem}.pth")
-    checkpoint.save(path, run.network, settings, inputs.shape[1], dataset, metrics, sure)
+    checkpoint.save(path, network, settings, dataset, metrics, sure)
     cli.write_atomic(f"{stem}.csv", csv_text(run.rows))
     for file in (partial, partial_csv):
         file.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""Networks of a user's own: a class in a Python file, named in the YAML as file.py:Class."""
+"""Networks of a user's own: a class in a Python file, named in the YAML as file.py:Class.
+
+The file runs in training only; the checkpoint keeps what it built (`Network.architecture`).
+"""
 
 import importlib.util
 import inspect
@@ -9,29 +12,40 @@ from torch import nn
 import BitNetMCU
 from cli import UserError
 
-SUPPORTED = "BitLinear, ReLU, ShiftNormReLU"
+SUPPORTED = "BitLinear, ReLU, ShiftNormReLU, and BatchNorm1d directly behind a BitLinear"
+NO_USE = {  # layers that people try, and why they are not needed
+    nn.Dropout: "the C has no use for it, and training with few bits is noise enough",
+    nn.Flatten: "the network gets one row of values for each sample already",
+    nn.Softmax: "the loss applies it, and the class with the largest logit is the same without",
+    nn.LogSoftmax: "the loss applies it, and the class with the largest logit is the same without",
+}
 
 
 def build(name, inputs, classes, config):
     """The `BitNetMCU.Network` around the layers of the class that `name` names.
 
     The class is an nn.Sequential that is called with (inputs, classes, config) and holds
-    `BitLinear` layers with `nn.ReLU` between them. Raises `UserError` for anything else.
+    `BitLinear` layers with `nn.ReLU` between them; an nn.BatchNorm1d behind a BitLinear becomes
+    part of it. Raises `UserError` for anything else.
     """
     made = _load_class(name)
     try:
         layers = made(inputs, classes, config)
     except UserError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise UserError(
             f"model {name}: {made.__name__}({inputs}, {classes}, config) fails: "
             f"{type(error).__name__}: {error}"
         )
     if not isinstance(layers, nn.Sequential):
         raise UserError(f"{name} is not an nn.Sequential; derive it from torch.nn.Sequential")
-    _check_choices(name, layers, config)
-    supported = [_supported(name, i, layer, config) for i, layer in enumerate(layers)]
+    flat = list(_flatten(name, layers))
+    _check_parameters(name, flat)
+    supported = _fold_norms(
+        name, [_supported(name, i, each, config) for i, each in enumerate(flat)]
+    )
+    _check_choices(name, supported, config)
     _check_sizes(name, supported, inputs, classes)
     return BitNetMCU.Network(supported, config["NormType"])
 
@@ -44,7 +58,7 @@ def _load_class(name):
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise UserError(f"model {name}: {file} does not load: {type(error).__name__}: {error}")
     found = getattr(module, class_name, None)
     if not inspect.isclass(found):
@@ -59,16 +73,81 @@ def _load_class(name):
     return found
 
 
+def _flatten(name, layers):
+    """The layers of nested nn.Sequentials in their order, each only once."""
+    seen = set()
+
+    def walk(sequence):
+        kind = type(sequence)
+        if kind.forward is not nn.Sequential.forward or "forward" in vars(sequence):
+            raise UserError(
+                f"model {name}: {kind.__name__} overrides forward(), which would not be exported; "
+                "its layers must follow one another, as nn.Sequential runs them"
+            )
+        for layer in sequence:
+            if isinstance(layer, nn.Sequential):
+                yield from walk(layer)
+            elif not isinstance(layer, nn.Identity):
+                yield layer
+
+    for index, layer in enumerate(walk(layers)):
+        if id(layer) in seen and next(layer.parameters(), None) is not None:
+            raise UserError(
+                f"model {name}: layer {index} ({layer}) is there twice; weights that two layers "
+                "share are not exported, so build a layer of its own for each"
+            )
+        seen.add(id(layer))
+        yield layer
+
+
+def _check_parameters(name, layers):
+    """Refuse what training would leave as it is: parameters that are frozen."""
+    for index, layer in enumerate(layers):
+        for key, parameter in layer.named_parameters():
+            if not parameter.requires_grad:
+                raise UserError(
+                    f"model {name}: {key} of layer {index} ({layer}) is frozen "
+                    "(requires_grad=False), but training trains all layers; leave it trainable"
+                )
+
+
 def _supported(name, index, layer, config):
     """`layer`, or what stands for it in the integer contract."""
-    if isinstance(layer, nn.ReLU):
+    if type(layer) is nn.ReLU:
         return BitNetMCU.activation(config | {"activation": "ReLU"})
-    if isinstance(layer, (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU)):
+    if isinstance(layer, (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d)):
         return layer
+    for kind, reason in NO_USE.items():
+        if isinstance(layer, kind):
+            raise UserError(
+                f"model {name}: layer {index} is a {type(layer).__name__}; leave it out: {reason}"
+            )
     raise UserError(
         f"model {name}: layer {index} is a {type(layer).__name__}, which has no integer form; "
         f"supported layers: {SUPPORTED}"
     )
+
+
+def _fold_norms(name, layers):
+    """`layers` with each nn.BatchNorm1d made part of the BitLinear in front of it."""
+    result = []
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, nn.BatchNorm1d):
+            result.append(layer)
+            continue
+        previous = result[-1] if result else None
+        if type(previous) is not BitNetMCU.BitLinear or index == len(layers) - 1:
+            raise UserError(
+                f"model {name}: the BatchNorm1d at layer {index} cannot be folded into weights; it "
+                "must stand directly behind a BitLinear, and not behind the last one"
+            )
+        if layer.num_features != previous.out_features or layer.running_mean is None:
+            raise UserError(
+                f"model {name}: the BatchNorm1d at layer {index} must take the "
+                f"{previous.out_features} outputs in front of it and track running statistics"
+            )
+        result[-1] = BitNetMCU.BatchNormBitLinear(previous, layer)
+    return result
 
 
 def _check_choices(name, layers, config):

@@ -11,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cheader
 import checkpoint
 import cli
-import exportquant
 import test_inference
 
 EXAMPLES = """examples:
@@ -36,7 +35,9 @@ def header(images, labels):
     parts = (
         cheader.array("static const uint8_t demo_images[]", list(b"".join(packed)), 16),
         cheader.array(f"static const uint16_t demo_image_starts[{count}]", starts, 10),
-        cheader.array(f"static const uint8_t demo_labels[{count}]", labels, 16),
+        cheader.array(
+            f"static const {cheader.label_type(labels)} demo_labels[{count}]", labels, 16
+        ),
     )
     return f"{cheader.NOTICE}\n#define DEMO_IMAGES {count}\n\n" + "\n".join(parts)
 
@@ -52,9 +53,8 @@ def main():
         raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 to 100")
 
     trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
-    inputs, labels = checkpoint.test_data(trained)
-    chosen = exportquant.choose_test_images(labels, len(trained.class_names), arguments.images)
-    text = header(inputs[chosen].numpy(), labels[chosen].tolist())
+    samples = checkpoint.samples_of(trained, arguments.images)
+    text = header(samples.inputs.numpy(), samples.labels.tolist())
     cli.write_atomic(Path(arguments.build) / "demo_images.h", text)
 
 

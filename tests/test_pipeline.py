@@ -322,8 +322,8 @@ def test_a_file_in_place_of_a_folder_is_refused_before_any_work(command, trained
 
 def test_test_images_take_every_class_in_turn():
     labels = torch.tensor([2, 2, 0, 2, 1, 0])
-    assert exportquant.choose_test_images(labels, 3, count=5) == [2, 4, 0, 5, 1]
-    assert exportquant.choose_test_images(labels, 4, count=9) == [2, 4, 0, 5, 1, 3]
+    assert checkpoint.choose_samples(labels, 3, count=5) == [2, 4, 0, 5, 1]
+    assert checkpoint.choose_samples(labels, 4, count=9) == [2, 4, 0, 5, 1, 3]
 
 
 def test_plots_are_pictures(trained, tmp_path):
