@@ -58,7 +58,7 @@ lint: $(READY) ## check style: ruff and clang-format
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c tinyengine/*.c tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
 
-PACKAGES = gcc clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
+PACKAGES = gcc g++ clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
 
 toolchain: ## compilers and QEMU (apt, as root; otherwise prints the command)
 	@if dpkg -s $(PACKAGES) >/dev/null 2>&1; then \

@@ -272,7 +272,8 @@ def alias_header(name, trained):
     lines = [f"#define {NAME.upper()}_{each} {macro}_{each}" for each in macros]
     lines += [f"#define {NAME}_{each} {name}_{each}" for each in functions]
     body = "\n".join(lines)
-    text = f"""#ifdef {NAME.upper()}_MODEL_IMPLEMENTATION
+    text = f"""/* Checkpoint {trained.sha256} */
+#ifdef {NAME.upper()}_MODEL_IMPLEMENTATION
 #define {macro}_MODEL_IMPLEMENTATION
 #endif
 #include "{name}_model.h"

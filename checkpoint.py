@@ -219,7 +219,13 @@ def load_data(trained):
 
     Raises `UserError` if the data cannot be had, or is no longer what it was in the training.
     """
-    dataset = replace(loaders.load(trained.config), input_map=trained.input_map)
+    try:
+        dataset = replace(loaders.load(trained.config), input_map=trained.input_map)
+    except UserError as error:
+        raise UserError(
+            f"this needs the data that {trained.name} was trained on, not only the few samples in "
+            f"its file: {error}"
+        )
     layers = trained.network.bit_layers()
     now = (dataset.input_count(trained.config["image_size"]), dataset.classes)
     then = (layers[0].in_features, layers[-1].out_features)

@@ -1,7 +1,9 @@
 """Data from files: torchvision's formats, .npz, folders of images; each through the chain to C."""
 
+import io
 import struct
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -101,17 +103,29 @@ def good_arrays():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"y_test": None}, "lacks y_test"),
-        ({"x_test": np.zeros((6, 4, 3))}, "samples of shape (4, 3)"),
-        ({"y_train": np.zeros(19, int)}, "20 samples but labels of shape (19,)"),
-        ({"y_train": np.zeros(20)}, "not whole numbers"),
-        ({"y_train": np.full(20, 5)}, "labels must be 0, 1, .. classes-1, two"),
-        ({"y_test": np.full(6, 3)}, "labels must be 0, 1, .. classes-1, two"),
-        ({"y_train": np.zeros(20, int), "y_test": np.zeros(6, int)}, "two or more"),
-        ({"x_train": np.zeros((20, 0)), "x_test": np.zeros((6, 0))}, "20 samples but"),
+        ({"y_test": None}, "lacks y_test; it has x_train, y_train, x_test; write numpy.savez"),
+        ({"x_train": None, "X_train": np.zeros((20, 3))}, "names in small letters"),
+        ({"x_test": np.zeros((6, 4, 3))}, "samples of shape (4, 3), x_train of (3, 4)"),
+        ({"x_test": np.zeros((0, 3, 4)), "y_test": np.zeros(0, int)}, "x_test is empty"),
+        ({"x_train": np.zeros(20), "x_test": np.zeros(6)}, "x_train is 1-d; it must be 2-d"),
+        ({"x_train": np.float64(3)}, "is a single value"),
+        ({"x_train": np.zeros((20, 0)), "x_test": np.zeros((6, 0))}, "which hold no value"),
         ({"x_train": np.full((20, 3, 4), np.nan)}, "not finite"),
-        ({"x_train": np.full((20, 3, 4), "a")}, "not numbers"),
+        ({"x_train": np.full((20, 3, 4), "a")}, "x_train holds text, not numbers"),
+        ({"x_train": np.zeros((20, 3, 4), complex)}, "complex"),
         ({"x_train": np.array([{}] * 20)}, "plain arrays"),
+        ({"y_train": np.zeros(19, int)}, "y_train has 19 labels for 20 samples"),
+        ({"y_train": np.eye(3, dtype=int)[np.arange(20) % 3]}, "use y.argmax(axis=1)"),
+        ({"y_train": (np.arange(20) % 3)[:, None]}, "use y.ravel()"),
+        ({"y_train": np.array(["a", "b"] * 10)}, "numpy.unique(y, return_inverse=True)[1]"),
+        ({"y_train": np.arange(20) % 3 * 1.0}, "use y.astype(int)"),
+        ({"y_train": np.arange(20) % 2 == 0}, "use y.astype(int)"),
+        ({"y_train": np.arange(20) * 0.3}, "numpy.digitize"),
+        ({"y_train": np.arange(20) % 3 + 1}, "labels in y_train are 1, 2, 3; they must be 0, 1"),
+        ({"y_train": np.arange(20) % 3 * 2}, "return_inverse=True"),
+        ({"y_test": np.full(6, 3)}, "y_test has the labels 3, of which y_train has none"),
+        ({"y_test": np.full(6, -1)}, "y_test has the labels -1"),
+        ({"y_train": np.zeros(20, int), "y_test": np.zeros(6, int)}, "two or more"),
     ],
 )
 def test_npz_files_with_faults_are_refused(changes, expected, tmp_path):
@@ -123,7 +137,13 @@ def test_npz_files_with_faults_are_refused(changes, expected, tmp_path):
 
 
 def test_files_that_are_no_npz_are_refused(tmp_path):
-    for content in (b"", b"hello", b"PK\x03\x04 not a zip"):
+    # The second claims 72 TiB, in a zip as in a file of one array.
+    claim = np.lib.format.magic(1, 0) + struct.pack("<H", 118)
+    claim += b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }".ljust(117)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("x_train.npy", claim + b"\n")
+    for content in (b"", buffer.getvalue(), claim, b"hello", b"PK\x03\x04 not a zip"):
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(UserError, match="npz"):
             measured.load_npz(tmp_path / "x.npz")

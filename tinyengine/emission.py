@@ -121,6 +121,10 @@ HEADER = """{head}
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
 /* Tensors are int8, NHWC: real value = SCALE * (int8 value - ZERO_POINT). */
 {defines}
 
@@ -129,6 +133,10 @@ int8_t *{prefix}_input(void);
 
 /* Runs the model; returns its output, which is there until the next input is written. */
 const int8_t *{prefix}_run(void);
+
+#ifdef __cplusplus
+}}
+#endif
 
 #endif
 """

@@ -11,6 +11,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Most dimensions of a tensor; descriptions of fewer fill up with sizes of 1. */
 enum { TE_RANK = 5 };
 
@@ -141,5 +145,9 @@ void te_run_softmax(const te_softmax *op, const int8_t *input, int8_t *output, v
 void te_run_quantize(const te_quantize *op, const int8_t *input, int8_t *output, void *scratch);
 void te_run_pad(const te_pad *op, const int8_t *input, int8_t *output, void *scratch);
 void te_run_transpose(const te_transpose *op, const int8_t *input, int8_t *output, void *scratch);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
