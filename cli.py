@@ -1,19 +1,28 @@
 """What every script shares: errors a user can act on, atomic files, a progress bar."""
 
+import difflib
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
-
-from tqdm import tqdm
 
 
 class UserError(ValueError):
     """A mistake a user can mend; the message names the thing, the value and the way out."""
 
 
+def suggest(text, options):
+    """ "did you mean 'X'? " for the one of `options` that is most like `text`, "" if none is."""
+    names = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(str(text).lower(), names, n=1)
+    return f"did you mean '{names[close[0]]}'? " if close else ""
+
+
 def run(main):
     """Call `main()` and exit with its status: 2 and one line for a `UserError`, 130 on Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ours from here, not `startup`'s
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         status = main()
     except UserError as error:
@@ -69,4 +78,6 @@ def write_atomic(path, content):
 
 def progress(iterable, **options):
     """A tqdm bar on standard error when that is a terminal, otherwise just the iterable."""
+    from tqdm import tqdm  # here: make asks this module, also before packages are installed
+
     return tqdm(iterable, disable=not sys.stderr.isatty(), leave=False, **options)
