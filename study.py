@@ -5,6 +5,9 @@ values for each of some hyperparameters: all combinations), `variants` (a list o
 and `seeds`. Finished rows are kept: a study that was stopped goes on where it was.
 """
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import csv
 import itertools

@@ -1,5 +1,8 @@
 """Train a network with quantised weights; writes modeldata/MODEL-DATASET-FORMAT-HASH.pth."""
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import contextlib
 import csv

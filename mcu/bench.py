@@ -7,18 +7,21 @@ selected model and target (kernel bittest in SRAM) always runs with it: speedup 
 in the same run.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import csv
 import itertools
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import joblib
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import checkpoint
 import cli

@@ -6,20 +6,22 @@ the second build also has the kernels that need them, and other networks.
 Exits 1 and names the number of a network whose C differs.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import itertools
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import joblib
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, links
 
 import cli
