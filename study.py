@@ -53,7 +53,10 @@ def expand(study, source):
     shapes = {"base": dict, "grid": dict, "variants": list, "seeds": list}
     for key, value in study.items():
         if key not in shapes:
-            raise cli.UserError(f"{source}: '{key}' is not known; it takes: {', '.join(shapes)}")
+            raise cli.UserError(
+                f"{source}: '{key}' is not known; {cli.suggest(key, shapes)}"
+                f"it takes: {', '.join(shapes)}"
+            )
         if not isinstance(value, shapes[key]):
             kind = "a list" if shapes[key] is list else "'parameter: value' lines"
             raise cli.UserError(f"{source}: {key} takes {kind}, not {value!r}")

@@ -94,12 +94,17 @@ def select(arguments):
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in KEYS:
-            raise cli.UserError(f"'{argument}' selects nothing; keys are: {', '.join(KEYS)}")
+            raise cli.UserError(
+                f"'{argument}' selects nothing; {cli.suggest(key, KEYS)}keys are: {', '.join(KEYS)}"
+            )
         chosen[key] = tuple(value.split(","))
         for each in chosen[key]:
             if each not in KEYS[key]:
                 options = ", ".join(KEYS[key])
-                raise cli.UserError(f"{key}={each} is not known; choose one of: {options}")
+                raise cli.UserError(
+                    f"{key}={each} is not known; {cli.suggest(each, KEYS[key])}"
+                    f"choose one of: {options}"
+                )
     cases = []
     for values in itertools.product(*chosen.values()):
         case = dict(zip(KEYS, values))

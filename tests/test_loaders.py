@@ -279,7 +279,8 @@ def test_classes_and_files_are_in_the_order_of_their_numbers(tmp_path):
     numbers = [1, 2, 3, 4, 6, 7, 8, 9]  # the fifth and tenth are for testing
     assert first == [[10 * name + number for number in numbers] for name in (1, 2, 9, 10)]
     names = ["a", "a1", "a02", "a2", "a10b2", "a10b10", "b"]
-    assert sorted(names[::-1], key=loaders.natural_key) == names
+    mixed = ["b", "a10b10", "a2", "a10b2", "a02", "a1", "a"]
+    assert sorted(mixed, key=loaders.natural_key) == names
 
 
 @pytest.mark.parametrize(
