@@ -1,11 +1,19 @@
 """What every script shares: errors a user can act on, atomic files, a progress bar."""
 
+import contextlib
 import difflib
 import os
 import signal
 import sys
 import tempfile
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+bars = True  # whether `progress` may show them
 
 
 class UserError(ValueError):
@@ -78,6 +86,42 @@ def write_atomic(path, content):
 
 def progress(iterable, **options):
     """A tqdm bar on standard error when that is a terminal, otherwise just the iterable."""
+    if not (bars and sys.stderr.isatty()):
+        return iterable
     from tqdm import tqdm  # here: make asks this module, also before packages are installed
 
-    return tqdm(iterable, disable=not sys.stderr.isatty(), leave=False, **options)
+    return tqdm(iterable, leave=False, **options)
+
+
+@contextlib.contextmanager
+def alone(path, option):
+    """Inside, no other program that asks for `path` gets in: it raises a `UserError`.
+
+    option: the argument that names `path`, for the message. The lock lies on PATH.lock; the system
+    frees it however the program ends. Windows has no such lock: there, nothing is refused.
+    """
+    if fcntl is None:
+        yield
+        return
+    lock = Path(f"{path}.lock")
+    check_folder(lock.parent)
+    with contextlib.ExitStack() as stack:
+        while True:
+            file = stack.enter_context(lock.open("a+"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{path} is being written by another run (process {file.read() or 'unknown'}); "
+                    f"wait for its end, or name another with {option}"
+                )
+            # Who had it before may have removed the file between our two calls.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                    break
+        stack.callback(lock.unlink)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

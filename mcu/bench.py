@@ -21,12 +21,11 @@ import os
 import re
 import subprocess
 
-import joblib
-
 import checkpoint
 import cli
 import exportquant
 import training
+import workers
 
 EXAMPLES = """examples:
   python mcu/bench.py                                     all of it, 1,000 images each
@@ -197,13 +196,14 @@ def main():
     # A part goes elsewhere, so that it does not replace the whole.
     default = ROOT / ("build/bench.csv" if arguments.select else "docs/bench.csv")
 
-    parallel = joblib.Parallel(arguments.jobs, return_as="generator", batch_size=1)
     folder = ROOT / "mcu" / "build" / "bench"
     exports = dict.fromkeys(exported(case, folder) for case in cases)
-    list(parallel(joblib.delayed(export)(*each) for each in exports))
-    jobs = (joblib.delayed(measure)(case, arguments.images, folder) for case in cases)
+    list(workers.run(export, exports, arguments.jobs))
+    measured = workers.run(
+        measure, [(case, arguments.images, folder) for case in cases], arguments.jobs
+    )
     rows = []
-    for row in cli.progress(parallel(jobs), total=len(cases), unit="firmware"):
+    for row in cli.progress(measured, total=len(cases), unit="firmware"):
         rows.append(row)  # the yardstick of a model and target comes first
         add_speedups(rows)
         cli.write_atomic(arguments.out or default, training.csv_text(rows))

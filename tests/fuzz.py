@@ -20,12 +20,12 @@ import subprocess
 import tempfile
 import time
 
-import joblib
 import numpy as np
 from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, links
 
 import cli
 import packing
+import workers
 from BitNetMCU import FACTORS, FORMATS
 from integermodel import INT32_MAX, IntegerLayer, IntegerModel
 
@@ -167,8 +167,7 @@ def fuzz(first, count, jobs):
         batches = [
             (at, min(BATCH, first + count - at)) for at in range(first, first + count, BATCH)
         ]
-        parallel = joblib.Parallel(jobs, return_as="generator", batch_size=1)
-        results = parallel(joblib.delayed(run_batch)(programs, *batch) for batch in batches)
+        results = workers.run(run_batch, [(programs, *batch) for batch in batches], jobs)
         for failures in cli.progress(results, total=len(batches), unit="batch"):
             if failures:
                 return failures
