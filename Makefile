@@ -1,6 +1,6 @@
 # BitNetMCU: `make demo` shows the whole pipeline, `make test` proves it. `make help` lists the rest.
 
-OPTIONS = ARGS BASE_PYTHON BENCH BUILD CC CFLAGS LIBRARY MULTIPLIER VENV
+TAKES = ARGS BASE_PYTHON BENCH BUILD CC CFLAGS LIBRARY MULTIPLIER VENV
 include options.mk
 
 VENV ?= .venv

@@ -5,12 +5,12 @@ SHARED := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 suggest = $(shell cd '$(SHARED)' && python3 -c 'import sys, cli; print(cli.suggest(sys.argv[1], sys.argv[2:]))' \
 	'$(subst ',,$(1))' $(2) 2>/dev/null)
 
-# OPTIONS: the variables that may stand on the command line; any other would change nothing, silently.
+# TAKES: the variables that may stand on the command line; any other would change nothing, silently.
 # A make that another one started inherits that one's; they were looked at there.
 ifeq ($(MAKELEVEL),0)
-UNKNOWN := $(filter-out $(OPTIONS),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(v))))
+UNKNOWN := $(filter-out $(TAKES),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $(v))),$(v))))
 ifneq ($(UNKNOWN),)
 $(error $(firstword $(UNKNOWN)) is no variable of this Makefile; $(call suggest,$(firstword \
-	$(UNKNOWN)),$(OPTIONS))it takes: $(OPTIONS))
+	$(UNKNOWN)),$(TAKES))it takes: $(TAKES))
 endif
 endif

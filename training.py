@@ -328,7 +328,7 @@ def main():
         if partial.exists():
             print(f"to go on: python training.py resume={partial}", file=sys.stderr)
         raise
-    cli.write_atomic(Path(arguments.build) / checkpoint.LAST_RUN, f"{path}\n")
+    cli.write_atomic(Path(arguments.build) / checkpoint.LAST_RUN, f"{path.resolve()}\n")
     metrics = checkpoint.load(path).metrics
     print(
         f"model={path.stem} accuracy={metrics['test_accuracy']:.2f} "

@@ -1,14 +1,19 @@
 """Mistakes and mishaps end in one line that names the way out, whichever script meets them."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import ROOT, refused
+from conftest import ROOT, refused, run_script
+
+import checkpoint
+import config
 
 SCRIPTS = sorted(
     str(path.relative_to(ROOT))
@@ -158,3 +163,147 @@ def the_line(done):
 def test_a_misspelt_variable_of_make_is_refused(misspelt, meant):
     line = the_line(make("help", misspelt))
     assert f"did you mean '{meant}'?" in line and "MULTIPLIER" in line
+
+
+# --- make -C mcu
+
+MCU = ROOT / "mcu"
+COMMITTED = checkpoint.MODELDATA / f"{config.run_name(config.load())}.pth"
+OTHER = "FCMNIST-MNIST-2bitsym-cbcb089d"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of what make in mcu/ reads, so that a test may write to its build/."""
+    for name in ("mcu", "kernels"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("build"))
+    for name in ("options.mk", "cli.py", "BitNetMCU_inference.h", "BitNetMCU_inference.c"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("modeldata", "build"):
+        (tmp_path / name).mkdir()
+    for name in (COMMITTED.name, f"{OTHER}.pth"):
+        (tmp_path / "modeldata" / name).touch()
+    return tmp_path
+
+
+def in_project(project, *arguments, folder=None):
+    done = make(
+        "-C", project / "mcu", "-n", "--no-print-directory", f"PYTHON={sys.executable}", *arguments,
+        folder=folder or project,
+    )  # fmt: skip
+    exported = re.search(r"exportquant\.py (\S+)", done.stdout)
+    return done, exported and exported[1]
+
+
+def test_make_in_a_fresh_clone_takes_the_committed_network_and_says_so(project):
+    done, exported = in_project(project)
+    assert exported == str(project / "modeldata" / COMMITTED.name)
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"NETWORK {COMMITTED.stem}: the committed one")
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_make_takes_what_was_trained_or_exported_last(absolute, project):
+    own = project / "build" / "own" / "net.pth"
+    own.parent.mkdir()
+    own.write_bytes(b"")
+    note, report = project / "build" / "last_training", project / "build" / "export.json"
+    note.write_text(f"{own if absolute else 'build/own/net.pth'}\n")
+    done, exported = in_project(project)
+    assert exported == str(own)
+    assert "NETWORK net: trained last; build/last_training says so" in done.stdout.splitlines()[0]
+    report.write_text(json.dumps({"checkpoint": str(project / "modeldata" / f"{OTHER}.pth")}))
+    os.utime(note, (1, 1))
+    done, exported = in_project(project)
+    assert exported == str(project / "modeldata" / f"{OTHER}.pth")
+    assert "exported last; build/export.json says so" in done.stdout.splitlines()[0]
+    done, exported = in_project(project, f"MODEL=modeldata/{COMMITTED.name}")
+    assert exported == str(project / "modeldata" / COMMITTED.name)
+    assert "NETWORK" not in done.stdout
+
+
+@pytest.mark.parametrize("content", ["gone.pth", "", "{}", '{"checkpoint": "gone.pth"}'])
+def test_a_note_that_names_no_file_is_refused(content, project):
+    name = "export.json" if content.startswith("{") else "last_training"
+    (project / "build" / name).write_text(content)
+    line = the_line(in_project(project)[0])
+    assert f"build/{name}={'gone.pth' * ('gone' in content)} is no file" in line
+    assert in_project(project, "clean")[0].returncode == 0
+
+
+def test_model_is_looked_for_where_make_was_called_and_in_mcu(project, tmp_path):
+    for folder, model in (
+        (project, f"modeldata/{OTHER}.pth"),
+        (project / "mcu", f"../modeldata/{OTHER}.pth"),
+        (project, f"../modeldata/{OTHER}.pth"),
+        (project / "modeldata", f"{OTHER}.pth"),
+        (ROOT, project / "modeldata" / f"{OTHER}.pth"),
+    ):
+        done, exported = in_project(project, f"MODEL={model}", folder=folder)
+        assert exported == str(project / "modeldata" / f"{OTHER}.pth"), done.stderr
+    line = the_line(in_project(project, "MODEL=nope.pth")[0])
+    assert "MODEL=nope.pth is no file" in line and str(project) in line and "MODEL=" in line
+
+
+def test_other_files_are_looked_for_there_too(project):
+    (project / "own").mkdir()
+    (project / "own" / "handler.c").touch()
+    done, _ = in_project(project, "OUT=firmware", "EXTRA=own/handler.c")
+    assert f"{project}/firmware/CH32V003" in done.stdout and "extra-handler.o" in done.stdout
+    assert "EXTRA=none.c is no file" in the_line(in_project(project, "EXTRA=none.c")[0])
+
+
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        ("TARGTE=CH32V003", "TARGTE is no variable of this Makefile; did you mean 'TARGET'?"),
+        ("model=x.pth", "did you mean 'MODEL'?"),
+        ("TARGET=CH32V03", "did you mean 'CH32V00"),
+        ("TARGET=cortex-m", "did you mean 'cortex-m"),
+        ("KERNELS=assmbly", "did you mean 'assembly'?"),
+        ("PLACE=ram", "did you mean 'sram'?"),
+        ("CONSOLE=uart", "did you mean 'usart'?"),
+    ],
+)
+def test_what_is_misspelt_for_make_in_mcu_is_refused_with_a_suggestion(mistake, hint):
+    assert hint in the_line(make("-C", MCU, mistake))
+
+
+def test_make_in_mcu_without_the_environment_names_make_setup(tmp_path):
+    line = the_line(make("-C", MCU, f"VENV={tmp_path}"))
+    assert f"there is no {tmp_path}/bin/python; run 'make setup' in {ROOT}" in line
+
+
+def test_make_in_mcu_with_a_python_without_packages_names_make_setup(tmp_path):
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    done = make("-C", MCU, "VENV=.", f"OUT={tmp_path}/out", f"MODEL={COMMITTED}", folder=tmp_path)
+    assert "is not installed" in the_line(done) and "'make setup'" in the_line(done)
+
+
+# --- export without a training
+
+
+def test_export_without_a_training_is_refused_and_writes_nothing(tmp_path):
+    for note in (None, "", "\n"):
+        if note is not None:
+            (tmp_path / checkpoint.LAST_RUN).write_text(note)
+        line = refused(run_script("exportquant.py", "--build", tmp_path))
+        assert f"nothing was trained in {tmp_path} yet; run training.py --build {tmp_path}" in line
+        assert "modeldata/" in line
+    line = refused(run_script("exportquant.py", "--build", tmp_path / "none"))
+    assert "nothing was trained" in line and not (tmp_path / "none").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {checkpoint.LAST_RUN}
+
+
+def test_the_note_of_a_training_serves_from_every_folder(tmp_path):
+    options = ("dataset=Digits", "num_epochs=1", "widths=5,5", "--build", tmp_path)
+    out = os.path.relpath(tmp_path / "models", ROOT)
+    assert run_script("training.py", *options, "--out", out).returncode == 0
+    done = subprocess.run(
+        [sys.executable, ROOT / "exportquant.py", "--build", "."],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
