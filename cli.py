@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import os
 import signal
 import sys
@@ -46,6 +47,12 @@ def run(main):
         print("interrupted: no finished file was changed", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+@functools.cache
+def warn(message):
+    """Print what a user should know and need not mend; the same message only once in a program."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def check_folder(path):

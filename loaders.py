@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import re
-import sys
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 
 import data
-from cli import UserError
+from cli import UserError, warn
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".webp", ".tif", ".tiff")
 # Folders that people call what we call train and test.
@@ -248,11 +247,7 @@ def _warn_of_transparency(path, images):
             f"{black} of them are black all over, as their picture is in the alpha channel: save "
             "that as grey values"
         )
-    print(
-        f"warning: {path}: {len(images)} images have transparent parts, which count as black; "
-        + advice,
-        file=sys.stderr,
-    )
+    warn(f"{path}: {len(images)} images have transparent parts, which count as black; {advice}")
 
 
 def natural_key(text):

@@ -41,7 +41,8 @@ def explain(kind, error, traceback):
 
 
 if sys.version_info < (3, 10):  # noqa: UP036  the message for those who have an older one
-    sys.exit(f"error: {sys.executable} is Python {sys.version.split()[0]}; use 3.10 or newer")
+    print(f"error: this is Python {sys.version.split()[0]}; use 3.10 or newer", file=sys.stderr)
+    sys.exit(2)
 sys.excepthook = explain
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as by nohup
     signal.signal(signal.SIGINT, interrupted)

@@ -60,14 +60,37 @@ def test_without_the_environment_a_script_names_the_way_to_it(script):
     assert "'make setup'" in line and ".venv/bin/python" in line
 
 
-def test_a_package_of_the_second_set_is_named_with_its_target(tmp_path):
-    for name in ("numpy", "torch", "tqdm"):
-        (tmp_path / f"{name}.py").write_text("def tqdm(): pass")
-    done = subprocess.run(
-        [*NO_PACKAGES, "compile_tflite.py", "x.tflite"],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
-    assert "tflite is not installed" in refused(done) and "'make setup-all'" in done.stderr
+@pytest.mark.parametrize(
+    ("script", "package"),
+    [
+        ("compile_tflite.py", "tflite"),
+        ("test_tflite.py", "tflite"),
+        ("mcu/run_tflite.py", "tflite"),  # beside mcu/tflite/, which is no package
+        ("docs/bench_tflite.py", "tflite"),
+        ("tests/fuzz.py", "pytest"),
+    ],
+)
+def test_a_package_of_the_second_set_is_named_with_its_target(script, package, tmp_path):
+    """The packages of the first set are there: a finder hides those of the second."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('tflite', 'pytest', 'ai_edge_litert'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name}', name=name)\n"
+        "sys.meta_path.insert(0, Hide())\n"
+    )
+    done = run_script(script, PYTHONPATH=str(tmp_path))
+    assert f"{package} is not installed" in refused(done) and "'make setup-all'" in done.stderr
+
+
+def test_a_folder_of_ours_is_not_taken_for_the_package_tflite(tmp_path):
+    (tmp_path / "numpy.py").touch()
+    code = (
+        f"import sys; sys.path += ['mcu', {str(tmp_path)!r}]; import startup, tinyengine.importer"
+    )
+    done = subprocess.run([*NO_PACKAGES, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "tflite is not installed" in refused(done)
 
 
 def test_a_broken_package_is_one_line_with_its_reason(tmp_path):
@@ -79,6 +102,12 @@ def test_a_broken_package_is_one_line_with_its_reason(tmp_path):
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert "torch cannot be loaded (libcudart: no such file)" in refused(done)
+
+
+def test_a_python_that_is_too_old_is_named():
+    code = "import sys; sys.version_info = (3, 9); sys.version = '3.9.2 (old)'; import startup"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "this is Python 3.9.2; use 3.10 or newer" in refused(done)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -252,6 +252,7 @@ def transparent_images():
 def test_transparent_parts_count_as_black_and_are_warned_of_once(name, tmp_path, capsys):
     image, expected, options = transparent_images()[name]
     assert np.array_equal(save_twice(tmp_path, ".png", image, **options), expected)
+    loaders.load_folder(tmp_path, 16)  # as export and proof do
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {tmp_path}: 20 images have transparent parts")
     assert ("20 of them are black all over" in line) == (not expected.any())
