@@ -13,6 +13,12 @@ Why there is only one normalisation
     normalisation in front of the last layer, in the forward and in the backward pass, and hidden
     layers work on integers from end to end.
 
+Why the first layer may have a bias
+    The same property makes such a network blind to the level and the amplitude of its inputs. A
+    bias of the first layer, whose inputs have a fixed scale, gives it eyes for both and leaves all
+    that follows homogeneous. Behind ShiftNorm, whose scale changes with the sample, a bias says
+    less.
+
 Shapes: B = batch, I = in_features, O = out_features.
 """
 
@@ -27,6 +33,8 @@ from torch.nn import functional as F
 from cli import UserError
 
 ACTIVATION_MAX = 127  # int8 activations; ReLU leaves the negative half unused
+
+BIAS_INPUT = ACTIVATION_MAX  # a bias is the weight of an input that always has this value
 
 FLOAT = "None"  # QuantType of a network that is trained in floating point and never exported
 
@@ -253,12 +261,14 @@ def entropy(values):
 
 
 class BitLinear(nn.Linear):
-    """A fully connected layer without bias: integer activations [B, I] -> accumulators [B, O].
+    """A fully connected layer: integer activations [B, I] -> accumulators [B, O].
 
     The float `weight` [O, I] is what training changes; `integer_weights()` is what it computes
     with. `maxw` (a buffer) is the clip value, set by `update_clipping`. With WScale PerOutput the
     clip value of output o is maxw * factors[o], and its accumulator is multiplied by factors[o]
-    (a buffer, integer-valued float32 [O, 1]), so that all have one scale again.
+    (a buffer, integer-valued float32 [O, 1]), so that all have one scale again. A float `bias` [O]
+    is in units of a weight times `BIAS_INPUT`, so that it learns as fast as weights do; it is
+    rounded to an integer of any size, not to a level of the format.
     """
 
     def __init__(
@@ -269,8 +279,9 @@ class BitLinear(nn.Linear):
         maxw_algo="octav",
         maxw_quantscale=3.2,
         WScale="PerTensor",
+        bias=False,
     ):
-        super().__init__(in_features, out_features, bias=False)
+        super().__init__(in_features, out_features, bias=bias)
         for kind, value, options in (
             ("QuantType", QuantType, (*FORMATS, FLOAT)),
             ("WScale", WScale, WEIGHT_SCALES),
@@ -327,15 +338,32 @@ class BitLinear(nn.Linear):
         """What the accumulators are multiplied by: integer-valued float32 [O, 1], or 1."""
         return 1 if self.factors is None else self.factors
 
+    def integer_bias(self):
+        """What is added to the sums, before factors: integer-valued float64 [O]; None without."""
+        if self.bias is None:
+            return None
+        unit = self.scale.double() * torch.as_tensor(self.integer_factors()).double().flatten()
+        return (self.bias.detach().double() * BIAS_INPUT / unit).round()
+
     def forward(self, x):
         if not self.format:
-            return F.linear(x, self.weight)
-        effective = self.integer_weights() * self.integer_factors()
+            return F.linear(x, self.weight, self.bias if self.bias is None else self._scaled_bias())
+        factors = self.integer_factors()
+        effective, bias = self.integer_weights() * factors, self.integer_bias()
+        if bias is not None:
+            bias = bias * torch.as_tensor(factors, device=bias.device).flatten()
         if self.training:
-            return F.linear(x, StraightThrough.apply(self.weight / self.scale, effective))
+            if bias is not None:
+                bias = StraightThrough.apply(self._scaled_bias(), bias.float())
+            return F.linear(x, StraightThrough.apply(self.weight / self.scale, effective), bias)
         # float32 holds integers exactly up to 2^24; one bit is left for ShiftNorm's rounding.
-        exact = torch.float32 if 128 * effective.abs().sum(1).max() < 2**23 else torch.float64
-        return F.linear(x.to(exact), effective.to(exact))
+        reach = 128 * effective.abs().sum(1) + (0 if bias is None else bias.abs())
+        exact = torch.float32 if reach.max() < 2**23 else torch.float64
+        return F.linear(x.to(exact), effective.to(exact), bias if bias is None else bias.to(exact))
+
+    def _scaled_bias(self):
+        """The float bias [O] in the units of the accumulators."""
+        return self.bias * (BIAS_INPUT / self.scale)
 
     def extra_repr(self):
         text = f"{super().extra_repr()}, QuantType={self.format.name if self.format else FLOAT}"
@@ -403,9 +431,11 @@ class Network(nn.Module):
     def forward(self, x):
         x = self.layers[:-1](x)
         last = self.layers[-1]
-        if self.training or not self.has_integer_form:
-            return last(self.norm(x)) * last.scale
-        return last(x)
+        if not self.training and self.has_integer_form:
+            return last(x)
+        if last.bias is not None and self.norm.homogeneous:
+            return last(x) / self.norm.magnitude(x) * last.scale  # its bias is scaled as its sums
+        return last(self.norm(x)) * last.scale
 
     def outputs(self, x):
         """Yields (layer, its output) for inputs [B, I]; in eval mode these are the contract's."""
@@ -422,13 +452,22 @@ class Network(nn.Module):
             layer.update_clipping()
 
 
+BIASES = {  # bias: index of a layer -> whether it has one
+    "none": lambda index: False,
+    "first": lambda index: index == 0,
+    "all": lambda index: True,
+}
+
+
 class FCMNIST(Network):
     """A fully connected network with two or three hidden layers, `widths` wide."""
 
     def __init__(self, inputs, classes, config):
         sizes = [inputs, *config["widths"], classes]
         layers = []
-        for QuantType, size_in, size_out in zip(layer_formats(config), sizes, sizes[1:]):
+        has_bias = BIASES[config["bias"]]
+        formats = layer_formats(config)
+        for index, (QuantType, size_in, size_out) in enumerate(zip(formats, sizes, sizes[1:])):
             if layers:
                 layers.append(activation(config))
             layers.append(
@@ -439,6 +478,7 @@ class FCMNIST(Network):
                     config["maxw_algo"],
                     config["maxw_quantscale"],
                     config["WScale"],
+                    has_bias(index),
                 )
             )
         super().__init__(layers, config["NormType"])

@@ -178,6 +178,56 @@ uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
 }
 #endif
 
+uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count) {
+    int32_t largest = INT32_MIN, second = INT32_MIN;
+
+    for (; count > 0; count--, logits++) {
+        if (*logits > largest) {
+            second = largest;
+            largest = *logits;
+        } else if (*logits > second) {
+            second = *logits;
+        }
+    }
+    return (uint32_t)largest - (uint32_t)second;
+}
+
+/* One raw value: a quotient of eight bits by subtraction, from the highest downwards. */
+static int32_t map_value(int32_t raw, const BitNetMCU_channel *map) {
+    uint32_t step = map->scale >> 8, shift = map->scale & 255, bit;
+    uint32_t distance = (uint32_t)raw - (uint32_t)map->low;
+    int32_t level = -127;
+
+    if (step == 0)
+        return 0;
+    if (raw < map->low)
+        return -127;
+    if (distance > 0x7fffffffu >> shift)
+        return 127;
+    distance = (distance << shift) + (step >> 1);
+    step <<= 7;
+    for (bit = 128; bit > 0; bit >>= 1, step >>= 1) {
+        if (distance >= step) {
+            distance -= step;
+            level += (int32_t)bit;
+        }
+    }
+    return level > 127 ? 127 : level;
+}
+
+void BitNetMCU_map(const int32_t *raw, uint32_t count, const BitNetMCU_channel *map,
+                   uint32_t channels, int8_t *inputs) {
+    uint32_t left = channels;
+
+    for (; count > 0; count--) {
+        *inputs++ = (int8_t)map_value(*raw++, map++);
+        if (--left == 0) {
+            left = channels;
+            map -= channels;
+        }
+    }
+}
+
 uint32_t BitNetMCU_argmax(const int32_t *logits, uint32_t count) {
     uint32_t i, best = 0;
 

@@ -92,6 +92,21 @@ void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *facto
  * Returns s. */
 uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations);
 
+/* How much the largest of `count` logits is above the second largest: how sure the network is. */
+uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count);
+
+/* The map of a channel from raw values, as a sensor gives them, to inputs. */
+typedef struct {
+    int32_t low;    /* the raw value that becomes -127 */
+    uint32_t scale; /* raw units per level, in units of 2^-shift: step << 8 | shift; 0: no map */
+} BitNetMCU_channel;
+
+/* Brings `count` raw values, of `channels` channels in turn, to inputs -127..127, exactly:
+ *     inputs[i] = min(254, floor((raw[i] - low) * 2^shift / step + 1/2)) - 127, at least -127;
+ * or 0 where there is no map. */
+void BitNetMCU_map(const int32_t *raw, uint32_t count, const BitNetMCU_channel *map,
+                   uint32_t channels, int8_t *inputs);
+
 /* The index of the first largest of `count` >= 1 logits. */
 uint32_t BitNetMCU_argmax(const int32_t *logits, uint32_t count);
 

@@ -25,6 +25,19 @@ EXPORT const char *Bitnet_inf_checkpoint(void);
 EXPORT void Bitnet_inf(const int8_t *inputs, uint32_t images, uint32_t *predictions,
                        int32_t *trace);
 
+#ifdef BITNETMCU_CHANNELS
+EXPORT void Bitnet_inf_quantise(const int32_t *raw, uint32_t samples, int8_t *inputs);
+
+/* Brings `samples` of BITNETMCU_INPUTS raw values to inputs. */
+void Bitnet_inf_quantise(const int32_t *raw, uint32_t samples, int8_t *inputs) {
+    for (; samples > 0; samples--) {
+        BitNetMCU_quantise(raw, inputs);
+        raw += BITNETMCU_INPUTS;
+        inputs += BITNETMCU_INPUTS;
+    }
+}
+#endif
+
 /* The SHA-256 of the checkpoint that was exported. */
 const char *Bitnet_inf_checkpoint(void) { return BITNETMCU_CHECKPOINT_SHA256; }
 

@@ -33,7 +33,8 @@ KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
 ENGINE = $(KERNELS) BitNetMCU_inference.h
 
 .PHONY: help demo test fuzz test-long setup setup-all toolchain lint train export parity study-fc \
-	study-fc-choices study-formats bench-training bench bench-firmware bench-tflite figures lib ctest clean
+	study-fc-choices study-formats study-bias study-sensors bench-training bench bench-firmware bench-tflite \
+	figures lib ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +105,14 @@ study-fc: $(READY) ## five seeds of the committed networks -> docs/study-fc.csv 
 
 study-fc-choices: $(READY) ## what the defaults were chosen on -> docs/study-fc-choices.csv
 	$(PYTHON) study.py studies/fc-choices.yaml
+
+study-bias: $(READY) ## what biases give on images -> docs/study-bias.csv (resumes)
+	$(PYTHON) study.py studies/bias.yaml
+
+study-sensors: $(READY) ## measured values, with and without a bias -> docs/study-sensors.csv (resumes)
+	$(PYTHON) examples/sensors.py build/sensors
+	$(PYTHON) examples/vibration.py build/sensors/vibration.npz
+	$(PYTHON) study.py studies/sensors.yaml
 
 study-formats: $(READY) ## every number format and scale at about 12 kB -> docs/formats.csv (resumes)
 	$(PYTHON) study.py studies/formats.yaml --out docs/formats.csv

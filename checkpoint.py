@@ -12,11 +12,13 @@ import BitNetMCU
 import config
 import loaders
 from cli import UserError, write_atomic
-from data import Affine
+from data import numbered
+from inputmap import Affine, InputMap
 
 MODELDATA = Path(__file__).parent / "modeldata"
 LAST_RUN = "last_training"  # in the build folder: the path of the newest checkpoint
-KEYS = {"config", "inputs", "classes", "affine", "state_dict", "metrics", "versions"}
+KEYS = {"config", "inputs", "classes", "state_dict", "metrics", "versions"}
+MAPS = {"input_map": InputMap, "affine": Affine}  # the second in files of older versions
 PARTIAL_KEYS = {"config", "network", "optimizer", "generator", "rows"}
 
 
@@ -26,7 +28,10 @@ class Checkpoint:
     sha256: str
     config: dict
     network: BitNetMCU.Network  # in eval mode, on the CPU
-    affine: Affine | None  # the map from measured values to inputs; None for images
+    input_map: InputMap | Affine | None  # from measured values to inputs; None for images
+    channel_names: tuple  # of measured values
+    class_names: tuple
+    confidence: dict | None  # see confidence.measure; None in files of older versions
     metrics: dict
     versions: dict
 
@@ -35,16 +40,20 @@ class Checkpoint:
         return self.path.stem
 
 
-def save(path, network, settings, inputs, dataset, metrics):
+def save(path, network, settings, inputs, dataset, metrics, confidence):
     """Write `network`, trained with the configuration `settings`, to `path`, atomically.
 
-    inputs: their number; dataset: a `data.Dataset`, for its classes and its map to int8.
+    inputs: their number; dataset: a `data.Dataset`, for its names and its map to int8; confidence:
+    what `confidence.measure` found.
     """
     content = {
         "config": settings,
         "inputs": inputs,
         "classes": dataset.classes,
-        "affine": dataset.affine and asdict(dataset.affine),
+        "class_names": list(dataset.class_names),
+        "channel_names": list(dataset.channel_names),
+        "input_map": dataset.input_map and asdict(dataset.input_map),
+        "confidence": confidence,
         "state_dict": {key: value.cpu() for key, value in network.state_dict().items()},
         "metrics": metrics,
         "versions": {"torch": str(torch.__version__)},
@@ -96,7 +105,10 @@ def load(path):
         network.load_state_dict(content["state_dict"])
         finite = all(tensor.isfinite().all() for tensor in network.state_dict().values())
         metrics = {key: float(content["metrics"][key]) for key in content["metrics"]}
-        affine = Affine(**content["affine"]) if content["affine"] else None
+        input_map = _input_map(content)
+        class_names = _names(content, "class_names", content["classes"], "")
+        channels = getattr(input_map, "channels", 0)
+        channel_names = _names(content, "channel_names", channels, "channel")
     except UserError:
         raise
     except Exception:  # entries of the wrong kind or shape
@@ -108,31 +120,63 @@ def load(path):
         hashlib.sha256(data).hexdigest(),
         settings,
         network.eval(),
-        affine,
+        input_map,
+        channel_names,
+        class_names,
+        content.get("confidence"),
         metrics,
         content["versions"],
     )
 
 
-def test_data(trained):
-    """(inputs int8 [N, I], labels int64 [N], classes) of the test set of a `Checkpoint`.
+def _input_map(content):
+    """The map that a file's content holds, None for images."""
+    for key, kind in MAPS.items():
+        if content.get(key):
+            lists = {k: tuple(v) if isinstance(v, list) else v for k, v in content[key].items()}
+            return kind(**lists)
+    return None
 
-    The map to int8 is the one of the training. Raises `UserError` if the data cannot be had, or
-    no longer has the shape of the training data.
+
+def _names(content, key, count, default):
+    """The `count` names that a file's content holds, or numbers where it is older than names."""
+    names = tuple(map(str, content.get(key) or numbered(default, count)))
+    if len(names) != count:
+        raise ValueError(key)
+    return names
+
+
+def load_data(trained):
+    """The `data.Dataset` that a `Checkpoint` was trained on, with the map of the training.
+
+    Raises `UserError` if the data cannot be had, or is no longer what it was in the training.
     """
-    dataset = replace(loaders.load(trained.config), affine=trained.affine)
-    inputs = dataset.inputs(dataset.test_images, trained.config["image_size"])
+    dataset = replace(loaders.load(trained.config), input_map=trained.input_map)
     layers = trained.network.bit_layers()
-    ours, theirs = (
-        (inputs.shape[1], dataset.classes),
-        (layers[0].in_features, layers[-1].out_features),
-    )
-    if ours != theirs:
+    now = (dataset.input_count(trained.config["image_size"]), dataset.classes)
+    then = (layers[0].in_features, layers[-1].out_features)
+    if now != then:
         raise UserError(
-            f"{trained.config['dataset']} now has {ours[0]} inputs and {ours[1]} classes, "
-            f"{trained.path} was trained for {theirs[0]} and {theirs[1]}; train it anew"
+            f"{trained.config['dataset']} now has {now[0]} inputs and {now[1]} classes, "
+            f"{trained.path} was trained for {then[0]} and {then[1]}; train it anew"
         )
-    return inputs, dataset.test_labels, dataset.classes
+    for kind in ("class_names", "channel_names"):
+        now, then = getattr(dataset, kind), getattr(trained, kind)
+        unknown = not then or then == numbered("", len(then))  # as in files of older versions
+        if now != then and not unknown:
+            raise UserError(
+                f"{trained.config['dataset']} now has the {kind.replace('_', ' ')} "
+                f"{', '.join(now)}, {trained.path} was trained with {', '.join(then)}; "
+                "train it anew"
+            )
+    return dataset
+
+
+def test_data(trained):
+    """(inputs int8 [N, I], labels int64 [N]) of the test set of a `Checkpoint`."""
+    dataset = load_data(trained)
+    inputs = dataset.inputs(dataset.test_images, trained.config["image_size"])
+    return inputs, dataset.test_labels
 
 
 def newest(build):

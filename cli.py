@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import functools
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -89,6 +90,13 @@ def write_atomic(path, content):
             raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose a folder you may write to")
+
+
+def natural_key(text):
+    """A sort key by which numbers in `text` count as people count: 2 comes before 10."""
+    parts = re.split("([0-9]+)", text)
+    parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
+    return parts, text
 
 
 def progress(iterable, **options):

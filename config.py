@@ -18,16 +18,20 @@ from typing import ClassVar
 import yaml
 
 import BitNetMCU
+import inputmap
 import loaders
+import measured
 import schedules
 from cli import UserError, suggest
 
+AUTO_BIAS = "auto"
 DEFAULT_PARAMETERS = Path(__file__).parent / "trainingparameters.yaml"
 
 
 @dataclass(frozen=True)
 class Choice:
     options: tuple
+    absent: str | None = None
 
     def parse(self, value):
         value = "None" if value is None else str(value)
@@ -132,6 +136,32 @@ class OnePerLayer:
         )
 
 
+@dataclass(frozen=True)
+class RawUnits:
+    """`inputmap.AUTO`, one number > 0 for all channels, or a list with one for each."""
+
+    low: float
+    high: float
+    absent: str = inputmap.AUTO
+
+    def parse(self, value):
+        if value == inputmap.AUTO:
+            return value
+        values = value.strip("[]").split(",") if isinstance(value, str) else value
+        if isinstance(values, list):
+            numbers = [Number(float, self.low, self.high).parse(each) for each in values]
+            if numbers:
+                return numbers if len(numbers) > 1 else numbers[0]
+            raise ValueError
+        return Number(float, self.low, self.high).parse(values)
+
+    def __str__(self):
+        return (
+            f"{inputmap.AUTO}; or a number from {self.low:g} to {self.high:g}, or one for each "
+            "channel, as 100,16384,16384"
+        )
+
+
 PARAMETERS = {
     "model": Name(
         tuple(BitNetMCU.MODELS),
@@ -140,6 +170,7 @@ PARAMETERS = {
     ),
     "widths": Widths(2, 3, 4096),
     "QuantType": OnePerLayer((*BitNetMCU.FORMATS, BitNetMCU.FLOAT), alone=BitNetMCU.FLOAT),
+    "bias": Choice((*BitNetMCU.BIASES, AUTO_BIAS), absent="none"),
     "WScale": Choice(BitNetMCU.WEIGHT_SCALES),
     "NormType": Choice(tuple(BitNetMCU.NORMS)),
     "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),
@@ -150,8 +181,9 @@ PARAMETERS = {
     "dataset": Name(
         tuple(loaders.DATASETS),
         loaders.is_source,
-        "the path of an .npz file or of a folder of images",
+        "the path of an .npz or .csv file or of a folder of images",
     ),
+    "raw_units_per_value": RawUnits(1e-30, 1e30),
     "image_size": Number(int, 4, 64),
     "validation_samples": Number(int, 0, 10_000_000),
     "augmented_copies": Number(int, 0, 100),
@@ -248,7 +280,7 @@ def load(path=DEFAULT_PARAMETERS, overrides=()):
     Returns a dict with every key of PARAMETERS. Raises `UserError` for unknown keys, missing keys,
     wrong types and values out of range.
     """
-    config = parse(read_yaml(path), path)
+    config = read(path)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -257,9 +289,20 @@ def load(path=DEFAULT_PARAMETERS, overrides=()):
     return complete(config, path)
 
 
+def read(path=DEFAULT_PARAMETERS):
+    """The checked parameters in the YAML file `path`, as they stand there, perhaps not all."""
+    return parse(read_yaml(path), path)
+
+
 def complete(config, source):
-    """The checked dict `config` with every key of PARAMETERS, in their order."""
+    """The checked dict `config` with every key of PARAMETERS, in their order.
+
+    bias=auto becomes what it stands for: a bias in the first layer for measured values, whose level
+    and amplitude tell something, none for images.
+    """
     config = ABSENT | config
+    if config["bias"] == AUTO_BIAS:
+        config["bias"] = "first" if measured.is_measured(config.get("dataset", "")) else "none"
     missing = [key for key in PARAMETERS if key not in config]
     if missing:
         raise UserError(f"{source} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")

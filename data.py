@@ -1,4 +1,4 @@
-"""Data sets as tensors, their fixed map to the network's int8 inputs, and batched augmentation.
+"""Data sets as tensors, the map from images to the network's int8 inputs, batched augmentation.
 
 Shapes: N = samples, H, W = height and width of the source images, S = image_size of the network,
 I = inputs of the network.
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+import inputmap
 from cli import UserError
 
 CHUNK = 512  # images at a time: their intermediate results fit into a cache
@@ -18,25 +19,64 @@ CHUNK = 512  # images at a time: their intermediate results fit into a cache
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples and labels (int64 [N]) of both splits, and the number of classes.
+    """Samples and labels (int64 [N]) of both splits, and the names of the classes.
 
-    Samples are images, uint8 [N, H, W], or, where there is an `affine` map to int8, float64 of any
-    shape [N, ...].
+    Samples are images, uint8 [N, H, W], or measured values, float64 [N, ..., C], where there are
+    `channel_names`. An `input_map` brings those to int8 (`fitted` finds one). validation: samples
+    and labels that the data set itself holds out, if it does.
     """
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
-    classes: int
-    affine: "Affine | None" = None
+    class_names: tuple
+    channel_names: tuple = ()
+    input_map: "inputmap.InputMap | inputmap.Affine | None" = None
+    validation: tuple | None = None
+
+    @property
+    def classes(self):
+        return len(self.class_names)
+
+    @property
+    def measured(self):
+        """Whether samples are measured values, not images."""
+        return bool(self.channel_names)
+
+    def fitted(self, units):
+        """(this data set with the map of its training split, warnings); images need none.
+
+        units: `raw_units_per_value`, see `inputmap.fit`.
+        """
+        if not self.measured:
+            return self, []
+        fitted, warnings = inputmap.fit(self.train_images, self.channel_names, units)
+        return replace(self, input_map=fitted), warnings
+
+    def input_count(self, size):
+        """The number of network inputs that a sample gives; images become S = `size`."""
+        return math.prod(self.test_images.shape[1:]) if self.measured else size * size
 
     def inputs(self, samples, size):
         """`samples` of this data set as network inputs, int8 [N, I]; images become S = `size`."""
-        return self.affine(samples) if self.affine else image_inputs(samples, size)
+        return self.input_map(samples) if self.measured else image_inputs(samples, size)
 
     def hold_out(self, samples, seed):
-        """(training part, validation part): the test split is `samples` random training images."""
+        """(training part, validation samples and labels).
+
+        They are those that the data set holds out itself, or `samples` random ones of its training
+        split; None if neither.
+        """
+        if self.validation:
+            if samples:
+                raise UserError(
+                    f"validation_samples={samples}, but the data set names "
+                    f"{len(self.validation[1])} validation samples itself; use validation_samples=0"
+                )
+            return self, self.validation
+        if not samples:
+            return self, None
         count = len(self.train_labels)
         if samples >= count:
             raise UserError(
@@ -48,10 +88,12 @@ class Dataset:
         training = replace(
             self, train_images=self.train_images[kept], train_labels=self.train_labels[kept]
         )
-        validation = replace(
-            training, test_images=self.train_images[held], test_labels=self.train_labels[held]
-        )
-        return training, validation
+        return training, (self.train_images[held], self.train_labels[held])
+
+
+def numbered(name, count):
+    """Names for `count` things that have none: "name 0", "name 1", ..."""
+    return tuple(f"{name} {index}".strip() for index in range(count))
 
 
 def resize_matrix(size_in, size_out):
@@ -88,32 +130,6 @@ def image_inputs(images, size):
     """uint8 or float images [N, H, W] -> network inputs, int8 [N, S*S], 0..127 (pixel >> 1)."""
     parts = [(resize(part, size) >> 1).to(torch.int8).flatten(1) for part in images.split(CHUNK)]
     return torch.cat(parts)
-
-
-@dataclass(frozen=True)
-class Affine:
-    """The map from measured values to int8: (value - offset) * scale, rounded half up."""
-
-    offset: float
-    scale: float
-
-    def __call__(self, samples):
-        """float64 samples [N, ...] -> network inputs, int8 [N, I], clamped to -128..127."""
-        levels = ((samples.flatten(1) - self.offset) * self.scale + 0.5).floor()
-        return levels.clamp(-128, 127).to(torch.int8)
-
-
-def fit_affine(samples):
-    """The `Affine` map that makes full use of int8 for the training `samples` [N, ...].
-
-    Samples of one sign go from 0 to 127, so that their lowest value costs no work on the
-    microcontroller; samples of both signs go to -127..127 and zero stays zero.
-    """
-    low, high = samples.min().item(), samples.max().item()
-    one_sign = low >= 0 or high <= 0
-    offset = low if one_sign else 0.0
-    reach = high - low if one_sign else max(-low, high)
-    return Affine(offset, 127 / reach if reach else 1.0)
 
 
 def augment(images, settings, generator):

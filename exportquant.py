@@ -6,6 +6,7 @@ if __name__ == "__main__":
 import argparse
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import BitNetMCU
 import cheader
 import checkpoint
 import cli
+import confidence
 import integermodel
 import packing
 
@@ -47,7 +49,8 @@ def describe_layer(layer, choice):
         "weights": size,
         "bytes": choice.kernel.pack(layer).nbytes,
         "factor_bytes": 0 if layer.factors is None else layer.outputs,
-        "surplus_bytes": 4 * layer.outputs if choice.offset else 0,
+        "bias": layer.bias is not None,
+        "surplus_bytes": 0 if packing.surplus(layer, choice) is None else 4 * layer.outputs,
         "levels_percent": {
             level: 100 * counts[level] / size for level in sorted(layer.format.levels)
         },
@@ -79,11 +82,26 @@ def describe(model, choices):
     }
 
 
+def describe_empty_input(model, class_names):
+    """What an `IntegerModel` makes of an input that is 0 everywhere, as a dict for the report."""
+    logits = model.logits(np.zeros((1, model.inputs), np.int8))
+    return {
+        "class": class_names[logits[0].argmax()],
+        "margin": int(confidence.margins(logits)[0]),
+    }
+
+
+def raw_units(trained):
+    """{channel: raw units per value} of a `Checkpoint`; empty for images."""
+    return dict(zip(trained.channel_names, getattr(trained.input_map, "units", ())))
+
+
 def format_report(report):
     """The report as lines to read."""
     lines = []
     for index, layer in enumerate(report["layers"], start=1):
         used = [percent for percent in layer["levels_percent"].values() if percent]
+        bias = f" and {layer['surplus_bytes']} of bias" if layer["bias"] else ""
         factors = f" and {layer['factor_bytes']} of factors" if layer["factor_bytes"] else ""
         lines.append(
             f"layer {index}: {layer['inputs']} -> {layer['outputs']}  {layer['format']}, "
@@ -92,7 +110,7 @@ def format_report(report):
             f"entropy {layer['entropy']:.2f} of {layer['bits']:.2f} bits per weight "
             f"({layer['capacity_percent']:.1f} %)\n"
             f"  {layer['bytes']} bytes packed for the kernel {layer['kernel']} "
-            f"({8 * layer['bytes'] / layer['weights']:.2f} bits per weight){factors}; "
+            f"({8 * layer['bytes'] / layer['weights']:.2f} bits per weight){bias}{factors}; "
             f"{layer['entropy_bytes']:.0f} bytes if entropy-coded"
         )
         lines += [f"  {layer['kernel']}: {layer['proven']}"] * bool(layer["proven"])
@@ -108,6 +126,19 @@ def format_report(report):
     for buffer in report["buffers"]:
         first, last = buffer["layers"][0], buffer["layers"][-1]
         lines.append(f"  {buffer['name']}: {buffer['bytes']} bytes, layers {first} to {last}")
+    lines += confidence.lines(report["confidence"])
+    empty, threshold = report["empty_input"], report["confidence"]["threshold"]
+    verdict = "below" if empty["margin"] < threshold else "NOT below"
+    lines.append(
+        f"  an empty input, all 0, gives class '{empty['class']}' with a margin of "
+        f"{empty['margin']}: {verdict} the threshold"
+    )
+    units = report["raw_units_per_value"].items()
+    shown = [f"{name}: {value:g}" for name, value in units]
+    if len({value for _, value in units}) == 1:
+        shown = [f"all channels: {shown[0].rpartition(' ')[2]}"]
+    if shown:
+        lines.append(f"raw units per value, for BitNetMCU_quantise: {', '.join(shown)}")
     lines.append(
         f"accuracy on {report['test_images']} test images: {report['accuracy']:.2f} % as integers, "
         f"{report['accuracy_float']:.2f} % with training's float scales"
@@ -131,15 +162,23 @@ def export(path, build, pictures=None, optimise="size", multiplier=False):
     """
     trained = checkpoint.load(path)
     model = integermodel.lower(trained.network)
-    tensors = checkpoint.test_data(trained)
-    inputs, labels = (tensor.numpy() for tensor in tensors[:2])
-    chosen = choose_test_images(*tensors[1:])
+    dataset = checkpoint.load_data(trained)
+    size = trained.config["image_size"]
+    inputs, labels = dataset.inputs(dataset.test_images, size).numpy(), dataset.test_labels.numpy()
+    chosen = choose_test_images(dataset.test_labels, dataset.classes)
     logits = model.execute(inputs[chosen])[-1].accumulators
+    if trained.confidence is None:  # a file of an older version
+        known = dataset.inputs(dataset.train_images, size).numpy()
+        sure = confidence.measure(model.logits(known), dataset.train_labels.numpy(), "training")
+        trained = replace(trained, confidence=sure)
 
     report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
-    choices = packing.choose(model, optimise, trained.affine is not None, multiplier)
+    choices = packing.choose(model, optimise, dataset.measured, multiplier)
     report |= {"sha256": trained.sha256, **describe(model, choices)}
     report["needs_multiplier"] = any(choice.kernel.multiplier for choice in choices)
+    report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
+    report["empty_input"] = describe_empty_input(model, trained.class_names)
+    report["raw_units_per_value"] = raw_units(trained)
     report["test_images"] = len(labels)
     report["accuracy"] = 100 * float(np.mean(model.predict(inputs) == labels))
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
@@ -156,7 +195,7 @@ def export(path, build, pictures=None, optimise="size", multiplier=False):
     if pictures:
         import plots  # slow to load, and seldom wanted
 
-        for picture in plots.draw(pictures, trained.network, model, inputs, labels):
+        for picture in plots.draw(pictures, trained, model, inputs, labels):
             print(f"picture={picture}")
     return report
 

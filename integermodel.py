@@ -21,13 +21,14 @@ INT32_MAX = 2**31 - 1
 class IntegerLayer:
     """A fully connected layer: integer weights int32 [O, I], each one of `format.levels`.
 
-    factors: int32 [O], each one of `BitNetMCU.FACTORS`, by which accumulators are multiplied; None
-    where all outputs have the same scale.
+    factors: int32 [O], each one of `BitNetMCU.FACTORS`, by which sums are multiplied; None where
+    all outputs have the same scale. bias: int64 [O], added to the sums before that; None without.
     """
 
     format: Format
     weights: np.ndarray
     factors: np.ndarray | None = None
+    bias: np.ndarray | None = None
 
     @property
     def outputs(self):
@@ -46,19 +47,23 @@ class IntegerLayer:
     def accumulate(self, activations):
         """int32 activations [B, I] -> accumulators int32 [B, O]."""
         sums = activations @ self.weights.T
+        if self.bias is not None:
+            sums = sums + self.bias.astype(np.int32)
         return sums if self.factors is None else sums * self.factors
 
     def bound(self):
         """The largest magnitude that int32 must hold, whatever the int8 inputs.
 
         Of sums on the way (weights counted from the lowest level), and of the accumulators with
-        2^23, the most that ShiftNorm adds to round.
+        2^23, the most that ShiftNorm adds to round. A bias may be past any integer type.
         """
         span = max(self.format.levels) - min(self.format.levels)
-        rows = np.abs(self.weights).sum(axis=1, dtype=np.int64)
+        rows = 128.0 * np.abs(self.weights).sum(axis=1)  # exact below 2^53
+        if self.bias is not None:
+            rows = rows + np.abs(self.bias)
         if self.factors is not None:
             rows = rows * self.factors
-        return max(128 * self.inputs * span, 128 * int(rows.max())) + 2**23
+        return max(128 * self.inputs * span, int(rows.max())) + 2**23
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,13 @@ class IntegerModel:
             traces.append(Trace(accumulators, shifts))
         return traces
 
+    def logits(self, inputs):
+        """The last layer's accumulators for int8 `inputs` [B, I], int32 [B, O]."""
+        return self.execute(inputs)[-1].accumulators
+
     def predict(self, inputs):
         """The class of each of the int8 `inputs` [B, I], int64 [B]: the first largest logit."""
-        return self.execute(inputs)[-1].accumulators.argmax(axis=1)
+        return self.logits(inputs).argmax(axis=1)
 
 
 def shiftnorm_shifts(accumulators):
@@ -144,7 +153,10 @@ def _lower_layer(index, module):
     factors = None
     if module.factors is not None:
         factors = module.factors[:, 0].cpu().numpy().astype(np.int32)
-    layer = IntegerLayer(module.format, weights, factors)
+    bias = module.integer_bias()
+    if bias is not None:
+        bias = bias.clamp(-(2**53), 2**53).cpu().numpy().astype(np.int64)  # too large is refused
+    layer = IntegerLayer(module.format, weights, factors, bias)
     if layer.bound() > INT32_MAX:
         raise UserError(
             f"layer {index} could reach {layer.bound()}, past int32 ({INT32_MAX}); "

@@ -1,4 +1,4 @@
-"""Where data sets come from: torchvision, scikit-learn, a user's .npz file or folder of images.
+"""Where data sets come from: torchvision, scikit-learn, a user's file or folder of images.
 
 Every loader returns a `data.Dataset`. Errors are `UserError`s that say what to do.
 """
@@ -7,8 +7,6 @@ import contextlib
 import io
 import os
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +14,9 @@ import numpy as np
 import torch
 
 import data
-from cli import UserError, warn
+import inputmap
+import measured
+from cli import UserError, natural_key, warn
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".webp", ".tif", ".tiff")
 # Folders that people call what we call train and test.
@@ -68,7 +68,9 @@ class Torchvision:
                 f"the unpacked files into {raw} (or set BITNETMCU_DATA to the folder that holds "
                 f"{self.kind}/raw), or work offline on the embedded data with dataset=Digits"
             )
-        return data.Dataset(*self.tensors(train), *self.tensors(test), self.classes)
+        names = (name.partition(" - ")[0] for name in train.classes)  # "7 - seven"
+        names = tuple(names)[self.first_label :]
+        return data.Dataset(*self.tensors(train), *self.tensors(test), names)
 
     def missing(self, raw):
         return [file for file in self.files if not (raw / file).is_file()]
@@ -107,7 +109,9 @@ def load_digits(settings):
     bunch = datasets.load_digits()
     images = torch.from_numpy(np.floor(bunch.images * 255 / 16 + 0.5).astype(np.uint8))
     labels = torch.from_numpy(bunch.target.astype(np.int64))
-    return data.Dataset(images[:-450], labels[:-450], images[-450:], labels[-450:], 10)
+    return data.Dataset(
+        images[:-450], labels[:-450], images[-450:], labels[-450:], data.numbered("", 10)
+    )
 
 
 DATASETS = {
@@ -125,79 +129,28 @@ DATASETS = {
 
 
 def is_source(name):
-    """Whether `name` is a data set of the table, an .npz file name, or an existing folder."""
-    return name in DATASETS or name.endswith(".npz") or Path(name).is_dir()
+    """Whether `name` is a data set of the table, the name of a file, or an existing folder."""
+    return name in DATASETS or measured.is_measured(name) or Path(name).is_dir()
 
 
 def load(settings):
     """The data set that `settings["dataset"]` names. Raises `UserError` if it cannot be had."""
     name = settings["dataset"]
+    if measured.is_measured(name):
+        if settings["augmented_copies"]:
+            raise UserError(
+                f"augmented_copies={settings['augmented_copies']} distorts images, but {name} "
+                "holds measured values; use augmented_copies=0"
+            )
+        return measured.load(name)
+    if settings.get("raw_units_per_value", inputmap.AUTO) != inputmap.AUTO:
+        raise UserError(
+            f"raw_units_per_value={settings['raw_units_per_value']} is for measured values, but "
+            f"{name} holds images; use raw_units_per_value={inputmap.AUTO}"
+        )
     if name in DATASETS:
         return DATASETS[name](settings)
-    if not name.endswith(".npz"):
-        return load_folder(name, settings["image_size"])
-    if settings["augmented_copies"]:
-        raise UserError(
-            f"augmented_copies={settings['augmented_copies']} distorts images, but {name} holds "
-            "measured values; use augmented_copies=0"
-        )
-    return load_npz(name)
-
-
-def load_npz(path):
-    """Samples of any shape from an .npz file with x_train, y_train, x_test and y_test.
-
-    Labels are whole numbers from 0. One affine constant, from the training samples, maps samples
-    to int8 (`data.fit_affine`).
-    """
-    names = ("x_train", "y_train", "x_test", "y_test")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive]
-            if missing:
-                raise UserError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(names)}")
-            x_train, y_train, x_test, y_test = (archive[name] for name in names)
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror or error}; name an existing .npz file"
-        )
-    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path} is not an .npz file of plain arrays ({error}); use numpy.savez")
-    for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        _check_samples(f"{path}: x_{split}, y_{split}", x, y, x_train.shape[1:])
-    labels = np.concatenate([y_train, y_test])
-    if labels.min() < 0 or labels.max() < 1 or labels.max() != len(np.unique(y_train)) - 1:
-        raise UserError(
-            f"{path}: the labels must be 0, 1, .. classes-1, two or more, all of them in y_train; "
-            f"y_train has {np.unique(y_train)[:20].tolist()}"
-        )
-    tensors = [torch.from_numpy(x.astype(np.float64)) for x in (x_train, x_test)]
-    return data.Dataset(
-        tensors[0],
-        torch.from_numpy(y_train.astype(np.int64)),
-        tensors[1],
-        torch.from_numpy(y_test.astype(np.int64)),
-        int(labels.max()) + 1,
-        data.fit_affine(tensors[0]),
-    )
-
-
-def _check_samples(where, x, y, shape):
-    """Refuse samples that cannot be trained on, naming what is wrong with them."""
-    problems = {
-        f"{len(x) if x.ndim else 0} samples but labels of shape {y.shape}": (
-            x.ndim < 2 or y.shape != x.shape[:1] or not x.size
-        ),
-        f"samples of shape {x.shape[1:]}, others of {shape}": x.shape[1:] != shape,
-        f"labels of type {y.dtype}, not whole numbers": y.dtype.kind not in "iu",
-        f"samples of type {x.dtype}, not numbers": x.dtype.kind not in "iufb",
-    }
-    problems["samples that are not finite (nan or inf)"] = (
-        x.dtype.kind == "f" and not np.isfinite(x).all()
-    )
-    for problem, found in problems.items():
-        if found:
-            raise UserError(f"{where}: {problem}; x is [samples, ...] of numbers, y is [samples]")
+    return load_folder(name, settings["image_size"])
 
 
 def load_folder(path, size):
@@ -225,36 +178,35 @@ def load_folder(path, size):
     for part, classes in zip(("training", "test"), parts):
         if not any(classes.values()):
             raise UserError(f"{path} has no {part} images; a class needs {TEST_SHARE} or more")
-    tensors, transparent = [], []
-    for classes in parts:
-        files = [file for files in classes.values() for file in files]
-        images = [_read_image(file) for file in files]
-        transparent += [image for image, opaque in images if not opaque]
-        pixels = [data.resize(torch.from_numpy(image)[None], size)[0] for image, _ in images]
-        labels = [label for label, files in enumerate(classes.values()) for _ in files]
-        tensors += [torch.stack(pixels), torch.tensor(labels)]
+    files = [[file for each in classes.values() for file in each] for classes in parts]
+    images = read_images([*files[0], *files[1]], size, path).split([len(each) for each in files])
+    labels = [
+        torch.tensor([label for label, each in enumerate(classes.values()) for _ in each])
+        for classes in parts
+    ]
+    return data.Dataset(images[0], labels[0], images[1], labels[1], tuple(parts[0]))
+
+
+def read_images(files, size, source):
+    """The images in `files` as grey uint8 [N, size, size].
+
+    One warning, of `source`, for all that have transparent parts, which count as black.
+    """
+    images = [_read_grey(file) for file in files]
+    transparent = [image for image, opaque in images if not opaque]
     if transparent:
-        _warn_of_transparency(path, transparent)
-    return data.Dataset(*tensors, len(parts[0]))
-
-
-def _warn_of_transparency(path, images):
-    """images: those with transparent parts, as they look on black."""
-    black = sum(not image.any() for image in images)
-    advice = "save them on another background if that is not meant"
-    if black:
-        advice = (
-            f"{black} of them are black all over, as their picture is in the alpha channel: save "
-            "that as grey values"
+        black = sum(not image.any() for image in transparent)
+        advice = "save them on another background if that is not meant"
+        if black:
+            advice = (
+                f"{black} of them are black all over, as their picture is in the alpha channel: "
+                "save that as grey values"
+            )
+        warn(
+            f"{source}: {len(transparent)} images have transparent parts, which count as black; "
+            + advice
         )
-    warn(f"{path}: {len(images)} images have transparent parts, which count as black; {advice}")
-
-
-def natural_key(text):
-    """Sorts text as people count: "2" before "10", "x2y" before "x10a"."""
-    parts = re.split("([0-9]+)", text)
-    parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
-    return parts, text
+    return torch.cat([data.resize(torch.from_numpy(image)[None], size) for image, _ in images])
 
 
 def _class_files(path):
@@ -278,7 +230,7 @@ def _class_files(path):
     return classes
 
 
-def _read_image(file):
+def _read_grey(file):
     """(grey values uint8 [height, width], whether all of it is opaque) of the image in `file`."""
     from PIL import Image
 

@@ -138,8 +138,14 @@ def choose_kernel(layer, optimise, signed, multiplier=False):
 
 
 def surplus(layer, choice):
-    """What the offset of its inputs adds to a layer's sums, int32 [O]."""
-    return (layer.weights.sum(axis=1) * choice.offset).astype(np.int32)
+    """What a layer's sums have too much, int32 [O]: what the offset of its inputs adds, less bias.
+
+    None where there is neither.
+    """
+    if not choice.offset and layer.bias is None:
+        return None
+    bias = 0 if layer.bias is None else layer.bias
+    return (layer.weights.sum(axis=1) * choice.offset - bias).astype(np.int32)
 
 
 def sources():

@@ -75,8 +75,9 @@ def first_layer(model, size, path):
     save(figure, path)
 
 
-def confusion_matrix(labels, predictions, classes, path):
-    """How many images of each class (row) were read as which class (column)."""
+def confusion_matrix(labels, predictions, class_names, path):
+    """How many samples of each class (row) were read as which class (column)."""
+    classes = len(class_names)
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (labels, predictions), 1)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -89,17 +90,18 @@ def confusion_matrix(labels, predictions, classes, path):
             dark = row != column and share[row, column] > np.nanmax(mistakes) / 2
             style = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
             axis.text(column, row, counts[row, column], fontsize=8, **style)
-        axis.set_xticks(range(classes))
-        axis.set_yticks(range(classes))
+        slanted = {"rotation": 45, "ha": "right"} if max(map(len, class_names)) > 2 else {}
+        axis.set_xticks(range(classes), class_names, **slanted)
+        axis.set_yticks(range(classes), class_names)
     axis.grid(False)
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
-    axis.set_title(f"{(labels == predictions).sum()} of {len(labels)} test images right")
+    axis.set_title(f"{(labels == predictions).sum()} of {len(labels)} test samples right")
     figure.colorbar(image, label="misread, percent of the true class", shrink=0.8)
     save(figure, path)
 
 
-def misread(inputs, labels, predictions, size, path):
+def misread(inputs, labels, predictions, class_names, size, path):
     """The first misread test images with their true and predicted classes."""
     wrong = np.flatnonzero(labels != predictions)
     shown = wrong[:MISREAD_SHOWN]
@@ -107,28 +109,30 @@ def misread(inputs, labels, predictions, size, path):
     figure.set_figheight(0.6 + 1.15 * -(-max(len(shown), 1) // 10))
     for axis, index in zip(axes, shown):
         axis.imshow(inputs[index].reshape(size, size), cmap="gray_r", vmin=0, vmax=127)
-        axis.set_title(f"{labels[index]} as {predictions[index]}", fontsize=9)
+        truth, seen = class_names[labels[index]], class_names[predictions[index]]
+        axis.set_title(f"{truth} as {seen}", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
     figure.suptitle(f"{len(shown)} of {len(wrong)} misread test images: true class as predicted")
     save(figure, path)
 
 
-def draw(folder, network, model, inputs, labels):
+def draw(folder, trained, model, inputs, labels):
     """Write all pictures of a network into `folder`; returns their paths.
 
-    network: the `BitNetMCU.Network`; model: its `IntegerModel`; inputs: int8 [N, I] and labels
-    [N] of the test set. Pictures of images are left out where the inputs are no square image.
+    trained: its `Checkpoint`; model: its `IntegerModel`; inputs: int8 [N, I] and labels [N] of the
+    test set. Pictures of images are left out where the inputs are measured values.
     """
     folder = Path(folder)
     paths = [folder / "weights.png", folder / "confusion.png"]
     predictions = model.predict(inputs)
     with pyplot.rc_context(STYLE):
-        weight_histograms(network, paths[0])
-        confusion_matrix(labels, predictions, model.classes, paths[1])
-        size = round(model.inputs**0.5)
-        if size * size == model.inputs:
+        names = trained.class_names
+        weight_histograms(trained.network, paths[0])
+        confusion_matrix(labels, predictions, names, paths[1])
+        if trained.input_map is None:
+            size = trained.config["image_size"]
             paths += [folder / "first_layer.png", folder / "misread.png"]
             first_layer(model, size, paths[2])
-            misread(inputs, labels, predictions, size, paths[3])
+            misread(inputs, labels, predictions, names, size, paths[3])
     return paths

@@ -43,10 +43,12 @@ RESULTS = (
     "differing_values",
     "differing_values_multiplier",
     "differing_predictions",
+    "differing_inputs",
     "seconds",
 )
 COUNTS = tuple(key for key in RESULTS if key.startswith("differing") or key == "weight_bytes")
-LATER = ("entropy_bytes", "differing_values_multiplier")  # not in the files of older studies
+# Not in the files of older studies.
+LATER = ("entropy_bytes", "differing_values_multiplier", "differing_inputs")
 COLUMNS = ("name", *config.PARAMETERS, *RESULTS)
 
 
@@ -69,12 +71,13 @@ def expand(study, source):
     for variant in variants:
         if not isinstance(variant, dict):
             raise cli.UserError(f"{source}: a variant is {{parameter: value}}, not {variant!r}")
-    base = config.load() | config.parse(study.get("base", {}), source)
+    base = config.read() | config.parse(study.get("base", {}), source)
     settings = []
     for variant, *values in itertools.product(variants, *grid.values()):
         changes = config.parse(variant | dict(zip(grid, values)), source)
         for seed in study.get("seeds", [base["seed"]]):
-            settings.append(base | changes | config.parse({"seed": seed}, source))
+            changed = base | changes | config.parse({"seed": seed}, source)
+            settings.append(config.complete(changed, source))
     if len(set(map(config.run_name, settings))) < len(settings):
         raise cli.UserError(f"{source} names the same run twice; give each seed once, in 'seeds'")
     return settings
@@ -86,15 +89,13 @@ def run(settings, folder):
     build = Path(folder) / config.run_name(settings)
     path = training.train(settings, out=build, report=lambda line: None)
     metrics = checkpoint.load(path).metrics
-    results = {
+    results = dict.fromkeys(RESULTS, "") | {
         "accuracy": metrics["test_accuracy"],
         "accuracy_float": metrics["test_accuracy_float"],
         "validation_accuracy": metrics.get("validation_accuracy", ""),
         "train_loss": metrics["train_loss"],
     }
-    if settings["QuantType"] == BitNetMCU.FLOAT:
-        results |= {key: "" for key in RESULTS if key not in results}
-    else:
+    if settings["QuantType"] != BitNetMCU.FLOAT:
         report = exportquant.export(path, build)
         results |= {key: report[key] for key in ("weight_bytes", "entropy_bytes")}
         parity = test_inference.compare(build)

@@ -25,6 +25,7 @@ import cli
 import exportquant
 import integermodel
 from BitNetMCU import BitLinear, shiftnorm_shift
+from inputmap import InputMap
 
 EXAMPLES = """examples:
   python test_inference.py                       the network that exportquant.py wrote last
@@ -78,6 +79,20 @@ class Library:
             pointer(np.int32, flags="C"),
         ]
 
+    def quantise(self, raw):
+        """Raw values int32 [B, I] -> inputs int8 [B, I], by BitNetMCU_quantise."""
+        function = self.library.Bitnet_inf_quantise
+        pointer = np.ctypeslib.ndpointer
+        function.restype = None
+        function.argtypes = [
+            pointer(np.int32, flags="C"),
+            ctypes.c_uint32,
+            pointer(np.int8, flags="C"),
+        ]
+        inputs = np.zeros(raw.shape, np.int8)
+        function(np.ascontiguousarray(raw), len(raw), inputs)
+        return inputs
+
     @property
     def checkpoint(self):
         """The SHA-256 of the checkpoint that was exported, as hex digits."""
@@ -103,6 +118,23 @@ def differing_values(traces, expected):
         int((ours.accumulators != theirs.accumulators).sum() + (ours.shifts != theirs.shifts).sum())
         for ours, theirs in zip(traces, expected, strict=True)
     )
+
+
+def raw_samples(input_map, samples, seed=0):
+    """Raw values int32 [N, I] for BitNetMCU_quantise: of `samples`, random ones, and extremes."""
+    raw = input_map.raw(samples)
+    rng = np.random.default_rng(seed)
+    count, inputs = raw.shape
+    low, high = (
+        np.tile(bound, inputs // input_map.channels).astype(np.int64)
+        for bound in (input_map.low, input_map.high)
+    )
+    near = rng.integers(low - 1000, high + 1000, (1000, inputs))
+    edges = np.stack([end + d for end in (low, high) for d in (-1, 0, 1)])
+    limits = np.iinfo(np.int32)
+    extremes = np.array([[limits.min], [-1], [0], [1], [limits.max]]) + 0 * low
+    anywhere = rng.integers(limits.min, limits.max + 1, (1000, inputs))
+    return np.concatenate([raw, near, edges, extremes, anywhere]).astype(np.int32)
 
 
 def pytorch_traces(network, inputs):
@@ -134,8 +166,9 @@ def compare(build):
     """Run the network exported to `build` as C, integer model and PyTorch on all test images.
 
     Returns a dict: images; differing_values of PyTorch and the multiplication-free C, those of
-    the C with multiplications, differing_predictions of any; accuracies in percent. A network that
-    was exported for a core with a multiplier has no multiplication-free C.
+    the C with multiplications, differing_predictions of any; for measured values differing_inputs
+    of the C's map from raw values, on those of the test set and others; accuracies in percent. A
+    network that was exported for a core with a multiplier has no multiplication-free C.
     """
     report = read_report(build)
     path = report["checkpoint"]
@@ -148,7 +181,9 @@ def compare(build):
             f"{build} was not exported from the present {path}; run exportquant.py again"
         )
 
-    inputs, labels, _ = checkpoint.test_data(trained)
+    dataset = checkpoint.load_data(trained)
+    inputs = dataset.inputs(dataset.test_images, trained.config["image_size"])
+    labels = dataset.test_labels
     differing = {"values": 0, "values_multiplier": 0, "predictions": 0}
     correct = {"c": 0, "pytorch": 0, "float": 0}
     with torch.no_grad():
@@ -168,6 +203,12 @@ def compare(build):
                 differing["predictions"] += int((classes != predicted["pytorch"].numpy()).sum())
             for executor, classes in predicted.items():
                 correct[executor] += (classes == truth).sum().item()
+    if isinstance(trained.input_map, InputMap):
+        raw = raw_samples(trained.input_map, dataset.test_images)
+        expected = trained.input_map.quantise(raw)
+        differing["inputs"] = sum(
+            int((library.quantise(raw) != expected).sum()) for library in libraries
+        )
     result = {"images": len(inputs)}
     result |= {f"differing_{key}": count for key, count in differing.items()}
     result |= {f"accuracy_{key}": 100 * count / len(inputs) for key, count in correct.items()}

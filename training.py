@@ -18,6 +18,7 @@ from torch.nn import functional as F
 import BitNetMCU
 import checkpoint
 import cli
+import confidence
 import config
 import data
 import loaders
@@ -28,6 +29,11 @@ import schedules
 ONE_THREAD_WEIGHTS = 200_000
 CLIPPING_INTERVAL = 100  # steps between two updates of the clip values
 STATISTICS_SAMPLES = 10_000  # training samples on which the activations are counted
+
+BLIND = (
+    "warning: the first layer has no bias: the network cannot tell levels and amplitudes of the "
+    "measured values apart; use bias=first, or BitLinear(..., bias=True) in a network of your own"
+)
 
 EXAMPLES = """examples:
   python training.py                                    the network trainingparameters.yaml names
@@ -57,6 +63,14 @@ def evaluate(network, inputs, labels, batch=10_000):
         "accuracy_float": 100 * correct_float / count,
         "accuracy": 100 * correct / count,
     }
+
+
+def logits_of(network, inputs, labels, batch=10_000):
+    """(integer logits [N, O], labels [N]) as NumPy arrays, for int8 `inputs` [N, I]."""
+    network.eval()
+    with torch.no_grad():
+        logits = torch.cat([network(part.float()) for part in inputs.split(batch)])
+    return logits.cpu().numpy(), labels.cpu().numpy()
 
 
 @contextlib.contextmanager
@@ -223,21 +237,25 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     once, after the last epoch.
     """
     stem = Path(out) / config.run_name(settings)
+    size = settings["image_size"]
     partial, partial_csv = (Path(f"{stem}.partial{suffix}") for suffix in (".pth", ".csv"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    dataset = loaders.load(settings)
-    held_out = None
-    if settings["validation_samples"]:
-        dataset, held_out = dataset.hold_out(settings["validation_samples"], settings["seed"])
+    whole = loaders.load(settings)
+    dataset, held_out = whole.hold_out(settings["validation_samples"], settings["seed"])
+    dataset, warnings = dataset.fitted(settings["raw_units_per_value"])
 
     def prepared(samples, labels):
-        return dataset.inputs(samples, settings["image_size"]).to(device), labels.to(device)
+        return dataset.inputs(samples, size).to(device), labels.to(device)
 
     images = dataset.train_images.to(device)
     inputs, labels = prepared(dataset.train_images, dataset.train_labels)
-    validation = prepared(held_out.test_images, held_out.test_labels) if held_out else None
+    validation = prepared(*held_out) if held_out else None
     run = Run.start(settings, inputs.shape[1], dataset.classes, device)
+    if dataset.measured and run.network.bit_layers()[0].bias is None:
+        warnings.append(BLIND)
+    for line in warnings:
+        report(line)
     if state:
         run.restore(state)
     while len(run.rows) < settings["num_epochs"]:
@@ -251,8 +269,10 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(("train", "valid"))}
     test = evaluate(run.network, *prepared(dataset.test_images, dataset.test_labels))
     metrics |= {f"test_{key}": value for key, value in test.items()}
+    samples, source = (validation, "validation") if validation else ((inputs, labels), "training")
+    sure = confidence.measure(*logits_of(run.network, *samples), source)
     path = Path(f"{stem}.pth")
-    checkpoint.save(path, run.network, settings, inputs.shape[1], dataset, metrics)
+    checkpoint.save(path, run.network, settings, inputs.shape[1], dataset, metrics, sure)
     cli.write_atomic(f"{stem}.csv", csv_text(run.rows))
     for file in (partial, partial_csv):
         file.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ def main():
     torch.set_num_threads(1)
     path = checkpoint.MODELDATA / f"{config.run_name(config.load())}.pth"
     trained = checkpoint.load(path)
-    inputs, _, _ = checkpoint.test_data(trained)
+    inputs, _ = checkpoint.test_data(trained)
     layers = trained.network.bit_layers()
     sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
 

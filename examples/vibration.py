@@ -24,12 +24,13 @@ EXAMPLES = """examples:
   python training.py dataset=build/vibration.npz augmented_copies=0 widths=16,16
 """
 
+STATES = ("healthy", "unbalanced", "bearing fault")
 LENGTH = 128  # values in a sample
 RATE = 1000  # values per second
 
 
 def simulate(count, rng):
-    """`count` samples [count, LENGTH] in m/s², float32, and their states [count], int64."""
+    """`count` samples [count, LENGTH, 1] in m/s², float32, and their states [count], int64."""
     states = rng.integers(0, 3, count)
     time = np.arange(LENGTH) / RATE
     speed = rng.uniform(20, 40, (count, 1))  # revolutions per second
@@ -41,7 +42,7 @@ def simulate(count, rng):
     bursts = np.exp(-since_impact * 300) * np.sin(2 * np.pi * 200 * since_impact)
     signal += np.where(states == 2, 3.0, 0.0)[:, None] * bursts
     signal += rng.normal(0, 0.3, signal.shape)
-    return signal.astype(np.float32), states
+    return signal.astype(np.float32)[..., None], states  # one channel
 
 
 def main():
@@ -60,7 +61,14 @@ def main():
     x, y = simulate(arguments.samples, np.random.default_rng(arguments.seed))
     test = arguments.samples // 6
     buffer = io.BytesIO()
-    np.savez(buffer, x_train=x[test:], y_train=y[test:], x_test=x[:test], y_test=y[:test])
+    np.savez(
+        buffer,
+        x_train=x[test:],
+        y_train=y[test:],
+        x_test=x[:test],
+        y_test=y[:test],
+        class_names=STATES,
+    )
     cli.write_atomic(arguments.target, buffer.getvalue())
     print(f"samples={len(y)} shape={x.shape[1:]} states=3 file={arguments.target}")
 

@@ -55,8 +55,8 @@ def main():
         raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 to 100")
 
     trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
-    inputs, labels, classes = checkpoint.test_data(trained)
-    chosen = exportquant.choose_test_images(labels, classes, arguments.images)
+    inputs, labels = checkpoint.test_data(trained)
+    chosen = exportquant.choose_test_images(labels, len(trained.class_names), arguments.images)
     text = header(inputs[chosen].numpy(), labels[chosen].tolist())
     cli.write_atomic(Path(arguments.build) / "demo_images.h", text)
 

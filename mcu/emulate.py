@@ -137,7 +137,7 @@ def main():
 
     trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
     model = integermodel.lower(trained.network)
-    inputs, labels, _ = checkpoint.test_data(trained)
+    inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
     dense = np.full((1, model.inputs), 127, np.int8)
     *_, dense_counts, differing_dense, _, _ = run_all(

@@ -14,10 +14,10 @@ import pytest
 import BitNetMCU
 import cheader
 import config
+import data
 import loaders
 import packing
 import test_inference
-from data import Affine
 from integermodel import IntegerLayer, IntegerModel, Trace
 
 ROOT = Path(__file__).parent.parent
@@ -44,24 +44,30 @@ def mnist():
     return loaders.DATASETS["MNIST"]({})
 
 
-def random_model(rng, formats, sizes, factors=False):
+def random_model(rng, formats, sizes, factors=False, bias=False):
     """An `IntegerModel` with uniformly random weights; `sizes`: inputs, hidden widths, classes.
 
-    factors: every layer has a random one for each output.
+    factors, bias: every layer has a random one for each output.
     """
     layers = []
     for name, inputs, outputs in zip(formats, sizes, sizes[1:], strict=False):
         row = BitNetMCU.FORMATS[name]
         weights = rng.choice(row.levels, (outputs, inputs)).astype(np.int32)
         drawn = rng.choice(BitNetMCU.FACTORS, outputs).astype(np.int32) if factors else None
-        layers.append(IntegerLayer(row, weights, drawn))
+        biases = rng.integers(-100_000, 100_000, outputs) if bias else None
+        layers.append(IntegerLayer(row, weights, drawn, biases))
     return IntegerModel(tuple(layers))
 
 
-def header_of(model, optimise="size", signed=True, multiplier=False):
+def header_of(
+    model, optimise="size", signed=True, multiplier=False, input_map=None, channel_names=()
+):
     """The text of BitNetMCU_model.h for a model that was never trained."""
-    affine = Affine(0.0, 1.0) if signed else None
-    trained = SimpleNamespace(name="test", sha256="0", config={}, affine=affine)
+    names = data.numbered("", model.classes)
+    trained = SimpleNamespace(
+        name="test", sha256="0", config={}, class_names=names, confidence=None,
+        input_map=input_map, channel_names=channel_names,
+    )  # fmt: skip
     choices = packing.choose(model, optimise, signed, multiplier)
     return cheader.model_header(model, trained, choices)
 

@@ -55,7 +55,7 @@ def random_size(rng, most):
 
 
 def random_layer(rng, inputs, outputs):
-    """An `IntegerLayer` of a random format whose sums fit int32, some with factors."""
+    """An `IntegerLayer` of a random format whose sums fit int32, some with factors, some a bias."""
     row = FORMATS[rng.choice(list(FORMATS))]
     levels = np.array(row.levels)
     if rng.random() < 0.2:  # only the ends of the format: the largest sums
@@ -64,7 +64,12 @@ def random_layer(rng, inputs, outputs):
     if rng.random() < 0.2:  # rows of one level
         weights[rng.integers(outputs)] = rng.choice(levels)
     factors = rng.choice(FACTORS, outputs).astype(np.int32) if rng.random() < 0.5 else None
-    layer = IntegerLayer(row, weights, factors)
+    bias = None
+    if rng.random() < 0.5:  # small ones, and as large as int32 allows
+        most = (INT32_MAX - IntegerLayer(row, weights, factors).bound()) // max(FACTORS)
+        reach = most if rng.random() < 0.3 else min(most, 128 * inputs * max(levels.max(), 1))
+        bias = rng.integers(-reach, reach + 1, outputs) if reach > 0 else None
+    layer = IntegerLayer(row, weights, factors, bias)
     return layer if layer.bound() <= INT32_MAX else IntegerLayer(row, weights)
 
 
@@ -99,12 +104,12 @@ def serialise(model, choices, images, multiplier):
     heads, arrays = [], []
     for layer, choice in zip(model.layers, choices, strict=True):
         words = choice.kernel.pack(layer)
-        has_factors = layer.factors is not None
+        surplus, has_factors = packing.surplus(layer, choice), layer.factors is not None
         heads += [kernels.index(choice.kernel.name), choice.offset, layer.inputs, layer.outputs]
-        heads += [words.size, choice.offset > 0, has_factors]
+        heads += [words.size, surplus is not None, has_factors]
         arrays.append(words.tobytes())
-        if choice.offset:
-            arrays.append(packing.surplus(layer, choice).tobytes())
+        if surplus is not None:
+            arrays.append(surplus.tobytes())
         if has_factors:
             arrays.append(packing.factor_codes(layer.factors).tobytes())
     head = np.array([len(model.layers), len(images), *heads], np.uint32)

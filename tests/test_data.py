@@ -158,10 +158,10 @@ def test_digits_are_real_and_fill_the_range():
 
 def test_hold_out_splits_the_training_set_without_overlap():
     digits = loaders.DATASETS["Digits"]({})
-    training, validation = digits.hold_out(300, seed=1)
-    assert len(validation.test_labels) == 300
+    training, (images, labels) = digits.hold_out(300, seed=1)
+    assert len(labels) == 300
     assert len(training.train_labels) == len(digits.train_labels) - 300
-    parts = torch.cat([training.train_images, validation.test_images]).flatten(1)
+    parts = torch.cat([training.train_images, images]).flatten(1)
     whole = digits.train_images.flatten(1)
     assert torch.equal(torch.unique(parts, dim=0), torch.unique(whole, dim=0))
     assert torch.equal(parts.long().sum(0), whole.long().sum(0))

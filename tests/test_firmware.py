@@ -85,6 +85,18 @@ def test_firmware_gives_the_same_values_as_the_integer_model(options, network):
     assert 0 < int(line["stack"]) < int(line["ram"])
 
 
+@pytest.mark.parametrize("target", ["CH32V003", "CH32V002", "cortex-m0"])
+def test_firmware_on_measured_values_with_biases_gives_the_same_values(target, tmp_path):
+    need(target)
+    file = tmp_path / "vibration.npz"
+    assert run_script("examples/vibration.py", file, "--samples", "900").returncode == 0
+    changes = [f"dataset={file}", "augmented_copies=0", "bias=all", "WScale=PerOutput"]
+    settings = config.load(overrides=[*changes, "num_epochs=2", "widths=20,9"])
+    path = training.train(settings, tmp_path, report=str)
+    done = make("emulate", f"MODEL={path}", f"TARGET={target}", build=tmp_path / "b")
+    assert last_line(done)["mismatches"] == "0" and last_line(done)["images"] == "150"
+
+
 def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
     """The emulator runs the ELF as it is, not the header that it came from."""
     need("CH32V003")

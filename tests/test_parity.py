@@ -24,8 +24,10 @@ def contract(layers, inputs):
     """The contract in plain Python, value by value: [(accumulators, shift) of each layer]."""
     values, x = [], inputs
     for index, layer in enumerate(layers):
-        rows = zip(layer.weights.tolist(), layer.factors.tolist(), strict=True)
-        accumulators = [sum(w * a for w, a in zip(row, x, strict=True)) * f for row, f in rows]
+        rows = zip(layer.weights.tolist(), layer.bias.tolist(), layer.factors.tolist(), strict=True)
+        accumulators = [
+            f * (sum(w * a for w, a in zip(row, x, strict=True)) + b) for row, b, f in rows
+        ]
         if index == len(layers) - 1:
             shift = 0
         else:
@@ -38,7 +40,7 @@ def contract(layers, inputs):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_integer_model_follows_the_contract_value_by_value(name, rng):
-    model = random_model(rng, [name] * 3, (17, 9, 5, 4), factors=True)
+    model = random_model(rng, [name] * 3, (17, 9, 5, 4), factors=True, bias=True)
     inputs = extreme_inputs(rng, 17)
     traces = model.execute(inputs)
     for image, pixels in enumerate(inputs.tolist()):
@@ -52,14 +54,14 @@ def test_integer_model_follows_the_contract_value_by_value(name, rng):
     ("optimise", "multiplier"),
     [(o, m) for o in packing.OPTIMISE for m in (False, True) if m or o != "host"],
 )
-@pytest.mark.parametrize("factors", [False, True])
+@pytest.mark.parametrize(("factors", "bias"), [(False, False), (True, True)])
 @pytest.mark.parametrize("name", FORMATS)
 def test_exported_c_matches_integer_model(
-    name, optimise, factors, multiplier, rng, tmp_path, build_harness
+    name, optimise, factors, bias, multiplier, rng, tmp_path, build_harness
 ):
     """With AddressSanitizer and UBSan where they are; signed inputs; odd widths."""
     inputs, *widths = (int(size) for size in rng.permutation(WIDTHS))
-    model = random_model(rng, [name] * 4, (inputs, *widths), factors)
+    model = random_model(rng, [name] * 4, (inputs, *widths), factors, bias)
     harness = build_harness(model, tmp_path, optimise=optimise, multiplier=multiplier)
     images = extreme_inputs(rng, inputs)
     predictions, traces = harness.execute(images)
@@ -101,17 +103,72 @@ def test_rounding_up_to_128_saturates_at_127(tmp_path, build_harness):
     assert_same(build_harness(model, tmp_path).execute(images)[1], model.execute(images))
 
 
-@pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
+@pytest.mark.parametrize(
+    ("scale", "bias"), [("PerTensor", "none"), ("PerTensor", "first"), ("PerOutput", "all")]
+)
 @pytest.mark.parametrize("inputs", WIDTHS)
 @pytest.mark.parametrize("name", FORMATS)
-def test_pytorch_eval_mode_matches_integer_model(name, inputs, scale, rng, settings):
+def test_pytorch_eval_mode_matches_integer_model(name, inputs, scale, bias, rng, settings):
     torch.manual_seed(inputs)
-    changes = {"QuantType": name, "WScale": scale, "widths": [60, 3, 17]}
+    changes = {"QuantType": name, "WScale": scale, "bias": bias, "widths": [60, 3, 17]}
     network = BitNetMCU.build_model(settings | changes, inputs, 10)
     images = torch.from_numpy(extreme_inputs(rng, inputs))
     with torch.no_grad():
         in_pytorch = test_inference.pytorch_traces(network, images)
-    assert_same(in_pytorch, integermodel.lower(network).execute(images.numpy()))
+    model = integermodel.lower(network)
+    assert [layer.bias is not None for layer in model.layers] == [
+        bias == "all" or (bias == "first" and index == 0) for index in range(4)
+    ]
+    assert_same(in_pytorch, model.execute(images.numpy()))
+
+
+@pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
+@pytest.mark.parametrize("norm", ["RMS", "Lin"])
+def test_training_logits_with_biases_are_those_of_eval_mode_but_for_a_scale(norm, scale, settings):
+    """A scale for each sample, the same for all classes."""
+    torch.manual_seed(0)
+    changes = {"bias": "all", "NormType": norm, "WScale": scale}
+    network = BitNetMCU.build_model(settings | changes, 30, 5)
+    images = torch.randint(-127, 128, (50, 30)).float()
+    with torch.no_grad():
+        ratios = network.train()(images) / network.eval()(images)
+    spread = (ratios.amax(1) - ratios.amin(1)) / ratios.mean(1)
+    assert (ratios > 0).all() and spread.max() < 1e-4
+
+
+def test_a_bias_is_learned_as_a_constant_input_would_be():
+    """Value and gradient equal those of a weight whose input is always BIAS_INPUT."""
+    torch.manual_seed(0)
+    biased = BitNetMCU.BitLinear(5, 3, "8bit", bias=True)
+    column = BitNetMCU.BitLinear(6, 3, "8bit")
+    with torch.no_grad():
+        column.weight.copy_(torch.cat([biased.weight, biased.bias[:, None]], dim=1))
+        column.maxw.copy_(biased.maxw)
+    x = torch.randint(-127, 128, (7, 5)).float()
+    constant = torch.full((7, 1), float(BitNetMCU.BIAS_INPUT))
+    ours, theirs = biased(x), column(torch.cat([x, constant], dim=1))
+    unit = BitNetMCU.BIAS_INPUT  # the column's weight is rounded to a level, the bias finer
+    assert (ours - theirs).abs().max() <= unit / 2 + 1
+    ours.sum().backward()
+    theirs.sum().backward()
+    assert torch.allclose(biased.bias.grad, column.weight.grad[:, 5])
+
+
+def test_biases_that_could_leave_int32_are_refused(settings):
+    network = BitNetMCU.build_model(settings | {"bias": "first"}, 16, 3)
+    for value, fits in ((1e4, True), (1e12, False), (1e30, False)):
+        torch.nn.init.constant_(network.layers[0].bias, value)
+        if fits:
+            assert integermodel.lower(network).layers[0].bias.min() > 2**20
+        else:
+            with pytest.raises(UserError, match="past int32"):
+                integermodel.lower(network)
+
+
+def test_float_networks_have_biases_too(settings):
+    network = BitNetMCU.build_model(settings | {"QuantType": "None", "bias": "all"}, 16, 3)
+    zeros = torch.zeros(1, 16)
+    assert not torch.equal(network.layers[0](zeros), torch.zeros(1, 8))
 
 
 def test_pytorch_eval_mode_is_exact_past_2_to_the_24(settings):

@@ -192,7 +192,15 @@ def test_committed_studies_name_valid_runs():
 
 
 @pytest.mark.parametrize(
-    "script", ["training.py", "exportquant.py", "test_inference.py", "study.py", "modelcard.py"]
+    "script",
+    [
+        "training.py",
+        "exportquant.py",
+        "test_inference.py",
+        "study.py",
+        "modelcard.py",
+        "predict.py",
+    ],
 )
 def test_help_shows_an_example(script):
     done = run_script(script, "--help")

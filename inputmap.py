@@ -1,0 +1,193 @@
+"""The map from measured values to a network's int8 inputs, in integers from the sensor onwards.
+
+A measured value becomes a raw value, the integer that a sensor's driver would give, and a raw value
+an input, by a range of its channel that -127..127 divide evenly:
+
+    raw   = floor(value * units + 1/2)                                          (int32, saturated)
+    input = floor((raw - low) * 254 / (high - low) + 1/2) - 127    (outside low..high: -127 or 127)
+
+The second line is what BitNetMCU_quantise does in C, in fixed point and without a division; this
+module is its Python twin, and training sees its values. A channel is a feature of samples [N, F],
+and the last axis of samples [N, T, C].
+
+Shapes: N = samples, C = channels, I = inputs of the network.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cli import UserError
+
+AUTO = "auto"
+LEVELS = 255  # -127..127
+INT32 = np.iinfo(np.int32)
+QUANTILES = (0.01, 0.99)
+WIDENING = 1.0  # quantile ranges to each side: what lies between keeps a third of the levels
+RESOLUTION = 2**16 - 1  # steps of a 16-bit reading
+RAW_REACH = 2**30  # raw values of the training stay below, so that ranges fit 31 bits
+UNITS = (1e-30, 1e30)  # of raw units per value: others cannot be of this world
+FEW_LEVELS = 16
+NAMED = 8  # channels that a message names
+
+
+@dataclass(frozen=True)
+class InputMap:
+    """One entry for each channel: raw `units` per value, and the raw range `low`..`high`.
+
+    A channel with low = high tells nothing: its input is always 0.
+    """
+
+    units: tuple
+    low: tuple
+    high: tuple
+
+    @property
+    def channels(self):
+        return len(self.units)
+
+    def __call__(self, samples):
+        """float64 samples [N, ..., C] -> network inputs, int8 [N, I]."""
+        return torch.from_numpy(self.quantise(self.raw(samples)))
+
+    def raw(self, samples):
+        """float64 samples [N, ..., C] -> raw values, int32 [N, I]."""
+        return raw_values(samples.numpy(), np.array(self.units)).reshape(len(samples), -1)
+
+    def quantise(self, raw):
+        """Raw values int32 [N, I] -> network inputs, int8 [N, I], as BitNetMCU_quantise does."""
+        shape = (len(raw), -1, self.channels)
+        low, (step, shift) = np.array(self.low, np.int64), self.fixed_point().T
+        distance = raw.reshape(shape).astype(np.int64) - low
+        inside = np.clip(distance, 0, (2**31 - 1) >> shift) << shift
+        level = np.minimum((inside + step // 2) // np.maximum(step, 1), LEVELS - 1) - LEVELS // 2
+        level = np.where(distance < 0, -(LEVELS // 2), level)
+        return np.where(step > 0, level, 0).astype(np.int8).reshape(len(raw), -1)
+
+    def fixed_point(self):
+        """int64 [C, 2]: raw units per level as step * 2^-shift, with a step below 2^24; or 0, 0."""
+        rows = []
+        for low, high in zip(self.low, self.high, strict=True):
+            shift = 31 - (high - low).bit_length()
+            steps = LEVELS - 1
+            rows.append(
+                ((((high - low) << shift) + steps // 2) // steps, shift) if high > low else (0, 0)
+            )
+        return np.array(rows, np.int64)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The map of networks trained before `InputMap`: (value - offset) * scale, rounded half up."""
+
+    offset: float
+    scale: float
+
+    def __call__(self, samples):
+        """float64 samples [N, ...] -> network inputs, int8 [N, I], clamped to -128..127."""
+        levels = ((samples.flatten(1) - self.offset) * self.scale + 0.5).floor()
+        return levels.clamp(-128, 127).to(torch.int8)
+
+
+def raw_values(values, units):
+    """float64 `values` [..., C] times `units` [C], rounded half up and saturated, as int32."""
+    with np.errstate(over="ignore"):
+        raw = np.floor(values * units + 0.5)
+    return np.clip(raw, INT32.min, INT32.max).astype(np.int32)
+
+
+def fit(samples, names, units=AUTO):
+    """(`InputMap`, warnings) for the training `samples`, float64 [N, ..., C].
+
+    The range of a channel is that of its values, but no wider than makes sense for nearly all of
+    them: the range from the 1 % to the 99 % quantile, and as much again to both sides. names: of
+    the channels, for messages; units: raw units per value, one number or one for each channel.
+    `AUTO` chooses for each: 1 for whole numbers, otherwise the power of ten that leaves the range
+    as many steps as a 16-bit reading has. Warnings name channels that keep few levels, or none.
+    Raises `UserError` for values that cannot be mapped.
+    """
+    columns = samples.numpy().reshape(-1, samples.shape[-1])
+    with np.errstate(over="ignore", divide="ignore"):  # what that gives is refused
+        chosen = _units(columns, names, units)
+    raw = raw_values(columns, chosen)
+    low, high = (bound.astype(int).tolist() for bound in robust_range(raw.astype(np.float64)))
+    for name, *ends, units in zip(names, low, high, chosen.tolist()):
+        if max(map(abs, ends)) > RAW_REACH:
+            raise UserError(
+                f"{name}: raw_units_per_value={units:g} makes raw values of more than 31 bits; "
+                "give a smaller number, or auto"
+            )
+    fitted = InputMap(tuple(chosen.tolist()), tuple(low), tuple(high))
+    return fitted, _warnings(columns, fitted, names)
+
+
+def robust_range(columns):
+    """(low [C], high [C]) of float64 `columns` [N, C]: see `fit`."""
+    lowest, highest = columns.min(axis=0), columns.max(axis=0)
+    inner = np.quantile(columns, QUANTILES, axis=0)
+    reach = WIDENING * (inner[1] - inner[0])
+    low, high = np.maximum(lowest, inner[0] - reach), np.minimum(highest, inner[1] + reach)
+    rare = reach <= 0  # nearly all values are one: then the others are what there is to see
+    return np.where(rare, lowest, np.floor(low)), np.where(rare, highest, np.ceil(high))
+
+
+def _units(columns, names, units):
+    """Raw units per value, float64 [C]: those that are given, or chosen."""
+    channels = columns.shape[1]
+    if units != AUTO:
+        given = np.array(units if isinstance(units, list) else [units], np.float64)
+        if len(given) not in (1, channels):
+            raise UserError(
+                f"raw_units_per_value names {len(given)} numbers for {channels} channels of the "
+                "data; give one for all, or one for each"
+            )
+        return np.broadcast_to(given, channels).copy()
+    low, high = columns.min(axis=0), columns.max(axis=0)
+    inner_low, inner_high = np.quantile(columns, QUANTILES, axis=0)
+    chosen = []
+    for index, column in enumerate(columns.T):
+        largest = max(abs(low[index]), abs(high[index]))
+        spread = inner_high[index] - inner_low[index] or high[index] - low[index]
+        if largest <= RAW_REACH and (column == np.floor(column)).all():
+            chosen.append(1.0)
+            continue
+        # The outer values do not count where they are far off: they saturate.
+        usual = max(abs(inner_low[index]), abs(inner_high[index])) + 2 * spread
+        finest = np.floor(np.log10(RAW_REACH / usual)) if usual > 0 else np.inf
+        wanted = np.ceil(np.log10(RESOLUTION / spread)) if spread > 0 else min(finest, 0)
+        exponent = min(finest, wanted)
+        if not np.log10(UNITS[0]) <= exponent <= np.log10(UNITS[1]):
+            raise UserError(
+                f"{names[index]}: values from {low[index]:g} to {high[index]:g} cannot be mapped "
+                "to integers; multiply them so that they lie between 1e-20 and 1e20"
+            )
+        chosen.append(float(f"1e{exponent:.0f}"))
+    return np.array(chosen)
+
+
+def _warnings(columns, fitted, names):
+    """Lines on channels whose values the map merges, or that are the same in all samples."""
+    inputs = fitted.quantise(fitted.raw(torch.from_numpy(columns)))
+    useless, lines = [], []
+    for name, values, levels, units in zip(names, columns.T, inputs.T, fitted.units, strict=True):
+        different, kept = len(np.unique(values)), len(np.unique(levels))
+        if different == 1:
+            useless.append(f"{name} ({values[0]:g})")
+        elif kept < min(FEW_LEVELS, different):
+            q = np.quantile(values, (0, 0.25, 0.75, 1))
+            lines.append(
+                f"warning: {name}: {different} different values keep {kept if kept > 1 else 'none'}"
+                f" of {LEVELS} levels: they reach from {q[0]:g} to {q[3]:g}, half of them from "
+                f"{q[1]:g} to {q[2]:g}, at {units:g} raw units per value; remove values that stand "
+                "for errors, use a logarithm, or give raw_units_per_value"
+            )
+    if len(lines) > NAMED:
+        lines[NAMED:] = [f"warning: {len(lines) - NAMED} more channels keep few levels"]
+    if useless:
+        more = f" and {len(useless) - NAMED} more" if len(useless) > NAMED else ""
+        lines.append(
+            f"warning: useless, as the value is the same in all training samples: "
+            f"{', '.join(useless[:NAMED])}{more}; the network's input is always 0"
+        )
+    return lines

@@ -1,0 +1,237 @@
+"""Measured values as data sets: .npz files of arrays and .csv files of rows.
+
+Both give samples as float64 [N, ..., C]; the map to int8 inputs comes from the training split
+(`inputmap.fit`).
+"""
+
+import csv
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import data
+from cli import UserError, natural_key
+
+TEST_SHARE = 5  # every fifth row of a class is for testing, where the file does not say which
+SPLITS = ("train", "validation", "test")
+DELIMITERS = ",;\t"
+LABEL, SPLIT = "label", "split"  # columns with a meaning
+
+
+def is_measured(name):
+    """Whether a data set of this name is a file of measured values."""
+    return Path(name).suffix.lower() in LOADERS
+
+
+def load(path):
+    """The `data.Dataset` in the .npz or .csv file at `path`."""
+    return LOADERS[Path(path).suffix.lower()](path)
+
+
+def load_npz(path):
+    """Samples of any shape from an .npz file with x_train, y_train, x_test and y_test.
+
+    Labels are whole numbers from 0. `class_names`, text [classes], is optional.
+    """
+    names = ("x_train", "y_train", "x_test", "y_test")
+    arrays = read_arrays(path)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(names)}")
+    x_train, y_train, x_test, y_test = (arrays[name] for name in names)
+    for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        _check_samples(f"{path}: x_{split}, y_{split}", x, y, x_train.shape[1:])
+    labels = np.concatenate([y_train, y_test])
+    if labels.min() < 0 or labels.max() < 1 or labels.max() != len(np.unique(y_train)) - 1:
+        raise UserError(
+            f"{path}: the labels must be 0, 1, .. classes-1, two or more, all of them in y_train; "
+            f"y_train has {np.unique(y_train)[:20].tolist()}"
+        )
+    classes = int(labels.max()) + 1
+    return _dataset(
+        {"train": (x_train, y_train), "test": (x_test, y_test)},
+        _class_names(path, arrays.get("class_names"), classes),
+        data.numbered("feature" if x_train.ndim == 2 else "channel", x_train.shape[-1]),
+    )
+
+
+def read_arrays(path):
+    """{name: array} of the .npz file at `path`. Raises `UserError`."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive}
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}; name an existing .npz file"
+        )
+    except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{path} is not an .npz file of plain arrays ({error}); use numpy.savez")
+
+
+def _dataset(splits, class_names, channel_names):
+    """The `data.Dataset` of {split: (samples, labels)}; validation is optional."""
+    tensors = {
+        split: (
+            torch.from_numpy(np.asarray(x, np.float64)),
+            torch.from_numpy(np.asarray(y, np.int64)),
+        )
+        for split, (x, y) in splits.items()
+    }
+    return data.Dataset(
+        *tensors["train"],
+        *tensors["test"],
+        class_names=class_names,
+        channel_names=channel_names,
+        validation=tensors.get("validation"),
+    )
+
+
+def _class_names(path, names, classes):
+    """The optional array `class_names` as text; numbers where there is none."""
+    if names is None:
+        return data.numbered("", classes)
+    if names.dtype.kind not in "US" or names.shape != (classes,):
+        raise UserError(
+            f"{path}: class_names is {names.dtype} of shape {names.shape}; it takes one text for "
+            f"each of the {classes} classes"
+        )
+    texts = tuple(n.decode(errors="replace") if names.dtype.kind == "S" else n for n in names)
+    return tuple(map(str, texts))
+
+
+def _check_samples(where, x, y, shape):
+    """Refuse samples that cannot be trained on, naming what is wrong with them."""
+    problems = {
+        f"{len(x) if x.ndim else 0} samples but labels of shape {y.shape}": (
+            x.ndim < 2 or y.shape != x.shape[:1] or not x.size
+        ),
+        f"samples of shape {x.shape[1:]}, others of {shape}": x.shape[1:] != shape,
+        f"labels of type {y.dtype}, not whole numbers": y.dtype.kind not in "iu",
+        f"samples of type {x.dtype}, not numbers": x.dtype.kind not in "iufb",
+    }
+    problems["samples that are not finite (nan or inf)"] = (
+        x.dtype.kind == "f" and not np.isfinite(x).all()
+    )
+    for problem, found in problems.items():
+        if found:
+            raise UserError(f"{where}: {problem}; x is [samples, ...] of numbers, y is [samples]")
+
+
+# --- CSV
+
+
+def load_csv(path):
+    """Rows of numbers with a label, from a .csv file whose first row names the columns.
+
+    The label is in the column `label`, else in the last one; labels may be text, and become the
+    names of the classes in natural order. A column `split` says which rows are for train,
+    validation and test; without one, every fifth row of a class is for testing.
+    """
+    table = read_table(path)
+    columns = [name for name in table if name != SPLIT]
+    label = LABEL if LABEL in columns else columns[-1]
+    features = [name for name in columns if name != label]
+    if not features:
+        raise UserError(
+            f"{path} has the columns {', '.join(table)}: no column of numbers beside the label "
+            f"'{label}'; it takes numbers and, in the last column or one named '{LABEL}', classes"
+        )
+    samples = numbers(path, table, features)
+    names = tuple(sorted(set(table[label]), key=natural_key))
+    if "" in names:
+        row = table[label].index("") + 2
+        raise UserError(f"{path}, row {row}: the label (column '{label}') is empty; fill it in")
+    if not 2 <= len(names) <= len(samples) // 2:
+        raise UserError(
+            f"{path}: column '{label}' has {len(names)} different labels in {len(samples)} rows; "
+            f"it takes 2 or more classes with several rows each (name the column of the classes "
+            f"'{LABEL}')"
+        )
+    labels = np.array([names.index(text) for text in table[label]])
+    part = _parts(path, table.get(SPLIT), labels)
+    splits = {split: (samples[part == split], labels[part == split]) for split in SPLITS}
+    if not len(splits["validation"][1]):
+        del splits["validation"]
+    for split, (_, found) in splits.items():
+        if not len(found):
+            raise UserError(
+                f"{path} has no {split} rows; column '{SPLIT}' says which rows are train and test, "
+                f"without it a class needs {TEST_SHARE} rows or more"
+            )
+    missing = set(range(len(names))) - set(splits["train"][1].tolist())
+    if missing:
+        raise UserError(f"{path}: class '{names[min(missing)]}' has no row to train on")
+    return _dataset(splits, names, tuple(features))
+
+
+def read_table(path):
+    """{column: its texts, row by row} of the .csv file at `path`. Raises `UserError`."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            head = file.readline()
+            delimiter = max(DELIMITERS, key=head.count)
+            file.seek(0)
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if any(row)]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; name an existing .csv file")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one")
+    if len(rows) < 2:
+        raise UserError(f"{path} has no rows; it takes a row with the columns' names, then data")
+    names = [name.strip() for name in rows[0]]
+    for kind in (LABEL, SPLIT):  # people write Label and SPLIT
+        names = [kind if name.lower() == kind else name for name in names]
+    odd = [name for name in names if not name or names.count(name) > 1]
+    if odd or all(map(_is_number, names)):
+        raise UserError(
+            f"{path}: its first row is {', '.join(names)[:80]}; it must name each column once"
+        )
+    for index, row in enumerate(rows[1:], start=2):
+        if len(row) != len(names):
+            raise UserError(f"{path}, row {index}: {len(row)} cells for {len(names)} columns")
+    columns = zip(*rows[1:], strict=True)
+    return {name: [text.strip() for text in c] for name, c in zip(names, columns, strict=True)}
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def numbers(path, table, columns):
+    """The `columns` of a `read_table` as float64 [rows, columns]. Raises `UserError`."""
+    for name in columns:
+        if name not in table:
+            raise UserError(f"{path} has no column '{name}'; it has: {', '.join(table)}")
+        for row, text in enumerate(table[name], start=2):
+            if not _is_number(text):
+                raise UserError(
+                    f"{path}, row {row}, column '{name}': {text!r} is not a number; write numbers "
+                    f"as 1.5 or 2e-3, and leave out rows that lack one"
+                )
+    return np.array([[float(text) for text in table[name]] for name in columns]).T
+
+
+def _parts(path, column, labels):
+    """The split of each row, text [N]: by `column`, or every fifth of a class for testing."""
+    if column is None:
+        parts = np.full(len(labels), "train", dtype="U10")
+        for label in np.unique(labels):
+            parts[np.flatnonzero(labels == label)[TEST_SHARE - 1 :: TEST_SHARE]] = "test"
+        return parts
+    parts = [text.lower() for text in column]
+    for row, part in enumerate(parts, start=2):
+        if part not in SPLITS:
+            raise UserError(
+                f"{path}, row {row}: split '{part}' is not known; it takes: {', '.join(SPLITS)}"
+            )
+    return np.array(parts)
+
+
+LOADERS = {".npz": load_npz, ".csv": load_csv}

@@ -1,0 +1,488 @@
+"""Measured values: the integer map from the sensor, its C, CSV and .npz files, names, margins."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, SANITIZE, STRICT, compiler, header_of, random_model, refused, run_script
+
+import cheader
+import checkpoint
+import confidence
+import data
+import exportquant
+import inputmap
+import integermodel
+import loaders
+import measured
+import predict
+import test_inference
+import training
+from cli import UserError
+from inputmap import InputMap
+
+sys.path.insert(0, str(ROOT / "examples"))
+import sensors  # noqa: E402
+
+INT32 = np.iinfo(np.int32)
+
+
+def tensor(*columns):
+    return torch.from_numpy(np.stack(columns, axis=-1).astype(np.float64))
+
+
+def names(count):
+    return data.numbered("feature", count)
+
+
+# --- the map
+
+
+def random_map(rng, channels):
+    low = rng.integers(-(2**30), 2**30, channels)
+    reach = (2 ** rng.uniform(0, 30, channels)).astype(int) - rng.integers(0, 2, channels)
+    return InputMap((1.0,) * channels, tuple(low.tolist()), tuple((low + reach).tolist()))
+
+
+def test_map_is_its_formula_to_within_the_step():
+    """Exact integers against the formula in rational numbers: they differ at ties at most."""
+    rng = np.random.default_rng(0)
+    fitted = random_map(rng, 300)
+    low, high = np.array(fitted.low), np.array(fitted.high)
+    raw = rng.integers(low - 10, high + 11, (200, 300)).astype(np.int32)
+    exact = (np.clip(raw, low, high) - low) * 254 / np.maximum(high - low, 1) - 127
+    found = fitted.quantise(raw).astype(float)
+    assert (np.abs(found - exact) <= 0.5 + 1e-4)[:, high > low].all()
+    assert (found[:, high == low] == 0).all() and (high == low).any()
+
+
+@pytest.mark.parametrize("span", [1, 2, 3, 254, 255, 65_535, 2**31 - 2])
+def test_ends_of_the_range_are_the_ends_of_the_inputs_and_outside_saturates(span):
+    low = -(2**30) if span > 2**30 else -7
+    fitted = InputMap((1.0,), (low,), (low + span,))
+    raw = np.array([[INT32.min], [low - 1], [low], [low + span], [low + span + 1], [INT32.max]])
+    inputs = fitted.quantise(raw.astype(np.int32)).ravel().tolist()
+    assert inputs == [-127, -127, -127, 127, 127, 127]
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_c_maps_and_margins_are_pythons(name, rng, tmp_path):
+    command = [*compiler(name, SANITIZE), *STRICT, "-o", tmp_path / "map"]
+    sources = [ROOT / "tests/map_harness.c", ROOT / "BitNetMCU_inference.c"]
+    subprocess.run([*command, *sources], check=True)
+    for channels in (1, 2, 16, 301):
+        fitted = random_map(rng, channels)
+        low, high = np.array(fitted.low), np.array(fitted.high)
+        raw = np.concatenate(
+            [
+                *(np.stack([low, high])[:, None] + np.array([-1, 0, 1])[:, None]),
+                rng.integers(low - 1000, high + 1000, (300, channels)),
+                rng.integers(INT32.min, INT32.max + 1, (300, channels)),
+                np.array([[INT32.min], [-1], [0], [1], [INT32.max]]) + 0 * low,
+            ]
+        ).astype(np.int32)
+        logits = rng.integers(INT32.min, INT32.max + 1, (50, channels + 1)).astype(np.int32)
+        logits[:10] //= 2**20  # with ties
+        step, shift = fitted.fixed_point().T
+        table = np.stack([low.astype(np.int32).view(np.uint32), step << 8 | shift], axis=1)
+        counts = np.array([channels, raw.size, channels + 1, 50], np.uint32)
+        stream = b"".join(a.tobytes() for a in (counts, table.astype(np.uint32), raw, logits))
+        done = subprocess.run([tmp_path / "map"], input=stream, capture_output=True, check=True)
+        inputs = np.frombuffer(done.stdout[: raw.size], np.int8).reshape(raw.shape)
+        assert np.array_equal(inputs, fitted.quantise(raw))
+        margins = np.frombuffer(done.stdout[raw.size :], np.uint32)
+        assert np.array_equal(margins, confidence.margins(logits))
+
+
+def test_c_map_takes_at_most_300_bytes_of_rv32ec_and_calls_nothing(tmp_path, rng):
+    fitted = random_map(rng, 16)
+    model = random_model(rng, ["4bitsym"] * 2, (16, 8, 3))
+    text = header_of(model, input_map=fitted, channel_names=names(16))
+    (tmp_path / "BitNetMCU_model.h").write_text(text)
+    (tmp_path / "network.c").write_text(
+        '#define BITNETMCU_MODEL_IMPLEMENTATION\n#include "BitNetMCU_model.h"\n'
+    )
+    flags = ["-march=rv32ec", "-mabi=ilp32e", "-nostdlib", "-Os", "-ffreestanding"]
+    flags += ["-ffunction-sections", "-Wl,--gc-sections,-e,BitNetMCU_quantise", "-I", str(tmp_path)]
+    elf = tmp_path / "map.elf"
+    command = [*compiler("riscv64-unknown-elf-gcc", ["-march=rv32ec", "-mabi=ilp32e", "-nostdlib"])]
+    sources = [tmp_path / "network.c", ROOT / "BitNetMCU_inference.c"]
+    subprocess.run([*command, *STRICT, *flags, "-o", elf, *sources], check=True)  # without libgcc
+    listing = subprocess.run(
+        ["riscv64-unknown-elf-nm", "-S", elf], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split() for line in listing.splitlines()]
+    code = [int(row[1], 16) for row in rows if len(row) == 4 and row[2] in "Tt"]
+    assert 0 < sum(code) <= 300, listing
+
+
+def test_range_of_a_channel_is_all_of_ordinary_values():
+    rng = np.random.default_rng(0)
+    x = tensor(rng.normal(20, 3, 1000), rng.uniform(-1, 1, 1000), np.arange(1000) % 2)
+    fitted, warnings = inputmap.fit(x, names(3))
+    inputs = fitted(x)
+    assert not warnings
+    assert inputs.amin(0).tolist() == [-127] * 3 and inputs.amax(0).tolist() == [127] * 3
+    assert fitted.units[2] == 1 and (fitted.low[2], fitted.high[2]) == (0, 1)
+
+
+@pytest.mark.parametrize("outlier", [1e6, -1e9, 1e15])
+def test_one_far_value_leaves_the_others_their_levels(outlier):
+    values = np.random.default_rng(0).normal(0, 1, 600)
+    values[17] = outlier
+    fitted, warnings = inputmap.fit(tensor(values), names(1))
+    inputs = fitted(tensor(values))[:, 0]
+    assert len(inputs.unique()) > 64 and not warnings
+    assert inputs[17] == (127 if outlier > 0 else -127)
+
+
+def test_rare_values_of_a_feature_that_is_mostly_zero_are_told_apart():
+    values = np.zeros(1000)
+    values[:8] = np.arange(1, 9)
+    fitted, _ = inputmap.fit(tensor(values), names(1))
+    assert len(fitted(tensor(values)).unique()) == 9
+
+
+def test_every_channel_has_a_scale_of_its_own():
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(0, [1e-3, 1, 1e6], (50, 20, 3)))
+    fitted, _ = inputmap.fit(x, data.numbered("channel", 3))
+    inputs = fitted(x).reshape(50, 20, 3)
+    assert fitted.channels == 3 and inputs.float().std((0, 1)).min() > 20
+
+
+def test_features_that_keep_no_or_few_levels_are_named_with_numbers():
+    rng = np.random.default_rng(0)
+    errors = rng.uniform(20, 21, 500)
+    errors[::20] = -999
+    x = tensor(np.full(500, 1e6), errors, rng.uniform(0, 1, 500))
+    fitted, warnings = inputmap.fit(x, ("p", "t", "u"))
+    few, useless = warnings
+    assert "t: " in few and "from -999 to 2" in few and "500" not in useless
+    assert "useless" in useless and "p (1e+06)" in useless
+    assert (fitted(x)[:, 0] == 0).all()
+    assert (fitted.quantise(np.array([[7, 0, 0]], np.int32))[:, 0] == 0).all()
+
+
+def test_raw_units_that_merge_all_values_are_named():
+    x = tensor(np.random.default_rng(0).uniform(0, 0.4, 100))
+    _, (line,) = inputmap.fit(x, names(1), units=1.0)
+    assert "keep none of 255 levels" in line and "raw_units_per_value" in line
+
+
+@pytest.mark.parametrize("size", [1e-310, 1e-40, 1e40, 1e308])
+def test_values_that_cannot_be_mapped_are_refused(size):
+    x = tensor(np.random.default_rng(0).uniform(-1, 1, 100) * size)
+    with pytest.raises(UserError, match="feature 0: values from .* cannot be mapped"):
+        inputmap.fit(x, names(1))
+
+
+def test_raw_units_default_to_16_bits_of_resolution_and_1_for_whole_numbers():
+    rng = np.random.default_rng(0)
+    readings = rng.integers(-(2**15), 2**15, 1000)
+    x = tensor(readings / 16384, readings, readings / 2**15 * 50 + 101_325)
+    fitted, _ = inputmap.fit(x, names(3))
+    assert fitted.units == (100_000.0, 1.0, 1000.0)
+    for raw in fitted.raw(x).T:
+        assert len(np.unique(raw)) == len(np.unique(readings))
+    given, _ = inputmap.fit(x, names(3), units=[16384.0, 1.0, 100.0])
+    assert given.units == (16384.0, 1.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [([1.0, 2.0], "names 2 numbers for 3 channels"), (1e9, "more than 31 bits")],
+)
+def test_raw_units_that_do_not_fit_are_refused(units, expected):
+    x = torch.from_numpy(np.random.default_rng(0).normal(100, 1, (20, 3)))
+    with pytest.raises(UserError, match=expected):
+        inputmap.fit(x, names(3), units)
+
+
+def test_the_map_knows_only_the_training_split(tmp_path, settings):
+    """Neither validation nor test samples move it."""
+    x, y = np.random.default_rng(0).normal(0, 1, (100, 2)), np.arange(100) % 2
+    files = []
+    for index, far in enumerate((1.0, 50.0)):
+        # What Dataset.hold_out chooses with seed 0.
+        order = torch.randperm(100, generator=torch.Generator().manual_seed(0))[:30].numpy()
+        changed = x.copy()
+        changed[order] *= far
+        files.append(tmp_path / f"{index}.npz")
+        np.savez(files[-1], x_train=changed, y_train=y, x_test=x * far, y_test=y)
+    maps = []
+    for file in files:
+        changes = {"dataset": str(file), "augmented_copies": 0, "validation_samples": 30}
+        path = training.train(settings | changes | {"num_epochs": 1}, tmp_path, report=str)
+        maps.append(checkpoint.load(path).input_map)
+    assert maps[0] == maps[1]
+
+
+# --- files
+
+
+def write_csv(path, rows, head="temp,lux,label"):
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return path
+
+
+def test_csv_goes_through_the_chain_with_its_names(tmp_path, settings):
+    rng = np.random.default_rng(0)
+    kinds = ("cold", 'ho"t\\??/ é', "hot")
+    rows = [
+        f"{rng.normal(20 * (i % 3), 2):.2f},{rng.integers(1000)},{kinds[i % 3]}" for i in range(300)
+    ]
+    file = tmp_path / "x.csv"
+    text = "\n".join(["temp,lux /* */,label", *rows]).replace('ho"t', '"ho""t')
+    file.write_text(text.replace("é", 'é"'), encoding="utf-8")
+    changes = {"dataset": str(file), "augmented_copies": 0, "widths": [16, 16], "num_epochs": 20}
+    path = training.train(
+        settings | changes | {"bias": "first", "batch_size": 16}, tmp_path, report=str
+    )
+    report = exportquant.export(path, tmp_path)
+    result = test_inference.compare(tmp_path)
+    assert result["differing_values"] == result["differing_inputs"] == 0
+    assert result["images"] == 60 and result["accuracy_c"] > 95
+    trained = checkpoint.load(path)
+    assert trained.class_names == kinds and trained.channel_names == ("temp", "lux /* */")
+    assert report["class_names"] == list(kinds)
+    assert report["raw_units_per_value"] == {"temp": 10_000.0, "lux /* */": 1.0}
+    compiled = subprocess.run(
+        ["make", "-s", "ctest", f"BUILD={tmp_path}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert compiled.returncode == 0, compiled.stderr
+
+
+def test_csv_takes_every_fifth_row_of_a_class_or_the_split_column(tmp_path):
+    rows = [f"{i},{'ab'[i % 2]}" for i in range(20)]
+    dataset = measured.load_csv(write_csv(tmp_path / "x.csv", rows, "v,kind"))
+    assert dataset.class_names == ("a", "b") and dataset.channel_names == ("v",)
+    assert dataset.test_images.ravel().tolist() == [8, 9, 18, 19]
+    rows = [f"{i},{('Train', 'validation', 'test')[i % 3]},{i % 2}" for i in range(20)]
+    dataset = measured.load_csv(write_csv(tmp_path / "x.csv", rows, "v,Split,kind"))
+    assert dataset.test_images.ravel().tolist() == list(range(2, 20, 3))
+    part, (held, labels) = dataset.hold_out(0, seed=0)
+    assert part is dataset and held.ravel().tolist() == list(range(1, 20, 3))
+    with pytest.raises(UserError, match="names 7 validation samples itself"):
+        dataset.hold_out(3, seed=0)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_csv_takes_other_delimiters_marks_and_classes_in_the_order_people_count(
+    delimiter, tmp_path
+):
+    text = "label,v\n" + "".join(f"{(10, 2, 1)[i % 3]},{i}\n" for i in range(30))
+    (tmp_path / "x.csv").write_text("\ufeff" + text.replace(",", delimiter), encoding="utf-8")
+    assert measured.load_csv(tmp_path / "x.csv").class_names == ("1", "2", "10")
+
+
+@pytest.mark.parametrize(
+    ("rows", "head", "expected"),
+    [
+        ([], "a,label", "has no rows"),
+        (["1,x", "2"], "a,label", "row 3: 1 cells for 2 columns"),
+        (["1,x", "two,y"] * 5, "a,label", "row 3, column 'a': 'two' is not a number"),
+        (["1,x", "nan,y"] * 5, "a,label", "'nan' is not a number"),
+        (["1,x", ",y"] * 5, "a,label", "'' is not a number"),
+        (["1,x", "2,"] * 5, "a,label", "row 3: the label (column 'label') is empty"),
+        (["1,2"] * 10, "3,4", "it must name each column once"),
+        (["1,2,x"] * 10, "a,a,label", "it must name each column once"),
+        (["1", "2"] * 5, "label", "no column of numbers"),
+        (["1,x"] * 10, "a,label", "1 different labels in 10 rows"),
+        ([f"1,{i}.5" for i in range(10)], "a,b", "10 different labels in 10 rows"),
+        (["1,x", "2,y"] * 4, "a,label", "has no test rows"),
+        (["1,x,train", "2,y,tset"] * 5, "a,label,split", "row 3: split 'tset' is not known"),
+        (["1,x,train", "2,y,test"] * 5, "a,label,split", "class 'y' has no row to train on"),
+        (["1,x,train", "2,y,train"] * 5, "a,label,split", "has no test rows"),
+    ],
+)
+def test_csv_files_with_faults_are_refused(rows, head, expected, tmp_path):
+    file = write_csv(tmp_path / "x.csv", rows, head)
+    done = run_script("training.py", f"dataset={file}", "augmented_copies=0", "--out", tmp_path)
+    assert expected in refused(done)
+
+
+def test_csv_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"a,label\n\xff\xfe,1\n")
+    with pytest.raises(UserError, match="not a CSV file in UTF-8"):
+        measured.load_csv(tmp_path / "x.csv")
+
+
+def test_class_names_of_npz_files_are_optional_and_checked(tmp_path):
+    arrays = {"x_train": np.eye(4), "y_train": np.arange(4) % 2} | {
+        "x_test": np.eye(4),
+        "y_test": np.arange(4) % 2,
+    }
+    for given, expected in ((None, ("0", "1")), (np.array(["no", "yes"]), ("no", "yes"))):
+        extra = {} if given is None else {"class_names": given}
+        np.savez(tmp_path / "x.npz", **arrays, **extra)
+        assert measured.load_npz(tmp_path / "x.npz").class_names == expected
+    for wrong in (np.array(["one"]), np.arange(2), np.array([["a", "b"]])):
+        np.savez(tmp_path / "x.npz", **arrays, class_names=wrong)
+        with pytest.raises(UserError, match="one text for each of the 2 classes"):
+            measured.load_npz(tmp_path / "x.npz")
+
+
+def test_raw_units_for_images_are_refused(tmp_path):
+    done = run_script("training.py", "dataset=Digits", "raw_units_per_value=3", "--out", tmp_path)
+    assert "is for measured values" in refused(done)
+
+
+def test_text_becomes_a_c_string_that_means_the_same(tmp_path):
+    texts = ['a"b\\c', "??/n??=", "é€😀", "tab\tend", "%d\n", ""]
+    literals = ", ".join(map(cheader.c_string, texts))
+    (tmp_path / "s.c").write_text(
+        "#include <stdio.h>\nint main(void) {\n"
+        f"    static const char *const s[] = {{{literals}}};\n    unsigned i;\n"
+        f'    for (i = 0; i < {len(texts)}; i++)\n        printf("%s|", s[i]);\n'
+        "    return 0;\n}\n"
+    )
+    subprocess.run([*compiler("gcc"), *STRICT, "-o", tmp_path / "s", tmp_path / "s.c"], check=True)
+    done = subprocess.run([tmp_path / "s"], capture_output=True, check=True)
+    assert done.stdout.decode() == "".join(f"{text}|" for text in texts)
+
+
+# --- what it is for
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("temperature", 99.5), ("amplitude", 99.5), ("mixed", 99.5), ("constant", 98),
+     ("outlier", 98), ("onefeature", 87)],
+)  # fmt: skip
+def test_sensors_are_learned(kind, least, tmp_path, settings):
+    arrays = sensors.simulate(kind, seed=1)
+    np.savez(tmp_path / "x.npz", **arrays)
+    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "bias": "first"}
+    changes |= {"widths": [32, 32], "num_epochs": 60}
+    path = training.train(settings | changes, tmp_path, report=str)
+    assert checkpoint.load(path).metrics["test_accuracy"] >= least
+
+
+def test_without_a_bias_the_training_warns(tmp_path, settings):
+    np.savez(tmp_path / "x.npz", **sensors.simulate("temperature", 0))
+    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
+    lines = []
+    training.train(settings | changes, tmp_path, report=lines.append)
+    assert "first layer has no bias" in lines[0]
+    lines.clear()
+    training.train(settings | changes | {"bias": "first"}, tmp_path, report=lines.append)
+    assert "warning" not in lines[0]
+
+
+def test_maps_of_older_versions_still_hold(tmp_path, settings):
+    """A file whose one affine constant maps all values to int8."""
+    np.savez(tmp_path / "x.npz", **sensors.simulate("mixed", 0))
+    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
+    path = training.train(settings | changes, tmp_path, report=str)
+    content = torch.load(path, weights_only=True)
+    for key in ("input_map", "class_names", "channel_names", "confidence"):
+        del content[key]
+    for key in ("bias", "raw_units_per_value"):
+        del content["config"][key]
+    content["affine"] = {"offset": -3.0, "scale": 0.25}
+    torch.save(content, path)
+    trained = checkpoint.load(path)
+    samples = torch.tensor([[-3.0, -1.0, 1e9]], dtype=torch.float64)
+    assert trained.input_map(samples).tolist() == [[0, 1, 127]]
+    exportquant.export(path, tmp_path)
+    header = (tmp_path / exportquant.MODEL_HEADER).read_text()
+    assert "#define BITNETMCU_INPUT_SCALE 0.25" in header and "BITNETMCU_MARGIN" in header
+    result = test_inference.compare(tmp_path)
+    assert result["differing_values"] == 0 and "differing_inputs" not in result
+
+
+# --- confidence, predict.py
+
+
+def test_threshold_keeps_99_percent_of_the_right_answers():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 1000)
+    logits = rng.integers(0, 1000, (1000, 3))
+    logits[np.arange(900), labels[:900]] += 1000
+    sure = confidence.measure(logits, labels, "validation")
+    margins, right = confidence.margins(logits), logits.argmax(1) == labels
+    kept = (margins[right] >= sure["threshold"]).mean()
+    assert kept >= 0.99 > (margins[right] > sure["threshold"]).mean()
+    assert sure["right"]["samples"] + sure["wrong"]["samples"] == 1000
+    assert sure["wrong"]["below_threshold"] == (margins[~right] < sure["threshold"]).sum()
+    text = "\n".join(confidence.lines(sure))
+    assert str(sure["threshold"]) in text and "validation" in text
+
+
+def test_measuring_with_no_right_or_no_wrong_answer_is_possible():
+    logits = np.array([[5, 1], [1, 5]])
+    assert confidence.measure(logits, np.array([1, 0]), "x")["threshold"] == 0
+    assert confidence.measure(logits, np.array([0, 1]), "x")["wrong"]["percentiles"] == []
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder with a network trained on a CSV of temperatures: (its checkpoint, the CSV)."""
+    folder = tmp_path_factory.mktemp("room")
+    file = folder / "room.csv"
+    file.write_text(sensors.csv_text(sensors.simulate("temperature", 0)))
+    done = run_script(
+        "training.py", f"dataset={file}", "augmented_copies=0", "widths=16,16", "num_epochs=20",
+        "--out", folder, "--build", folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.pth")), file
+
+
+def test_predict_classifies_rows_by_name_as_the_integer_model_does(room, tmp_path):
+    path, file = room
+    found = json.loads(run_script("predict.py", path, file, "--json").stdout)
+    table = measured.read_table(file)
+    assert np.mean([f["class_name"] == t for f, t in zip(found, table["label"])]) > 0.99
+    trained = checkpoint.load(path)
+    columns = tuple(table)[:3]
+    samples = torch.from_numpy(measured.numbers(file, table, columns))
+    logits = integermodel.lower(trained.network).logits(trained.input_map(samples).numpy())
+    assert [f["margin"] for f in found] == confidence.margins(logits).tolist()
+    shuffled = tmp_path / "s.csv"
+    shuffled.write_text("water,extra,inside,outside\n34,0,34,34\n8,0,8,8\n")
+    lines = run_script("predict.py", path, shuffled).stdout.splitlines()
+    assert "[0]: hot" in lines[0] and "[1]: cold" in lines[1]
+
+
+def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp_path, settings):
+    path, file = room
+    np.savez(tmp_path / "x.npz", x=np.array([[8.0, 8, 8], [34, 34, 34]]))
+    names = [each["class_name"] for each in predict_json(path, tmp_path / "x.npz")]
+    assert names == ["cold", "hot"]
+    np.savez(tmp_path / "bad.npz", x=np.zeros((2, 4)))
+    np.savez(tmp_path / "none.npz", z=np.zeros((2, 4)))
+    for name, expected in (("bad.npz", "takes samples of 3 values"), ("none.npz", "no array x")):
+        assert expected in refused(run_script("predict.py", path, tmp_path / name))
+    digits = training.train(settings | {"num_epochs": 15}, tmp_path, report=str)
+    dataset = loaders.DATASETS["Digits"]({})
+    from PIL import Image
+
+    Image.fromarray(dataset.test_images[0].numpy()).save(tmp_path / "digit.png")
+    (found,) = predict_json(digits, tmp_path / "digit.png")
+    model = integermodel.lower(checkpoint.load(digits).network)
+    inputs = data.image_inputs(dataset.test_images[:1], 16).numpy()
+    assert found["class"] == model.predict(inputs)[0]
+    assert "takes images" in refused(run_script("predict.py", digits, file))
+    assert "takes rows" in refused(run_script("predict.py", path, tmp_path / "digit.png"))
+
+
+def predict_json(*arguments):
+    done = run_script("predict.py", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_predict_knows_older_files_without_a_threshold(tmp_path, settings):
+    path = training.train(settings | {"num_epochs": 1}, tmp_path, report=str)
+    content = torch.load(path, weights_only=True)
+    del content["confidence"]
+    torch.save(content, path)
+    trained = checkpoint.load(path)
+    model = integermodel.lower(trained.network)
+    (found,) = predict.classify(trained, model, [("x", np.zeros((1, 256), np.int8))])
+    assert found["sure"] is None and found["margin"] == 0
