@@ -1,5 +1,8 @@
 # BitNetMCU: `make demo` shows the whole pipeline, `make test` proves it. `make help` lists the rest.
 
+TAKES = ARGS BASE_PYTHON BENCH BUILD CC CFLAGS LIBRARY MULTIPLIER VENV
+include options.mk
+
 VENV ?= .venv
 BUILD = build
 BASE_PYTHON ?= python3
@@ -21,14 +24,17 @@ LIBRARY ?= $(BUILD)/Bitnet_inf.so
 endif
 endif
 PYTHON = $(BIN)/python
+# What is installed: the pipeline's packages; those of tests and TensorFlow Lite, too.
 READY = $(VENV)/.bitnetmcu-ready
+READY_ALL = $(VENV)/.bitnetmcu-ready-all
 DEMO = build/demo
 
 KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
 ENGINE = $(KERNELS) BitNetMCU_inference.h
 
-.PHONY: help demo test fuzz test-long setup toolchain lint train export parity study-fc study-fc-choices study-formats \
-	study-bias study-sensors bench-training bench bench-firmware bench-tflite figures lib ctest clean
+.PHONY: help demo test fuzz test-long setup setup-all toolchain lint train export parity study-fc \
+	study-fc-choices study-formats study-bias study-sensors bench-training bench bench-firmware bench-tflite \
+	figures lib ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,18 +48,22 @@ demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, p
 # On all cores; whoever is done takes over tests of the others.
 PYTEST = $(PYTHON) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-test: $(READY) ## the tests, minutes
+test: $(READY_ALL) ## the tests, minutes
 	$(PYTEST)
 
-fuzz: $(READY) ## 100,000 random networks, every value of the C, under sanitizers, minutes
+fuzz: $(READY_ALL) ## 100,000 random networks, every value of the C, under sanitizers, minutes
 	$(PYTHON) tests/fuzz.py $(ARGS)
 
-test-long: $(READY) ## the tests with long fuzzing and a full training
+test-long: $(READY_ALL) ## the tests with long fuzzing and a full training
 	$(PYTEST) -m "long or not long"
 
-setup: $(READY) ## virtual environment with all packages
+setup: $(READY) ## virtual environment with what the pipeline needs
+	@du -sh $(VENV)
 
-lint: $(READY) ## check style: ruff and clang-format
+setup-all: $(READY_ALL) ## the same, and what tests, lint and TensorFlow Lite need
+	@du -sh $(VENV)
+
+lint: $(READY_ALL) ## check style: ruff and clang-format
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c tinyengine/*.c tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
@@ -71,8 +81,14 @@ toolchain: ## compilers and QEMU (apt, as root; otherwise prints the command)
 	fi
 
 $(READY): requirements.txt
+	@echo "installing into $(VENV): about 5.8 GB on Linux, 5.3 of it PyTorch with CUDA;" \
+		"README.md says how to take the one for CPUs"
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(BASE_PYTHON) -m venv --clear $(VENV)
 	$(PYTHON) -m pip install -r requirements.txt
+	@touch $@
+
+$(READY_ALL): requirements-all.txt $(READY)
+	$(PYTHON) -m pip install -r requirements-all.txt
 	@touch $@
 
 train: $(READY) ## train what trainingparameters.yaml names (ARGS="key=value ...")
@@ -114,7 +130,7 @@ bench-firmware: $(READY) ## the fast firmware, all test images -> docs/firmware.
 		--images 10000 --out docs/firmware-CH32V002.csv
 	$(PYTHON) docs/cycle_model.py
 
-bench-tflite: $(READY) ## int8 TFLite models in BITNETMCU_MODELS on a Cortex-M4 -> docs/bench-tflite.csv
+bench-tflite: $(READY_ALL) ## int8 TFLite models in BITNETMCU_MODELS on a Cortex-M4 -> docs/bench-tflite.csv
 	$(PYTHON) docs/bench_tflite.py
 
 figures: $(READY) ## draw the figures of docs/

@@ -254,11 +254,17 @@ def test_data(trained):
 
 
 def newest(build):
-    """The checkpoint path that training.py last noted in the folder `build`.
+    """The path of the checkpoint that training.py last noted in the folder `build`.
 
-    Without such a note it is the one that `trainingparameters.yaml` names.
+    Raises `UserError` where there is no such note.
     """
     try:
-        return Path((Path(build) / LAST_RUN).read_text(encoding="utf-8").strip())
+        noted = (Path(build) / LAST_RUN).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        return MODELDATA / f"{config.run_name(config.load())}.pth"
+        noted = ""
+    if not noted:
+        raise UserError(
+            f"nothing was trained in {build} yet; run training.py --build {build} first, or name "
+            "a .pth file, as those in modeldata/"
+        )
+    return Path(noted)

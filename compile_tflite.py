@@ -5,6 +5,9 @@ report.json, and pictures of the memory plan and of the graph after each stage. 
 if the model cannot be compiled.
 """
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import json
 import tempfile

@@ -7,13 +7,13 @@ it is not given it has that value, and then it does not count for the name of th
 older runs, and files from them, stay valid.
 """
 
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
@@ -22,7 +22,7 @@ import inputmap
 import loaders
 import measured
 import schedules
-from cli import UserError
+from cli import UserError, suggest
 
 AUTO_BIAS = "auto"
 DEFAULT_PARAMETERS = Path(__file__).parent / "trainingparameters.yaml"
@@ -82,13 +82,15 @@ class Name:
 
 @dataclass(frozen=True)
 class Flag:
+    options: ClassVar = ("True", "False")
+
     def parse(self, value):
         if str(value) not in ("True", "False", "true", "false"):
             raise ValueError
         return str(value).lower() == "true"
 
     def __str__(self):
-        return "one of: True, False"
+        return "one of: " + ", ".join(self.options)
 
 
 @dataclass(frozen=True)
@@ -215,21 +217,41 @@ def parse(values, source):
     checked = {}
     for key, value in values.items():
         if key not in PARAMETERS:
-            close = difflib.get_close_matches(str(key), PARAMETERS, n=1, cutoff=0.5)
-            hint = f"did you mean '{close[0]}'? " if close else ""
             raise UserError(
-                f"{source}: parameter '{key}' is not known; {hint}"
+                f"{source}: parameter '{key}' is not known; {suggest(key, PARAMETERS)}"
                 f"the parameters are: {', '.join(PARAMETERS)}"
             )
         try:
             checked[key] = PARAMETERS[key].parse(value)
         except (ValueError, TypeError, OverflowError):
-            raise UserError(f"{source}: {key}={value!r} is not valid; it takes {PARAMETERS[key]}")
+            hint = _suggest_option(value, getattr(PARAMETERS[key], "options", ()))
+            raise UserError(
+                f"{source}: {key}={value!r} is not valid; {hint}it takes {PARAMETERS[key]}"
+            )
     return checked
 
 
+def _suggest_option(value, options):
+    """`cli.suggest` for the first of the values, one or a list, that is none of `options`."""
+    values = value.strip("[]").split(",") if isinstance(value, str) else value
+    texts = [str(each).strip() for each in (values if isinstance(values, list) else [values])]
+    wrong = [text for text in texts if text not in options]
+    return suggest(wrong[0], options) if wrong else ""
+
+
 class StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key which stands twice, instead of silently taking the second."""
+    """YAML that refuses a key which stands twice, instead of silently taking the second.
+
+    Numbers and dates stay text, as on the command line, for the rules in PARAMETERS to read: YAML
+    1.1 would make 8 of 010 and 90 of 1:30.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [
+            each for each in resolvers if each[0].rpartition(":")[2] in ("bool", "null", "merge")
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value]

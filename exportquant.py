@@ -1,5 +1,8 @@
 """Export a trained network to C: build/BitNetMCU_model.h and ten test images beside it."""
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import json
 import re

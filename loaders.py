@@ -6,6 +6,7 @@ Every loader returns a `data.Dataset`. Errors are `UserError`s that say what to 
 import contextlib
 import io
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import torch
 import data
 import inputmap
 import measured
-from cli import UserError
+from cli import UserError, natural_key, warn
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".webp", ".tif", ".tiff")
+# Folders that people call what we call train and test.
+PART = r"(?i)(train(ing)?|test(ing)?|val(id(ation)?)?|eval(uation)?|dev)([ _-]?(set|data|images))?"
 TEST_SHARE = 5  # of a folder without train/ and test/, every fifth image of a class is for testing
 
 
@@ -155,7 +158,8 @@ def load_folder(path, size):
 
     With sub-folders `train` and `test`, these hold the classes; otherwise every fifth image of a
     class, in the order of the names, is for testing. Classes are numbered in the order of their
-    names. An image that is not square is stretched.
+    names, as people count: 2 before 10. An image that is not square is stretched; what is
+    transparent counts as black, with one warning for all images.
     """
     path = Path(path)
     if (path / "train").is_dir() and (path / "test").is_dir():
@@ -174,36 +178,75 @@ def load_folder(path, size):
     for part, classes in zip(("training", "test"), parts):
         if not any(classes.values()):
             raise UserError(f"{path} has no {part} images; a class needs {TEST_SHARE} or more")
-    tensors = []
-    for classes in parts:
-        images = [read_image(file, size) for files in classes.values() for file in files]
-        labels = [label for label, files in enumerate(classes.values()) for _ in files]
-        tensors += [torch.stack(images), torch.tensor(labels)]
-    return data.Dataset(*tensors, tuple(parts[0]))
+    files = [[file for each in classes.values() for file in each] for classes in parts]
+    images = read_images([*files[0], *files[1]], size, path).split([len(each) for each in files])
+    labels = [
+        torch.tensor([label for label, each in enumerate(classes.values()) for _ in each])
+        for classes in parts
+    ]
+    return data.Dataset(images[0], labels[0], images[1], labels[1], tuple(parts[0]))
+
+
+def read_images(files, size, source):
+    """The images in `files` as grey uint8 [N, size, size].
+
+    One warning, of `source`, for all that have transparent parts, which count as black.
+    """
+    images = [_read_grey(file) for file in files]
+    transparent = [image for image, opaque in images if not opaque]
+    if transparent:
+        black = sum(not image.any() for image in transparent)
+        advice = "save them on another background if that is not meant"
+        if black:
+            advice = (
+                f"{black} of them are black all over, as their picture is in the alpha channel: "
+                "save that as grey values"
+            )
+        warn(
+            f"{source}: {len(transparent)} images have transparent parts, which count as black; "
+            + advice
+        )
+    return torch.cat([data.resize(torch.from_numpy(image)[None], size) for image, _ in images])
 
 
 def _class_files(path):
-    """{class name: its image files}, both in the order of their names."""
+    """{class name: its image files}, both in the order of their names as people count."""
     classes = {
-        folder.name: sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-        for folder in sorted(path.iterdir())
+        folder.name: sorted(
+            (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
+            key=lambda file: natural_key(file.name),
+        )
+        for folder in sorted(path.iterdir(), key=lambda folder: natural_key(folder.name))
         if folder.is_dir() and not folder.name.startswith(".")
     }
+    hint = ""
+    if classes and all(re.fullmatch(PART, name) for name in classes):
+        hint = "; folders that hold the classes for training and for testing are called train, test"
     if len(classes) < 2:
-        raise UserError(f"{path} needs two or more sub-folders of images, one for each class")
+        raise UserError(f"{path} needs two or more sub-folders of images, one for each class{hint}")
     empty = [name for name, files in classes.items() if not files]
     if empty:
-        raise UserError(f"{path / empty[0]} has no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise UserError(f"{path / empty[0]} has no image ({', '.join(IMAGE_SUFFIXES)}){hint}")
     return classes
 
 
-def read_image(file, size):
-    """The image in `file` as grey uint8 [size, size]."""
+def _read_grey(file):
+    """(grey values uint8 [height, width], whether all of it is opaque) of the image in `file`."""
     from PIL import Image
 
     try:
         with Image.open(file) as image:
-            pixels = torch.from_numpy(np.array(image.convert("L")))
+            if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+                raise ValueError("floating-point, signed or 32-bit values; save 8 or 16 bits")
+            if image.mode.startswith("I"):  # 16 bits
+                values = np.array(image)
+                clear = values == image.info.get("transparency", -1)
+                return np.where(clear, 0, values >> 8).astype(np.uint8), not clear.any()
+            if not image.has_transparency_data:
+                return np.array(image.convert("L")), True
+            layers = image.convert("RGBA")
+            black = Image.new("RGBA", image.size, "black")
+            opaque = layers.getextrema()[3] == (255, 255)
+            return np.array(Image.alpha_composite(black, layers).convert("L")), opaque
     except Exception as error:  # what the decoders raise for damaged files
         raise UserError(f"{file} is not a readable image ({error}); mend or remove it")
-    return data.resize(pixels[None], size)[0]

@@ -1,5 +1,8 @@
 """Write a model card, NAME.md, beside a trained model: data, accuracy, size, how to repeat it."""
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 from pathlib import Path
 

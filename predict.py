@@ -1,5 +1,8 @@
 """Classify image files, or rows of .npz and .csv files, with a trained network, as the C would."""
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import json
 import sys
@@ -36,8 +39,8 @@ def read_inputs(trained, path):
     if trained.input_map is not None:
         raise cli.UserError(f"{path}: {trained.name} takes rows of an .npz or .csv file")
     size = trained.config["image_size"]
-    image = loaders.read_image(Path(path), size)
-    return [(str(path), loaders.data.image_inputs(image[None], size).numpy())]
+    image = loaders.read_images([Path(path)], size, path)
+    return [(str(path), loaders.data.image_inputs(image, size).numpy())]
 
 
 def read_samples(trained, path):

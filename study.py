@@ -2,18 +2,21 @@
 
 A study is a YAML file: `base` (changes to trainingparameters.yaml for all runs), `grid` (a list of
 values for each of some hyperparameters: all combinations), `variants` (a list of sets of changes)
-and `seeds`. Finished rows are kept: a study that was stopped goes on where it was.
+and `seeds`. Finished rows are kept: a study that was stopped goes on where it was. One study at a
+time writes to a CSV and to a folder.
 """
+
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
 import csv
 import itertools
+import math
 import os
 import statistics
 import time
 from pathlib import Path
-
-import joblib
 
 import BitNetMCU
 import checkpoint
@@ -23,6 +26,7 @@ import exportquant
 import loaders
 import test_inference
 import training
+import workers
 
 EXAMPLES = """examples:
   python study.py studies/fc.yaml              -> docs/study-fc.csv
@@ -42,6 +46,7 @@ RESULTS = (
     "differing_inputs",
     "seconds",
 )
+COUNTS = tuple(key for key in RESULTS if key.startswith("differing") or key == "weight_bytes")
 # Not in the files of older studies.
 LATER = ("entropy_bytes", "differing_values_multiplier", "differing_inputs")
 COLUMNS = ("name", *config.PARAMETERS, *RESULTS)
@@ -52,7 +57,10 @@ def expand(study, source):
     shapes = {"base": dict, "grid": dict, "variants": list, "seeds": list}
     for key, value in study.items():
         if key not in shapes:
-            raise cli.UserError(f"{source}: '{key}' is not known; it takes: {', '.join(shapes)}")
+            raise cli.UserError(
+                f"{source}: '{key}' is not known; {cli.suggest(key, shapes)}"
+                f"it takes: {', '.join(shapes)}"
+            )
         if not isinstance(value, shapes[key]):
             kind = "a list" if shapes[key] is list else "'parameter: value' lines"
             raise cli.UserError(f"{source}: {key} takes {kind}, not {value!r}")
@@ -103,21 +111,42 @@ def read_rows(path):
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            columns = reader.fieldnames or ()
+            rows = [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise cli.UserError(f"cannot read {path}: {error.strerror}; name the CSV of a study")
     except (UnicodeDecodeError, csv.Error):
-        rows, reader = [], csv.DictReader([])
+        rows, columns = [], ()
     absent = {key: str(value) for key, value in config.ABSENT.items()} | dict.fromkeys(LATER, "")
-    columns = {*absent, *(reader.fieldnames or ())}
-    if columns != set(COLUMNS) or any(None in row or None in row.values() for row in rows):
+    if {*absent, *columns} != set(COLUMNS):
         raise cli.UserError(
             f"{path} is not the CSV of a study, or has other columns than this version writes; "
             "move it away or name another"
         )
-    return [{key: (absent | row)[key] for key in COLUMNS} for row in rows]
+    for line, row in rows:
+        problem = _problem(row)
+        if problem:
+            raise cli.UserError(
+                f"{path}, line {line}: {problem}; mend or remove that line: its run is done again"
+            )
+    return [{key: (absent | row)[key] for key in COLUMNS} for _, row in rows]
+
+
+def _problem(row):
+    """What is wrong with a row of a study's CSV, or ""."""
+    if None in row or None in row.values():
+        return "it has more or fewer fields than the first line"
+    for key in RESULTS:
+        text, kind = row.get(key) or "0", int if key in COUNTS else float
+        try:
+            valid = 0 <= kind(text) < math.inf
+        except ValueError:
+            valid = False
+        if not valid:
+            return f"{key}={text!r} is not a {'whole ' * (kind is int)}number from 0"
+    return ""
 
 
 def differing(rows):
@@ -158,19 +187,16 @@ def summarise(rows):
 
 def run_all(settings, out, folder, jobs):
     """Run the configurations whose names are not in the CSV `out` yet; returns all of its rows."""
-    done = {row["name"] for row in read_rows(out)}
-    waiting = [s for s in settings if config.run_name(s) not in done]
+    rows = {row["name"]: row for row in read_rows(out)}
+    waiting = [s for s in settings if config.run_name(s) not in rows]
     print(f"{len(settings)} runs, {len(settings) - len(waiting)} of them done; writing {out}")
     if waiting:
         loaders.load(waiting[0])  # fails, or downloads, once and before the work is spread
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
-        finished = parallel(joblib.delayed(run)(s, folder) for s in waiting)
-        for row in cli.progress(finished, total=len(waiting), unit="run"):
-            # Read anew: another study may have added rows to the same file meanwhile.
-            rows = {r["name"]: r for r in [*read_rows(out), row]}
-            cli.write_atomic(out, training.csv_text([rows[name] for name in sorted(rows)]))
-    return read_rows(out)
+    finished = workers.run(run, [(s, folder) for s in waiting], jobs, ordered=False)
+    for row in cli.progress(finished, total=len(waiting), unit="run"):
+        rows[row["name"]] = row
+        cli.write_atomic(out, training.csv_text([rows[name] for name in sorted(rows)]))
+    return list(rows.values())
 
 
 def main():
@@ -195,7 +221,8 @@ def main():
     if arguments.summary:
         rows = read_rows(out)
     else:
-        rows = run_all(settings, out, arguments.build, arguments.jobs)
+        with cli.alone(out, "--out"), cli.alone(arguments.build, "--build"):
+            rows = run_all(settings, out, arguments.build, arguments.jobs)
     by_name = {row["name"]: row for row in rows}
     rows = [by_name[name] for name in map(config.run_name, settings) if name in by_name]
     if not rows:

@@ -5,6 +5,9 @@ and with them, runs all test images, and compares every layer's accumulators and
 prediction, of both and of PyTorch with the integer model. Exits 1 on any difference.
 """
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import ctypes
 import json

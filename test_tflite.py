@@ -5,6 +5,9 @@ every operator with TensorFlow Lite's reference kernels (FULLY_CONNECTED: Tensor
 Inputs: noise, constants, extremes, and a photo where the model takes one. Exits 1 on a difference.
 """
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import tempfile
 from pathlib import Path

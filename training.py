@@ -1,5 +1,8 @@
 """Train a network with quantised weights; writes modeldata/MODEL-DATASET-FORMAT-HASH.pth."""
 
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import contextlib
 import csv
@@ -346,7 +349,7 @@ def main():
         if partial.exists():
             print(f"to go on: python training.py resume={partial}", file=sys.stderr)
         raise
-    cli.write_atomic(Path(arguments.build) / checkpoint.LAST_RUN, f"{path}\n")
+    cli.write_atomic(Path(arguments.build) / checkpoint.LAST_RUN, f"{path.resolve()}\n")
     metrics = checkpoint.load(path).metrics
     print(
         f"model={path.stem} accuracy={metrics['test_accuracy']:.2f} "

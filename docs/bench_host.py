@@ -5,15 +5,18 @@ runs all test images. PyTorch runs a float32 network of the same shape at batch 
 in the same process. Writes docs/bench-host.csv. What counts are the ratios.
 """
 
-import argparse
-import os
 import sys
-import time
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
+import argparse
+import os
+import time
+
+import torch
 
 import checkpoint
 import cli

@@ -5,13 +5,16 @@ under QEMU as a Cortex-M4, whose executed instructions are counted. Writes docs/
 docs/tinyengine-memory.png. Models come from the folder that BITNETMCU_MODELS or --models names.
 """
 
-import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
+import argparse
+import os
+import subprocess
 
 import cli
 import training

@@ -5,18 +5,21 @@ is the usual one: PIL images, RandomAffine and Resize in a DataLoader with one w
 They take turns for several rounds; the figures are the medians. Writes docs/bench-training.csv.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import BitNetMCU
 import cli

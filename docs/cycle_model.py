@@ -4,11 +4,14 @@ The event counts are those of that firmware (GCC 12.2 -Os, kernels in SRAM, one 
 cycles were published by its author. Writes docs/cycle-model.csv.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
+import argparse
 
 import cli
 import training

@@ -1,15 +1,18 @@
 """Draw the figures of docs/: how the method works, and how the committed network was trained."""
 
-import argparse
-import csv
-import statistics
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
+import argparse
+import csv
+import statistics
+
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import BitNetMCU
 import checkpoint

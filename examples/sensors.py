@@ -9,15 +9,18 @@ Writes one .npz per kind into a folder, and the first as .csv, too:
   onefeature   one feature of which two thresholds tell the class, with noise.
 """
 
-import argparse
-import csv
-import io
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
+import argparse
+import csv
+import io
+
+import numpy as np
 
 import cli
 

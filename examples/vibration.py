@@ -5,14 +5,17 @@ the speed of rotation), 1 unbalanced (the same, stronger), 2 bearing fault (shor
 that come with the rotation). All have noise and a random phase, speed and strength.
 """
 
-import argparse
-import io
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
+import argparse
+import io
+
+import numpy as np
 
 import cli
 

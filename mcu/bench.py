@@ -7,23 +7,25 @@ selected model and target (kernel bittest in SRAM) always runs with it: speedup 
 in the same run.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import csv
 import itertools
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
-
-import joblib
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import checkpoint
 import cli
 import exportquant
 import training
+import workers
 
 EXAMPLES = """examples:
   python mcu/bench.py                                     all of it, 1,000 images each
@@ -91,12 +93,17 @@ def select(arguments):
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in KEYS:
-            raise cli.UserError(f"'{argument}' selects nothing; keys are: {', '.join(KEYS)}")
+            raise cli.UserError(
+                f"'{argument}' selects nothing; {cli.suggest(key, KEYS)}keys are: {', '.join(KEYS)}"
+            )
         chosen[key] = tuple(value.split(","))
         for each in chosen[key]:
             if each not in KEYS[key]:
                 options = ", ".join(KEYS[key])
-                raise cli.UserError(f"{key}={each} is not known; choose one of: {options}")
+                raise cli.UserError(
+                    f"{key}={each} is not known; {cli.suggest(each, KEYS[key])}"
+                    f"choose one of: {options}"
+                )
     cases = []
     for values in itertools.product(*chosen.values()):
         case = dict(zip(KEYS, values))
@@ -189,13 +196,14 @@ def main():
     # A part goes elsewhere, so that it does not replace the whole.
     default = ROOT / ("build/bench.csv" if arguments.select else "docs/bench.csv")
 
-    parallel = joblib.Parallel(arguments.jobs, return_as="generator", batch_size=1)
     folder = ROOT / "mcu" / "build" / "bench"
     exports = dict.fromkeys(exported(case, folder) for case in cases)
-    list(parallel(joblib.delayed(export)(*each) for each in exports))
-    jobs = (joblib.delayed(measure)(case, arguments.images, folder) for case in cases)
+    list(workers.run(export, exports, arguments.jobs))
+    measured = workers.run(
+        measure, [(case, arguments.images, folder) for case in cases], arguments.jobs
+    )
     rows = []
-    for row in cli.progress(parallel(jobs), total=len(cases), unit="firmware"):
+    for row in cli.progress(measured, total=len(cases), unit="firmware"):
         rows.append(row)  # the yardstick of a model and target comes first
         add_speedups(rows)
         cli.write_atomic(arguments.out or default, training.csv_text(rows))

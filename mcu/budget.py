@@ -5,16 +5,19 @@ along the deepest path of calls, as the linked code has them. Recursion and call
 have no bound and are refused. Exits 1, with the numbers, if the firmware does not fit.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import re
 import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cli
 

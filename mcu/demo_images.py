@@ -1,12 +1,15 @@
 """Pack test images for the demo firmware: BUILD/demo_images.h for the network exported to BUILD."""
 
-import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
+import argparse
+
+import numpy as np
 
 import cheader
 import checkpoint

@@ -7,16 +7,18 @@
 operator and for the whole model, one line for machines last.
 """
 
-import argparse
-import re
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent / "cortexm"))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
 
+import argparse
+import re
+
+import numpy as np
 import qemu
 
 import cli

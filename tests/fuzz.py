@@ -6,24 +6,26 @@ the second build also has the kernels that need them, and other networks.
 Exits 1 and names the number of a network whose C differs.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    import startup  # noqa: F401  first: errors while the rest loads
+
 import argparse
 import itertools
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
-import joblib
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, links
 
 import cli
 import packing
+import workers
 from BitNetMCU import FACTORS, FORMATS
 from integermodel import INT32_MAX, IntegerLayer, IntegerModel
 
@@ -170,8 +172,7 @@ def fuzz(first, count, jobs):
         batches = [
             (at, min(BATCH, first + count - at)) for at in range(first, first + count, BATCH)
         ]
-        parallel = joblib.Parallel(jobs, return_as="generator", batch_size=1)
-        results = parallel(joblib.delayed(run_batch)(programs, *batch) for batch in batches)
+        results = workers.run(run_batch, [(programs, *batch) for batch in batches], jobs)
         for failures in cli.progress(results, total=len(batches), unit="batch"):
             if failures:
                 return failures

@@ -6,6 +6,7 @@ import pytest
 from conftest import refused, run_script
 
 import config
+import study
 from cli import UserError
 
 
@@ -54,6 +55,26 @@ def test_bad_override_is_refused_with_the_valid_values(override, expected, tmp_p
     done = run_script("training.py", "dataset=Digits", override, "--out", tmp_path)
     assert expected in refused(done)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("dataset=MINST", "did you mean 'MNIST'? it takes one of: MNIST"),
+        ("dataset=mnist", "did you mean 'MNIST'?"),
+        ("QuantType=ternery", "did you mean 'Ternary'?"),
+        ("QuantType=Binary,Binary,Ternry,Binary", "did you mean 'Ternary'?"),
+        ("WScale=PerTenser", "did you mean 'PerTensor'?"),
+        ("scheduler=cosine", "did you mean 'Cosine'?"),
+        ("shiftnorm_aware=Flase", "did you mean 'False'?"),
+        ("model=FCMINST", "did you mean 'FCMNIST'?"),
+        ("dataset=data/minst", "dataset='data/minst' is not valid; it takes"),
+        ("NUM_EPOCHS=3", "did you mean 'num_epochs'?"),
+    ],
+)
+def test_misspelt_keys_and_choices_get_a_suggestion(override, expected):
+    with pytest.raises(UserError, match=re.escape(expected)):
+        config.load(overrides=[override])
 
 
 def test_overrides_change_what_they_name_and_nothing_else():
@@ -109,3 +130,54 @@ def test_parameter_files_with_faults_are_refused(tmp_path):
             config.load(file)
     with pytest.raises(UserError, match="cannot read"):
         config.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("seed: 010", 10),  # YAML 1.1: 8
+        ("seed: 0777", 777),
+        ("learning_rate: 1e-3", 0.001),
+        ("learning_rate: .5", 0.5),
+        ("shift: 5.e-2", 0.05),
+        ("batch_size: 1_000", 1000),
+        ("seed: 1:30", None),  # 90
+        ("learning_rate: 0:0:1.5", None),  # 1.5
+        ("seed: 0b11", None),  # 3
+        ("seed: 0x1F", None),  # 31
+        ("seed: 2020-01-01", None),  # a date
+        ("widths: [010, 1:30]", None),
+        ("widths: [010, 020, 030]", [10, 20, 30]),
+    ],
+)
+def test_numbers_in_yaml_are_what_they_are_on_the_command_line(text, value, tmp_path):
+    file = tmp_path / "p.yaml"
+    key, _, written = text.partition(": ")
+    lines = config.DEFAULT_PARAMETERS.read_text().splitlines()
+    file.write_text("\n".join(text if x.startswith(f"{key}:") else x for x in lines))
+    if value is None:
+        with pytest.raises(UserError, match=re.escape(f"{key}=")) as refusal:
+            config.load(file)
+        assert "1:30" not in text or "1:30" in str(refusal.value)
+        with pytest.raises(UserError):
+            config.load(overrides=[f"{key}={written}"])
+    else:
+        assert config.load(file)[key] == config.load(overrides=[f"{key}={written}"])[key] == value
+
+
+def test_studies_read_numbers_as_parameters_do(tmp_path):
+    (tmp_path / "s.yaml").write_text("seeds: [08, 010]\ngrid: {learning_rate: [1e-3]}\n")
+    runs = study.expand(config.read_yaml(tmp_path / "s.yaml"), "s.yaml")
+    assert [(run["seed"], run["learning_rate"]) for run in runs] == [(8, 0.001), (10, 0.001)]
+    (tmp_path / "s.yaml").write_text("seeds: [1:30]")
+    with pytest.raises(UserError, match="seed='1:30' is not valid"):
+        study.expand(config.read_yaml(tmp_path / "s.yaml"), "s.yaml")
+
+
+def test_names_that_look_like_numbers_or_dates_stay_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("2024", "010", "2024-01-31"):
+        (tmp_path / name).mkdir()
+        text = config.DEFAULT_PARAMETERS.read_text().replace("dataset: MNIST", f"dataset: {name}")
+        (tmp_path / "p.yaml").write_text(text)
+        assert config.load(tmp_path / "p.yaml")["dataset"] == name

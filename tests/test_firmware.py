@@ -283,8 +283,9 @@ def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
 
 def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
     need("CH32V003")
-    line = last_line(make("emulate", build=tmp_path))
-    assert line["model"] == config.run_name(config.load())
+    name = config.run_name(config.load())
+    line = last_line(make("emulate", f"MODEL={checkpoint.MODELDATA / name}.pth", build=tmp_path))
+    assert line["model"] == name
     assert (line["images"], line["mismatches"]) == ("10000", "0")
     assert line["accuracy"] == "98.78"
     assert int(line["flash"]) <= 16_384 and int(line["ram"]) <= 2_048

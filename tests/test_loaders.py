@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT, run_script
 
+import cli
 import exportquant
 import loaders
 import measured
@@ -201,6 +202,107 @@ def test_folders_with_faults_are_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=expected):
             loaders.load_folder(tmp_path / name, 16)
+
+
+def save_twice(folder, name, image, **options):
+    """Ten copies of `image` in each of two classes; returns what `load_folder` makes of one."""
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for number in range(10):
+            image.save(folder / label / f"{number}{name}", **options)
+    height, width = np.array(image).shape[:2]
+    assert height == width
+    return loaders.load_folder(folder, width).train_images[0].numpy()
+
+
+RAMP = np.arange(256).reshape(16, 16).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_images_of_16_bits_are_scaled(suffix, tmp_path):
+    from PIL import Image
+
+    image = Image.fromarray((RAMP.astype(np.uint16) << 8) + 77)
+    assert np.array_equal(save_twice(tmp_path, suffix, image), RAMP)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_images_without_a_scale_are_refused(kind, tmp_path):
+    from PIL import Image
+
+    with pytest.raises(UserError, match="save 8 or 16 bits"):
+        save_twice(tmp_path, ".tif", Image.fromarray(RAMP.astype(kind)))
+
+
+def transparent_images():
+    """{name: (image, what it looks like on black, options for saving it)}."""
+    from PIL import Image
+
+    def filled(value, alpha):
+        return np.stack([np.full_like(RAMP, value)] * 3 + [alpha], 2)
+
+    half = np.where(RAMP < 128, 0, 255).astype(np.uint8)
+    palette = Image.fromarray(RAMP).convert("P")
+    deep = Image.fromarray(RAMP.astype(np.uint16) << 8)
+    return {
+        "white, picture in alpha": (Image.fromarray(filled(255, RAMP)), RAMP, {}),
+        "black, picture in alpha": (Image.fromarray(filled(0, RAMP)), RAMP * 0, {}),
+        "grey with alpha": (Image.fromarray(np.stack([RAMP, half], 2)), RAMP & half, {}),
+        "palette": (palette, np.where(RAMP == 200, 0, RAMP), {"transparency": 200}),
+        "grey key": (Image.fromarray(RAMP), np.where(RAMP == 9, 0, RAMP), {"transparency": 9}),
+        "16-bit key": (deep, np.where(RAMP == 9, 0, RAMP), {"transparency": 9 << 8}),
+    }
+
+
+@pytest.mark.parametrize("name", transparent_images())
+def test_transparent_parts_count_as_black_and_are_warned_of_once(name, tmp_path, capsys):
+    image, expected, options = transparent_images()[name]
+    assert np.array_equal(save_twice(tmp_path, ".png", image, **options), expected)
+    loaders.load_folder(tmp_path, 16)  # as export and proof do
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {tmp_path}: 20 images have transparent parts")
+    assert ("20 of them are black all over" in line) == (not expected.any())
+
+
+def test_an_alpha_channel_without_a_transparent_part_is_no_matter(tmp_path, capsys):
+    from PIL import Image
+
+    image = Image.fromarray(np.stack([RAMP] * 3 + [np.full_like(RAMP, 255)], 2))
+    assert np.array_equal(save_twice(tmp_path, ".png", image), RAMP)
+    assert not capsys.readouterr().err
+
+
+def test_classes_and_files_are_in_the_order_of_their_numbers(tmp_path):
+    from PIL import Image
+
+    for name in ("10", "9", "02", "1"):
+        (tmp_path / name).mkdir()
+        for number in range(1, 11):
+            pixels = np.full((8, 8), 10 * int(name) + number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"img{number}.png")
+    dataset = loaders.load_folder(tmp_path, 8)
+    assert dataset.train_images[:, 0, 0].unique(sorted=False).numel() == 32
+    first = [dataset.train_images[dataset.train_labels == k][:, 0, 0].tolist() for k in range(4)]
+    numbers = [1, 2, 3, 4, 6, 7, 8, 9]  # the fifth and tenth are for testing
+    assert first == [[10 * name + number for number in numbers] for name in (1, 2, 9, 10)]
+    names = ["a", "a1", "a02", "a2", "a10b2", "a10b10", "b"]
+    mixed = ["b", "a10b10", "a2", "a10b2", "a02", "a1", "a"]
+    assert sorted(mixed, key=cli.natural_key) == names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("training_set", "validation_set"), ("Train", "Test"), ("train", "val"), ("training", "dev")],
+)
+def test_folders_called_otherwise_than_train_and_test_get_a_hint(names, tmp_path):
+    for name in names:
+        write_images(tmp_path / name, ["cat", "dog"], 5)
+    with pytest.raises(UserError, match="are called train, test"):
+        loaders.load_folder(tmp_path, 16)
+    write_images(tmp_path / "classes", ["cat"], 5)
+    with pytest.raises(UserError) as refusal:
+        loaders.load_folder(tmp_path / "classes", 16)
+    assert "are called" not in str(refusal.value)
 
 
 def test_unknown_data_names_the_sources(tmp_path):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import tflite
+from tflite.BuiltinOperator import BuiltinOperator  # fails where mcu/tflite is taken for it
 
 from cli import UserError
 from tinyengine.graph import Graph, Operator, Tensor
 
-KINDS = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
+KINDS = {v: k for k, v in vars(BuiltinOperator).items() if isinstance(v, int)}
 TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
 DTYPES = {"int8": np.int8, "int32": np.int32, "float32": np.float32}
 CLAMPS = {v: k for k, v in vars(tflite.ActivationFunctionType).items() if isinstance(v, int)}

@@ -13,12 +13,12 @@ TFLITE_COMMON = $(addprefix $(TFLITE)/,$(TFLITE_KERNELS:%=kernel-%.o) memory.o $
 .PHONY: tflite tflite-check
 tflite-check:
 	@[ "$(FAMILY)" = cortexm ] || { echo "error: make tflite runs under QEMU; choose TARGET=cortex-m4" >&2; exit 1; }
-	@[ -f "$(MODEL)" ] || { echo "error: MODEL=$(MODEL) is no file; name a .tflite file" >&2; exit 1; }
+	@[ -f "$(if $(MODEL),$(NETWORK))" ] || { echo "error: MODEL=$(MODEL) is no file; name a .tflite file" >&2; exit 1; }
 
 tflite: tflite-check ## a TensorFlow Lite model on a target under QEMU (MODEL=, TARGET=, OPTIMISE=, INPUTS=)
-	$(Q)$(RUN) mcu/run_tflite.py compile $(abspath $(MODEL)) --build $(TFLITE) --optimise $(OPTIMISE)
-	$(Q)$(MAKE) --no-print-directory $(TFLITE)/tflite.elf $(TFLITE)/tflite-trace.elf
-	$(Q)$(RUN) mcu/run_tflite.py run $(abspath $(MODEL)) --build $(TFLITE) --optimise $(OPTIMISE) \
+	$(Q)$(RUN) mcu/run_tflite.py compile $(NETWORK) --build $(TFLITE) --optimise $(OPTIMISE)
+	$(Q)$(MAKE) --no-print-directory MODEL=$(NETWORK) OUT=$(OUT) PYTHON=$(PYTHON) $(TFLITE)/tflite.elf $(TFLITE)/tflite-trace.elf
+	$(Q)$(RUN) mcu/run_tflite.py run $(NETWORK) --build $(TFLITE) --optimise $(OPTIMISE) \
 		--inputs $(INPUTS) --target $(TARGET) --machine $(MACHINE)
 
 $(TFLITE)/tflite.elf: $(addprefix $(TFLITE)/,main.o model.o) $(TFLITE_COMMON) link.ld.S
