@@ -177,17 +177,17 @@ def _warnings(columns, fitted, names):
         elif kept < min(FEW_LEVELS, different):
             q = np.quantile(values, (0, 0.25, 0.75, 1))
             lines.append(
-                f"warning: {name}: {different} different values keep {kept if kept > 1 else 'none'}"
+                f"{name}: {different} different values keep {kept if kept > 1 else 'none'}"
                 f" of {LEVELS} levels: they reach from {q[0]:g} to {q[3]:g}, half of them from "
                 f"{q[1]:g} to {q[2]:g}, at {units:g} raw units per value; remove values that stand "
                 "for errors, use a logarithm, or give raw_units_per_value"
             )
     if len(lines) > NAMED:
-        lines[NAMED:] = [f"warning: {len(lines) - NAMED} more channels keep few levels"]
+        lines[NAMED:] = [f"{len(lines) - NAMED} more channels keep few levels"]
     if useless:
         more = f" and {len(useless) - NAMED} more" if len(useless) > NAMED else ""
         lines.append(
-            f"warning: useless, as the value is the same in all training samples: "
+            f"useless, as the value is the same in all training samples: "
             f"{', '.join(useless[:NAMED])}{more}; the network's input is always 0"
         )
     return lines

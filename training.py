@@ -31,7 +31,7 @@ CLIPPING_INTERVAL = 100  # steps between two updates of the clip values
 STATISTICS_SAMPLES = 10_000  # training samples on which the activations are counted
 
 BLIND = (
-    "warning: the first layer has no bias: the network cannot tell levels and amplitudes of the "
+    "the first layer has no bias: the network cannot tell levels and amplitudes of the "
     "measured values apart; use bias=first, or BitLinear(..., bias=True) in a network of your own"
 )
 
@@ -255,7 +255,7 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     if dataset.measured and run.network.bit_layers()[0].bias is None:
         warnings.append(BLIND)
     for line in warnings:
-        report(line)
+        cli.warn(line)
     if state:
         run.restore(state)
     while len(run.rows) < settings["num_epochs"]:

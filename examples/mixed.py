@@ -14,7 +14,7 @@ class Mixed(nn.Sequential):
     def __init__(self, inputs, classes, config):
         common = {key: config[key] for key in ("maxw_algo", "maxw_quantscale", "WScale")}
         super().__init__(
-            BitLinear(inputs, 48, "2bitsym", **common),
+            BitLinear(inputs, 48, "2bitsym", **common, bias=config["bias"] != "none"),
             nn.ReLU(),
             BitLinear(48, 32, "4bitsym", **common),
             nn.ReLU(),

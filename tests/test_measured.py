@@ -11,6 +11,7 @@ from conftest import ROOT, SANITIZE, STRICT, compiler, header_of, random_model, 
 
 import cheader
 import checkpoint
+import cli
 import confidence
 import data
 import exportquant
@@ -362,15 +363,16 @@ def test_sensors_are_learned(kind, least, tmp_path, settings):
     assert checkpoint.load(path).metrics["test_accuracy"] >= least
 
 
-def test_without_a_bias_the_training_warns(tmp_path, settings):
-    np.savez(tmp_path / "x.npz", **sensors.simulate("temperature", 0))
+def test_without_a_bias_the_training_warns(tmp_path, settings, capsys):
+    np.savez(tmp_path / "x.npz", **sensors.simulate("constant", 0))
     changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
-    lines = []
-    training.train(settings | changes, tmp_path, report=lines.append)
-    assert "first layer has no bias" in lines[0]
-    lines.clear()
-    training.train(settings | changes | {"bias": "first"}, tmp_path, report=lines.append)
-    assert "warning" not in lines[0]
+    cli.warn.cache_clear()
+    training.train(settings | changes, tmp_path, report=str)
+    assert "warning: the first layer has no bias" in capsys.readouterr().err
+    cli.warn.cache_clear()
+    training.train(settings | changes | {"bias": "first"}, tmp_path, report=str)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: useless") and "feature 9 (1e+06)" in line
 
 
 def test_maps_of_older_versions_still_hold(tmp_path, settings):

@@ -306,3 +306,35 @@ def test_the_same_model_gives_the_same_bytes():
 )
 def test_names_become_identifiers(name, expected):
     assert emission.identifier(name) == expected
+
+
+@pytest.mark.parametrize("name", ["g++", "clang++"])
+def test_a_cpp_program_calls_a_compiled_model(name, tmp_path):
+    """The model and its kernels are C; all public headers can be included from C++."""
+    compiled = compiler.compile_model(chain(), "model")
+    hostrun.write(compiled, tmp_path)
+    includes = [f"-I{tmp_path}", f"-I{selection.KERNELS}"]
+    sources = [tmp_path / "model.c", *selection.sources(compiled.choices)]
+    objects = []
+    for source in sources:
+        objects.append(tmp_path / f"{source.stem}.o")
+        command = ["cc", *hostrun.WARNINGS, *includes, "-c", "-o", objects[-1], source]
+        subprocess.run(command, check=True)
+    caller = tmp_path / "app.cpp"
+    caller.write_text(
+        '#include "tinyengine.h"\n#include "fast.h"\n#include "model.h"\n#include <cstdio>\n'
+        "int main() {\n"
+        "    for (int i = 0; i < MODEL_INPUT_BYTES; i++)\n"
+        "        model_input()[i] = static_cast<int8_t>(i % 100);\n"
+        "    return std::fwrite(model_run(), MODEL_OUTPUT_BYTES, 1, stdout) != 1;\n"
+        "}\n"
+    )
+    flags = ["-std=c++11", *hostrun.WARNINGS[1:], *includes]
+    program = tmp_path / "app"
+    command = [*compiler_named(name), *flags, "-o", program, caller, *objects]
+    subprocess.run(command, check=True)
+    done = subprocess.run([program], capture_output=True, check=True)
+    x = compiled.graph.tensors[compiled.graph.inputs[0]]
+    inputs = (np.arange(x.size) % 100).astype(np.int8).reshape(1, *x.shape[1:])
+    expected = hostrun.run(compiled, hostrun.build(compiled, tmp_path / "host"), inputs)
+    assert np.array_equal(np.frombuffer(done.stdout, np.int8), expected[0][-1])
