@@ -121,7 +121,8 @@ def load(path):
     try:
         network = _build(path, content, settings)
         network.load_state_dict(content["state_dict"])
-        finite = all(tensor.isfinite().all() for tensor in network.state_dict().values())
+        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+            raise ValueError("weights that are not finite")
         metrics = {key: float(content["metrics"][key]) for key in content["metrics"]}
         input_map = _input_map(content)
         class_names = _names(content, "class_names", content["classes"], "")
@@ -139,7 +140,7 @@ def load(path):
         raise
     except Exception:  # entries of the wrong kind or shape
         raise _foreign(path)
-    if not finite or not {"test_accuracy", "test_accuracy_float", "train_loss"} <= metrics.keys():
+    if not {"test_accuracy", "test_accuracy_float", "train_loss"} <= metrics.keys():
         raise _foreign(path)
     return Checkpoint(
         path,

@@ -238,10 +238,12 @@ def test_missing_truncated_and_foreign_checkpoints_are_refused(trained, tmp_path
 @pytest.mark.parametrize(
     "change",
     [
-        lambda content: content["config"].update(widths=[5, 5]),
+        lambda content: content["architecture"]["layers"][0].update(out_features=5),
+        lambda content: content["architecture"]["layers"][0].update(kind="Linear"),
+        lambda content: content["architecture"]["layers"][1].update(alpha=5),
+        lambda content: content.update(architecture=3),
         lambda content: content.update(config=3),
-        lambda content: content.update(inputs="a"),
-        lambda content: content.update(inputs=-1),
+        lambda content: content.update(samples=[1]),
         lambda content: content.update(classes=None),
         lambda content: content.update(metrics={}),
         lambda content: content["state_dict"]["layers.0.weight"].fill_(float("nan")),
