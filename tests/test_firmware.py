@@ -278,6 +278,33 @@ def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
     assert int(line["flash"]) <= 16_384 and int(line["ram"]) <= 2_048
 
 
+def test_a_stack_that_grows_into_variables_is_found(tmp_path):
+    """The emulator takes the end of .bss from the ELF file: 1,500 of 2,048 bytes are variables."""
+    need("CH32V003")
+    (tmp_path / "main.c").write_text(
+        "static volatile int variables[375];\n"
+        "static int deeper(int n) { return n ? n + 3 * deeper(n - 1) : variables[0]; }\n"
+        'int main(void) { variables[1] = deeper(DEPTH); __asm__ volatile("wfi"); return 0; }\n'
+    )
+    cross = next(filter(None, map(shutil.which, RISCV)))
+    sizes = ["-DFLASH_SIZE=16384", "-DSRAM_SIZE=2048", "-DSTACK_BOUND=0"]
+    script = tmp_path / "link.ld"
+    preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *sizes, "-o", script, MCU / "link.ld.S"]
+    subprocess.run(preprocess, check=True)
+    make("emulator", build=tmp_path)
+    flags = ["-march=rv32ec", "-mabi=ilp32e", "-O1", "-ffreestanding", "-nostdlib", f"-T{script}"]
+    sources = [tmp_path / "main.c", MCU / "riscv" / "start.S"]
+    ends = []
+    for depth in (5, 100):
+        command = [cross, *flags, f"-DDEPTH={depth}", "-o", tmp_path / "elf", *sources, "-lgcc"]
+        subprocess.run(command, check=True)
+        command = [tmp_path / "emulator", tmp_path / "elf"]
+        ends.append(subprocess.run(command, capture_output=True, text=True))
+    assert ends[0].returncode == 0, ends[0].stderr
+    assert ends[1].returncode == 1 and "(deeper+0x" in ends[1].stderr
+    assert re.search(r"the stack grows to 0x200005\w\w, into variables", ends[1].stderr)
+
+
 def test_demo_ends_where_nobody_listens(network):
     """After 120 ms it gives the console up; the network still runs."""
     need("CH32V003")
