@@ -143,11 +143,15 @@ def test_changed_options_are_built_anew(network, tmp_path):
     assert "CC riscv/chip.c" in make(f"MODEL={path}", "LED_PIN=PD4", build=tmp_path).stdout
 
 
-def test_recursion_and_calls_through_pointers_have_no_stack_bound(tmp_path):
+def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound(tmp_path):
     need("CH32V003")
     sources = {
         "calls itself": "int f(int n) { return n ? n + f(n - 1) * 3 : 0; }",
         "through a pointer": "int (*p)(int); int f(int n) { return p(n) + 1; }",
+        "state it where it is written, with `.set frame.g, BYTES`": (
+            '__asm__(".globl g; .type g, @function; g: ret"); int g(int);'
+            "int f(int n) { return g(n) + 1; }"
+        ),
     }
     for expected, source in sources.items():
         (tmp_path / "x.c").write_text(
@@ -238,7 +242,7 @@ def in_assembly():
     files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
     cases = {}
     for row in BitNetMCU.FORMATS.values():
-        for kernel in packing.FAST[row.name]:
+        for kernel in packing.FAST.get(row.name, ()):
             target = "CH32V002" if kernel.multiplier else "CH32V003"
             cases.setdefault(kernel.name.split("_")[0], (row.name, target))
     return [cases[file] for file in sorted(files)]
@@ -267,6 +271,13 @@ def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
     assert statistics["instructions"] > 3 * quiet["instructions"]  # they did come
     expected = integermodel.lower(trained.network).execute(inputs)[-1].accumulators
     assert np.array_equal(values[:, 2:], expected)
+
+
+@pytest.mark.parametrize("path", sorted(checkpoint.MODELDATA.glob("*.pth")), ids=lambda p: p.stem)
+def test_the_firmware_of_every_committed_network_links(path, mnist, tmp_path):
+    need("CH32V003")
+    last = make(f"MODEL={path}", build=tmp_path).stdout.splitlines()[-1]
+    assert re.fullmatch(r"flash=\d+ ram=\d+ stack=\d+", last)
 
 
 def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
