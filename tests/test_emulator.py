@@ -390,6 +390,8 @@ def test_what_the_chip_would_not_do_traps(message, code, options, emulate):
     outcome = run(emulate, *code, **options)
     assert STOPS[outcome["stop"]] == "trapped"
     assert message in outcome["trap"].decode()
+    # There, and not behind the program, where zeros are illegal instructions, too.
+    assert outcome["pc"] == PC + 4 * (len(code) - 1)
 
 
 @pytest.mark.parametrize(
