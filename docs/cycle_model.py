@@ -91,8 +91,9 @@ def main():
     head = ("chip", "network", "code in", "measured cycles", "modelled, at least", "at most")
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:
+        place = row["place"].replace("sram", "SRAM")
         print(
-            f"| {row['chip']} | {row['network']} | {row['place']} | {row['measured']:,} | "
+            f"| {row['chip']} | {row['network']} | {place} | {row['measured']:,} | "
             f"{row['least']:,} ({row['least_percent']} %) | {row['most']:,} "
             f"({row['most_percent']} %) |"
         )
