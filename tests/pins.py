@@ -94,8 +94,8 @@ def model_c(path, optimise):
     return {f"model.c {path.stem} {optimise}": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def generate(targets):
-    """{name: SHA-256} of all that is generated, firmware for `targets`."""
+def generate(targets, paths):
+    """{name: SHA-256} of all that is generated, firmware for `targets`, C of the models `paths`."""
     # What needs the exported headers comes after them.
     cases = [
         (target, model, kernel)
@@ -107,7 +107,7 @@ def generate(targets):
     first = [
         joblib.delayed(headers)(model, *export) for model in bench.MODELS for export in EXPORTS
     ]
-    first += [joblib.delayed(model_c)(path, o) for path in models() for o in selection.OPTIMISE]
+    first += [joblib.delayed(model_c)(path, o) for path in paths for o in selection.OPTIMISE]
     second = [joblib.delayed(firmware)(case) for case in cases]
     parallel = joblib.Parallel(os.cpu_count(), return_as="generator", batch_size=1)
     pins = {}
@@ -149,7 +149,7 @@ def main():
                 "all is pinned at once; install the compilers (make toolchain) and name the folder "
                 "of the TensorFlow Lite models in BITNETMCU_MODELS"
             )
-        pins = generate(bench.TARGETS)
+        pins = generate(bench.TARGETS, models())
         write(here, pins)
         print(f"pins={len(pins)} file={PINS.relative_to(ROOT)}")
         return 0
@@ -159,11 +159,13 @@ def main():
     for target in sorted(set(bench.TARGETS) - set(same)):
         print(f"{target}: firmware is not compared, as the compiler is another")
         print(f"  pinned with {known.get(target)}\n  here        {here[target]}")
-    pins = generate(same)
     skipped = {name for name in pinned if name.split()[0] in set(bench.TARGETS) - set(same)}
-    if not models():
-        print("model.c: not compared; BITNETMCU_MODELS names no folder with models")
-        skipped |= {name for name in pinned if name.startswith("model.c ")}
+    wanted = {name.split()[1] for name in pinned if name.startswith("model.c ")}
+    paths = [path for path in models() if path.stem in wanted]
+    for stem in sorted(wanted - {path.stem for path in paths}):
+        print(f"model.c {stem}: not compared; BITNETMCU_MODELS names no folder with this model")
+        skipped |= {name for name in pinned if name.startswith(f"model.c {stem} ")}
+    pins = generate(same, paths)
     names = sorted((pins.keys() | pinned.keys()) - skipped)
     differing = [name for name in names if pins.get(name) != pinned.get(name)]
     for name in differing:
