@@ -143,6 +143,8 @@ def main():
     parser.add_argument("models", type=Path, nargs="+", help=".tflite files")
     parser.add_argument("--inputs", type=int, default=1, help="the mean of so many (default: 1)")
     arguments = parser.parse_args()
+    if arguments.inputs < 1:
+        raise cli.UserError(f"--inputs {arguments.inputs} is not valid; it takes 1 or more")
     for model in arguments.models:
         count, cycles = estimate(model, arguments.inputs)
         print(f"model={model.stem} instructions={count} cycles={cycles}", flush=True)
