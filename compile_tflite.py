@@ -89,7 +89,7 @@ def write(compiled, files, facts, folder):
         new = Path(temporary) / "new"
         for name, text in files.items():
             cli.write_atomic(new / name, text)
-        draw.draw_plan(compiled.blocks, compiled.plan, new / "memory.png", steps)
+        draw.draw_plan(compiled.blocks, compiled.plan, new / "memory.png", steps, compiled.name)
         for number, (stage, graph) in enumerate(compiled.stages.items(), 1):
             draw.draw_graph(graph, new / f"graph-{number}-{stage}.png")
         if folder.exists():

@@ -43,6 +43,11 @@ def grid(count, columns, size):
     return figure, axes.flat[:count]
 
 
+def legend(axis):
+    """A legend to the right of an axis, where it hides no curve."""
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
 def weight_histograms(network, path):
     """Each layer's float weights, with the levels to which they are rounded as lines."""
     layers = network.bit_layers()
@@ -59,13 +64,16 @@ def weight_histograms(network, path):
         axis.set_title(f"layer {index}: {layer.in_features} to {layer.out_features}")
         axis.set_xlabel("weight before rounding (lines: levels)")
         axis.set_ylabel("number of weights")
+    figure.suptitle("weights of each layer, and the levels to which they are rounded")
     save(figure, path)
 
 
 def first_layer(model, size, path):
     """The integer weights of the first layer's outputs as `size` x `size` images."""
     weights = model.layers[0].weights[:FIRST_LAYER_SHOWN]
-    figure, axes = grid(len(weights), 16, 0.75)
+    figure, axes = grid(len(weights), 16 if len(weights) > 32 else 8, 0.75)
+    # Room for the colour bar and the title, however few outputs there are.
+    figure.set_size_inches(max(figure.get_figwidth(), 6) + 1, max(figure.get_figheight(), 2) + 0.5)
     limit = np.abs(weights).max()
     for axis, row in zip(axes, weights):
         image = axis.imshow(row.reshape(size, size), cmap="RdBu", vmin=-limit, vmax=limit)

@@ -98,7 +98,7 @@ def main():
             compiled = compiler.load(model)
             steps = [f"{operator.index} {operator.kind}" for operator in compiled.graph.operators]
             target = arguments.out.with_name("tinyengine-memory.png")
-            draw.draw_plan(compiled.blocks, compiled.plan, target, steps)
+            draw.draw_plan(compiled.blocks, compiled.plan, target, steps, compiled.name)
     print(f"csv={arguments.out}")
     return 1 if any(row["differing_values"] for row in rows) else 0
 

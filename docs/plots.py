@@ -13,6 +13,7 @@ import statistics
 
 import numpy as np
 import torch
+from matplotlib.ticker import MaxNLocator
 
 import BitNetMCU
 import checkpoint
@@ -63,8 +64,10 @@ def draw_curves(path, target):
             axis.plot(epochs["epoch"], epochs[key], label=label)
         axis.set_title(title)
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axis.set_ylabel(unit)
-        axis.legend()
+        plots.legend(axis)
+    figure.suptitle(Path(path).stem)
     plots.save(figure, target)
 
 
@@ -84,7 +87,8 @@ def draw_estimator(_, target):
     right.set_ylim(-0.1, 1.5)
     right.set_title("backward: as if it had not been")
     right.set_ylabel("gradient that passes")
-    left.legend()
+    left.set_ylim(-1.4, 2.1)  # room for the legend
+    left.legend(loc="upper left")
     for axis in (left, right):
         axis.set_xlabel("weight w")
     plots.save(figure, target)
@@ -100,6 +104,7 @@ def draw_formats(_, target):
     axis.set_yticks(range(len(rows)), [f"{row.name} ({row.bits:.3g} bit)" for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlabel("level, as a fraction of the clip value")
+    axis.set_title("the levels of each number format")
     plots.save(figure, target)
 
 
@@ -123,7 +128,7 @@ def draw_octav(trained, target):
     axis.set_xlabel("clip value, in root mean squares of the weights (dots: OCTAV)")
     axis.set_ylabel("squared error / squared weight")
     axis.set_title("first layer of the committed 12 kB network")
-    axis.legend()
+    plots.legend(axis)
     plots.save(figure, target)
 
 
@@ -139,7 +144,8 @@ def draw_shiftnorm(_, target):
     axis.axhspan(64, 127, color="orange", alpha=0.12, label="where the largest lands")
     axis.set_xlabel("accumulator")
     axis.set_ylabel("activation")
-    axis.legend()
+    axis.set_title("ShiftNorm and ReLU of four layers")
+    plots.legend(axis)
     plots.save(figure, target)
 
 
@@ -159,7 +165,7 @@ def draw_accuracies(_, target):
     axis.set_xticks(range(len(names)), names)
     axis.set_ylabel("test accuracy, percent")
     axis.set_title("about 12 kB of weights, 12 epochs, mean and sd of 5 seeds")
-    axis.legend()
+    axis.legend(loc="lower left")  # below all accuracies, which need the whole width for names
     plots.save(figure, target)
 
 
@@ -262,6 +268,7 @@ def draw_kernels(_, target):
         axis.set_ylim(0.2, 5.2)
         axis.axis("off")
         draw(axis)
+    figure.suptitle("what the fast kernels do with a word of weights")
     plots.save(figure, target)
 
 

@@ -1,8 +1,9 @@
 """What a firmware needs of flash and RAM, by part, with a static bound of the worst stack.
 
-The stack bound: the frame of each function, as the compiler states it (-fstack-usage), added up
-along the deepest path of calls, as the linked code has them. Recursion and calls through pointers
-have no bound and are refused. Exits 1, with the numbers, if the firmware does not fit.
+The stack bound: the frame of each function, as the compiler states it (-fstack-usage) or its
+assembly does (`.set frame.NAME, BYTES`), added up along the deepest path of calls, as the linked
+code has them. Recursion and calls through pointers have no bound and are refused. Exits 2, with the
+numbers, if the firmware does not fit.
 """
 
 import sys
@@ -15,6 +16,7 @@ if __name__ == "__main__":
 import argparse
 import re
 import subprocess
+import tempfile
 from functools import cache
 
 from elftools.elf.elffile import ELFFile
@@ -25,31 +27,7 @@ EXAMPLES = """examples:
   python mcu/budget.py firmware.elf --stack-usage *.su --flash 16384 --sram 2048
 """
 
-PLANES = ("Binary", "Ternary", "2bitsym", "5bitsym", "8bit")
-# Functions written in assembly: bytes of stack, as the head of each file says. They jump within
-# themselves through registers, and work in the frame of the one that calls them.
-ASSEMBLY_FRAMES = {
-    "_start": 0,
-    "BitNetMCU_fc_nibbles": 764,
-    "BitNetMCU_inner_nibbles": 0,
-    **{f"BitNetMCU_fc_planes_{name}": 0 for name in PLANES},
-    "BitNetMCU_fc_planes": 864,
-    "BitNetMCU_inner_planes": 0,
-    "BitNetMCU_fc_planes_rows": 0,
-    "to_integers": 0,
-    "BitNetMCU_fc_shifts": 248,
-    "BitNetMCU_inner_shifts": 0,
-    "BitNetMCU_fc_table": 396,
-    "BitNetMCU_inner_table": 0,
-    "BitNetMCU_fc_multiply_4bit": 0,
-    "BitNetMCU_fc_multiply_4bitsym": 0,
-    "BitNetMCU_fc_multiply": 368,
-    "BitNetMCU_inner_multiply": 0,
-    "BitNetMCU_shiftnorm_relu": 0,
-    **{f"te_pairs_{n}_{kind}": 72 for n in ("three", "four") for kind in ("relu", "signed")},
-    **{f"te_full_{kind}": 56 for kind in ("relu", "signed")},
-    **{f"te_planes_{stride}_{kind}": 96 for stride in (1, 2) for kind in ("relu", "signed")},
-}
+FRAME = "frame."  # frame.NAME: an absolute symbol
 JUMP = r"\t(?:c\.)?(?:jal|j|bl|b|call|tail)"  # in the disassembly of RISC-V and Arm code
 CALL = re.compile(JUMP + r"\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")
 CALL_PAIR = re.compile(r"\t(?:c\.)?(?:jalr|jr)\s.*<([^>+]+)>")
@@ -61,7 +39,7 @@ INDIRECT = re.compile(r"\t(?:c\.)?(?:jalr\s+(?!.*<)|jr\s+(?!.*<)|blx\s+r|bx\s+(?
 def frames(files):
     """{function: bytes of its stack frame} from the compiler's .su `files`.
 
-    A file that is not there belongs to assembly, whose functions are in ASSEMBLY_FRAMES.
+    A file that is not there belongs to assembly, which states its frames itself.
     """
     found = {}
     for file in map(Path, files):
@@ -74,15 +52,44 @@ def frames(files):
     return found
 
 
-def calls(elf, objdump, assembly=ASSEMBLY_FRAMES):
+def absolute_symbols(elf):
+    """{name: value} of the symbols in `elf` that are no addresses."""
+    with Path(elf).open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".symtab").iter_symbols()
+        return {
+            symbol.name: symbol["st_value"]
+            for symbol in symbols
+            if symbol["st_shndx"] == "SHN_ABS" and symbol["st_info"]["type"] == "STT_NOTYPE"
+        }
+
+
+def stated_frames(elf):
+    """{function: bytes of its stack frame} of the functions in assembly that are linked in `elf`.
+
+    They jump within themselves through registers, and may work in the frame of their caller: 0.
+    """
+    symbols = absolute_symbols(elf)
+    return {n.removeprefix(FRAME): symbols[n] for n in symbols if n.startswith(FRAME)}
+
+
+def disassembly(elf, objdump):
+    """What `objdump` says of `elf`, which would take absolute symbols for addresses."""
+    strip = [f"--strip-symbol={name}" for name in absolute_symbols(elf)]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "elf"
+        subprocess.run([re.sub("objdump$", "objcopy", objdump), *strip, elf, copy], check=True)
+        command = [objdump, "-d", copy]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def calls(elf, objdump, assembly):
     """{function: the functions it calls or jumps to} from the disassembly of `elf`.
 
     assembly: functions in which a jump through a register stays inside.
     """
-    text = subprocess.run([objdump, "-d", elf], capture_output=True, text=True, check=True).stdout
     graph = {}
     function = None
-    for line in text.splitlines():
+    for line in disassembly(elf, objdump).splitlines():
         head = re.match(r"[0-9a-f]+ <([^>]+)>:", line)
         if head:
             function = original(head[1])
@@ -117,7 +124,11 @@ def worst_stack(root, graph, frame_sizes):
 
     unknown = sorted(set(reachable(root, graph)) - frame_sizes.keys())
     if unknown:
-        raise cli.UserError(f"the stack frame of {unknown[0]} is not known; add it to {__file__}")
+        name = unknown[0]
+        raise cli.UserError(
+            f"the stack frame of {name} is not known; state it where it is written, with "
+            f"`.set {FRAME}{name}, BYTES`"
+        )
     return depth(root)
 
 
@@ -171,8 +182,9 @@ def main():
     arguments = parser.parse_args()
 
     compiled = frames(arguments.stack_usage)
-    graph = calls(arguments.elf, arguments.objdump, ASSEMBLY_FRAMES.keys() - compiled.keys())
-    stack, path = worst_stack("main", graph, ASSEMBLY_FRAMES | compiled)
+    stated = stated_frames(arguments.elf)
+    graph = calls(arguments.elf, arguments.objdump, stated)
+    stack, path = worst_stack("main", graph, stated | compiled)
     flash, ram = sections(arguments.elf)
     ram["worst stack"] = stack
     totals = {"flash": sum(flash.values()), "ram": sum(ram.values())}

@@ -16,8 +16,8 @@ if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
-import re
 
+import emulate
 import numpy as np
 import qemu
 
@@ -50,7 +50,10 @@ void tflite_trace(const int8_t *output, uint32_t bytes);
 
 
 def split(compiled, content, count, trace):
-    """The file "results" of `count` inputs: (outputs of the operators or of the model, counts)."""
+    """The file "results" of `count` inputs.
+
+    Returns (outputs of operators or of the model with their counts, bytes of the deepest stack).
+    """
     sizes = [compiled.graph.tensors[o.outputs[0]].size for o in compiled.graph.operators]
     output = compiled.graph.tensors[compiled.graph.outputs[0]].size
     fields = [("output", np.int8, (output,)), ("instructions", np.uint32)]
@@ -62,9 +65,21 @@ def split(compiled, content, count, trace):
         ]
         fields = steps + fields
     kind = np.dtype(fields)
-    if len(content) != count * kind.itemsize:
-        raise cli.UserError(f"{len(content)} bytes of results, not {count * kind.itemsize}")
-    return np.frombuffer(content, kind)
+    if len(content) != count * kind.itemsize + 4:
+        raise cli.UserError(f"{len(content)} bytes of results, not {count * kind.itemsize + 4}")
+    return np.frombuffer(content[:-4], kind), int(np.frombuffer(content[-4:], np.uint32)[0])
+
+
+def run_firmware(compiled, arguments, files, count, trace):
+    """What `split` takes of a run under QEMU, whose stack must stay within its bound."""
+    name = "-trace" * trace
+    content = qemu.run(arguments.build / f"tflite{name}.elf", arguments.machine, files)
+    results, stack = split(compiled, content, count, trace)
+    bound = emulate.read_budget(arguments.build / f"tflite-budget{name}.txt")["stack"]
+    print(f"deepest stack seen: {stack} bytes, static bound {bound} bytes")
+    if stack > bound:
+        raise cli.UserError("the stack went deeper than its static bound")
+    return results
 
 
 def run(compiled, arguments):
@@ -72,12 +87,8 @@ def run(compiled, arguments):
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
     inputs = test_tflite.make_inputs(tensor, arguments.inputs)
     files = {"inputs": inputs.tobytes()}
-    build = arguments.build
-    results = split(
-        compiled, qemu.run(build / "tflite.elf", arguments.machine, files), len(inputs), False
-    )
-    trace = split(
-        compiled, qemu.run(build / "tflite-trace.elf", arguments.machine, files), len(inputs), True
+    results, trace = (
+        run_firmware(compiled, arguments, files, len(inputs), trace) for trace in (False, True)
     )
     different, graph = 0, compiled.graph
     reference = oracle.Oracle(arguments.model.read_bytes(), graph.inputs[0])
@@ -91,11 +102,11 @@ def run(compiled, arguments):
     for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
         count = int(trace[f"instructions {step}"].mean())
         print(f"{operator.index:>4}  {operator.kind:18} {choice.kernel.name:26} {count:>10}")
-    budget = re.search(r"flash=(\d+) ram=(\d+)", (build / "tflite-budget.txt").read_text())
+    budget = emulate.read_budget(arguments.build / "tflite-budget.txt")
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={different} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
-        f"flash={budget[1]} constants={compiled.files()[1]} ram={budget[2]} "
+        f"flash={budget['flash']} constants={compiled.files()[1]} ram={budget['ram']} "
         f"target={arguments.target} instructions={int(results['instructions'].mean())}"
     )
     return different

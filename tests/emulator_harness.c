@@ -9,7 +9,7 @@
 #define CODE_BYTES 96
 
 struct Job {
-    uint32_t pc, has_mul, wait_states, steps, fresh, asleep_host;
+    uint32_t pc, has_mul, wait_states, steps, fresh, asleep_host, stack_end;
     uint32_t x[16];
     uint8_t code[CODE_BYTES];
     uint8_t sram[2048];
@@ -46,6 +46,7 @@ int main(void) {
             machine_write(&machine, SRAM_BASE, job.sram, sizeof job.sram);
         machine_write(&machine, job.pc, job.code, sizeof job.code);
         machine.io.flash_actlr = job.wait_states;
+        machine.stack_end = job.stack_end;
         memcpy(machine.x, job.x, sizeof machine.x);
         machine.x[0] = 0;
         machine.pc = job.pc;

@@ -1,8 +1,10 @@
-"""What the benchmark runs."""
+"""What the benchmarks run and how they count."""
+
+import sys
 
 import bench
 import pytest
-from conftest import refused, run_script
+from conftest import ROOT, refused, run_script
 
 import checkpoint
 
@@ -49,3 +51,22 @@ def test_unknown_selections_name_the_known_ones(argument, expected):
 def test_a_selection_of_nothing_is_refused():
     done = run_script("mcu/bench.py", "target=cortex-m0", "kernel=assembly")
     assert "selects nothing that can be built" in refused(done)
+
+
+def test_estimated_cycles_weigh_words_and_loads():
+    pytest.importorskip("unicorn")
+    sys.path.insert(0, str(ROOT / "docs"))
+    import estimate_cycles
+
+    code = {
+        0: ("push", "{r4-r7, lr}"),  # 1 + 5
+        2: ("ldr", "r0, [r1, #0]"),  # 2
+        4: ("ldr.w", "r2, [r1, #4]"),  # 1: straight behind a load
+        8: ("ldrd", "r2, r3, [r0], #8"),  # 3
+        12: ("ldrb", "r4, [r0, #0]"),  # 2
+        14: ("str", "r4, [r0, #0]"),  # 1
+        16: ("ldmia.w", "r0!, {r2, r3, r5-r8}"),  # 1 + 6
+        20: ("bne.n", "0"),  # 1
+    }
+    assert estimate_cycles.weigh(code, 0, 22) == (8, 6 + 2 + 1 + 3 + 2 + 1 + 7 + 1)
+    assert estimate_cycles.weigh(code, 4, 4) == (1, 2)

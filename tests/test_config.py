@@ -7,6 +7,7 @@ from conftest import refused, run_script
 
 import config
 import study
+from BitNetMCU import FORMATS
 from cli import UserError
 
 
@@ -22,8 +23,7 @@ def test_committed_parameters_are_complete_and_each_has_a_comment():
         ("learning_rat=1", "did you mean 'learning_rate'"),
         (
             "QuantType=3bit",
-            "one of: Binary, BinarySym, Ternary, 2bitsym, 4bit, 4bitsym, FP130, NF4, "
-            "5bitsym, 8bit, None; or one for each layer",
+            f"one of: {', '.join(FORMATS)}, None; or one for each layer",
         ),
         ("QuantType=Binary,3bit,Binary,Binary", "one for each layer"),
         ("QuantType=Binary,None,Binary,Binary", "(without None)"),

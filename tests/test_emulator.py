@@ -1,11 +1,15 @@
 """The emulator's core: against Unicorn instruction by instruction, each trap, each cycle cost."""
 
+import json
 import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from conftest import ROOT, SANITIZE, links
+
+import training
 
 unicorn = pytest.importorskip("unicorn")
 from unicorn import riscv_const as uc  # noqa: E402
@@ -18,7 +22,12 @@ NOP, WFI, EBREAK = 0x00000013, 0x10500073, 0x00100073
 
 JOB = np.dtype(
     [(name, "<u4") for name in ("pc", "has_mul", "wait_states", "steps", "fresh", "asleep_host")]
-    + [("x", "<u4", 16), ("code", "u1", CODE_BYTES), ("sram", "u1", SRAM_BYTES)]
+    + [
+        ("stack_end", "<u4"),
+        ("x", "<u4", 16),
+        ("code", "u1", CODE_BYTES),
+        ("sram", "u1", SRAM_BYTES),
+    ]
 )
 OUTCOME = np.dtype(
     [("x", "<u4", 16), ("pc", "<u4"), ("stop", "<u4"), ("cycles", "<u4"), ("instructions", "<u4")]
@@ -306,6 +315,7 @@ class Program:
     has_mul: bool = False
     fresh: bool = False
     asleep_host: bool = False
+    stack_end: int = 0
 
     def job(self):
         job = np.zeros((), JOB)
@@ -313,7 +323,7 @@ class Program:
         code = b"".join(parts) + NOP.to_bytes(4, "little") * (CODE_BYTES // 4)
         code = code[:CODE_BYTES]
         job["code"] = np.frombuffer(code, np.uint8)
-        for name in ("pc", "steps", "wait_states", "has_mul", "fresh", "asleep_host"):
+        for name in set(JOB.names) - {"code", "sram", "x"}:
             job[name] = getattr(self, name)
         for register, value in self.x.items():
             job["x"][register] = value
@@ -325,6 +335,7 @@ def run(emulate, *code, x=None, **options):
     return emulate(np.array([Program(code, x or {}, **options).job()]))[0]
 
 
+PUSH, POP = i_type(-16, 2, 0, 2), i_type(16, 2, 0, 2)  # addi sp, sp, -16; and back
 LW, SW = i_type(0, 8, 2, 9, 3), s_type(0, 9, 8, 2)  # lw s1, 0(s0); sw s1, 0(s0)
 MUL = r_type(1, 9, 8, 0, 9)
 RCC, GPIOC, USART, SYSTICK = 0x40021000, 0x40011000, 0x40013800, 0xE000F000
@@ -340,6 +351,7 @@ RCC, GPIOC, USART, SYSTICK = 0x40021000, 0x40011000, 0x40013800, 0xE000F000
         ("illegal instruction", (i_type(0, 31, 0, 9),), {}),
         ("illegal instruction", (MUL,), {}),
         ("illegal instruction", (r_type(1, 9, 8, 4, 9),), {"has_mul": True}),  # div
+        ("illegal instruction", (0x0000100F,), {}),  # fence.i
         ("ebreak", (EBREAK,), {}),
         ("ecall", (0x73,), {}),
         ("misaligned load of 4", (LW,), {"x": {8: SRAM + 2}}),
@@ -378,6 +390,8 @@ def test_what_the_chip_would_not_do_traps(message, code, options, emulate):
     outcome = run(emulate, *code, **options)
     assert STOPS[outcome["stop"]] == "trapped"
     assert message in outcome["trap"].decode()
+    # There, and not behind the program, where zeros are illegal instructions, too.
+    assert outcome["pc"] == PC + 4 * (len(code) - 1)
 
 
 @pytest.mark.parametrize(
@@ -393,6 +407,30 @@ def test_registers_that_are_not_modelled_trap(message, address, access, emulate)
     clocks_on = (*li(8, RCC + 0x18), *li(9, 1 << 14 | 1 << 4), SW)
     outcome = run(emulate, *clocks_on, *li(8, address), access)
     assert message in outcome["trap"].decode()
+
+
+def test_a_stack_that_grows_into_variables_traps(emulate):
+    """.bss ends at 0x20000100: 16 bytes above it may be pushed once."""
+    end, x = SRAM + 0x100, {2: SRAM + 0x110}
+    assert STOPS[run(emulate, PUSH, WFI, x=x, stack_end=end)["stop"]] == "asleep"
+    outcome = run(emulate, PUSH, PUSH, WFI, x=x, stack_end=end)
+    assert b"stack grows to 0x200000f0, into variables, which end at 0x20000100" in outcome["trap"]
+    assert outcome["pc"] == PC + 4 and outcome["x"][2] == end
+    # also where another instruction sets it
+    outcome = run(emulate, *li(8, SRAM), i_type(0, 8, 0, 2), WFI, x=x, stack_end=end)
+    assert b"stack grows to 0x20000000" in outcome["trap"]
+
+
+def test_what_was_popped_from_the_stack_is_uninitialised_again(emulate):
+    """A slot is written, popped, and read by the next one to push."""
+    x = {2: SRAM + 0x110, 8: SRAM + 0x104}
+    assert STOPS[run(emulate, PUSH, SW, LW, POP, WFI, x=x)["stop"]] == "asleep"
+    for code in ((PUSH, SW, POP, LW), (PUSH, SW, POP, PUSH, LW)):
+        trap = run(emulate, *code, WFI, x=x)["trap"]
+        assert b"load of SRAM popped from the stack, at 0x20000104" in trap
+    assert STOPS[run(emulate, PUSH, SW, POP, PUSH, SW, LW, WFI, x=x)["stop"]] == "asleep"
+    outside = x | {8: SRAM + 0x110}  # the byte above what was popped is still there
+    assert STOPS[run(emulate, PUSH, SW, POP, LW, WFI, x=outside)["stop"]] == "asleep"
 
 
 def test_full_speed_without_wait_states_traps(emulate):
@@ -475,12 +513,40 @@ def test_cycles_of_a_load_from_flash(wait_states, cost, emulate):
     assert cycles(emulate, LW, x={8: 0x200}, wait_states=wait_states) == cost
 
 
-@pytest.mark.parametrize(("place", "cost"), [("sram", 4), ("flash1", 6)])
-def test_cycles_of_a_counting_loop(place, cost, emulate):
-    """c.addi s0, -1; c.bnez s0, -2: 100 rounds, the last of which is not taken."""
-    loop = (b"\x7d\x14", b"\x7d\xfc")
-    rounds = cycles(emulate, *loop, x={8: 100}, steps=300, **AT[place])
-    assert rounds == 99 * cost + 2
+def c_bnez_a0(offset):
+    """c.bnez a0, offset"""
+    imm = offset & 0x1FF
+    low = imm >> 6 & 3, imm >> 1 & 3, imm >> 5 & 1
+    fields = (imm >> 8) << 12 | (imm >> 3 & 3) << 10 | low[0] << 5 | low[1] << 3 | low[2] << 2
+    return (0xE101 | fields).to_bytes(2, "little")
+
+
+# Measured on a CH32V003 at 48 MHz by cpldcpu (github.com/cpldcpu/DRAM_exploration, folder
+# instruction_timing): cycles of a round of a loop that counts down, at a word-aligned place, with
+# so many instructions before the countdown. As far as its text has figures: those of stores in
+# flash are in a picture (docs/emulator.md).
+C_SW = b"\x14\xc2"  # c.sw a3, 0(a2)
+COUNTS = (0, 1, 2, 3, 4, 8)
+MEASURED = {
+    ("16-bit nops", "sram"): (4, 5, 6, 7, 8, 12),
+    ("16-bit nops", "flash1"): (6, 6, 8, 8, 10, 14),
+    ("32-bit nops", "sram"): (4, 5, 6, 7, 8, 12),
+    ("32-bit nops", "flash1"): (6, 8, 10, 12, 14, 22),
+    ("16-bit stores", "sram"): (4, 6, 8, 10, 12, 20),
+}
+REPEATED = {"16-bit nops": C_NOP, "32-bit nops": NOP.to_bytes(4, "little"), "16-bit stores": C_SW}
+
+
+@pytest.mark.parametrize(("what", "place"), MEASURED)
+def test_loops_take_the_cycles_that_were_measured_on_a_chip(what, place, emulate):
+    for count, measured in zip(COUNTS, MEASURED[what, place]):
+        body = REPEATED[what] * count + b"\x7d\x15"  # c.addi a0, -1
+        loop = body + c_bnez_a0(-len(body))
+        rounds = [
+            cycles(emulate, loop, x={10: n, 12: SRAM + 0x100}, steps=9999, **AT[place])
+            for n in (100, 200)
+        ]
+        assert rounds[1] - rounds[0] == 100 * measured, count
 
 
 @pytest.mark.parametrize(("place", "cost"), [("sram", 2), ("flash0", 2), ("flash1", 3)])
@@ -509,6 +575,51 @@ def test_self_modifying_code_runs_as_it_was_written(emulate):
     new = i_type(7, 0, 0, 9)
     code = (*li(9, new), s_type(16, 9, 8, 2), NOP, i_type(1, 0, 0, 9), WFI)
     assert run(emulate, *code, x={8: PC})["x"][9] == 7
+
+
+RULES = {  # the table of docs/emulator.md, as the emulator prints it
+    "arithmetic_16bit": (C_NOP,),
+    "arithmetic_32bit": (ADDI,),
+    "multiplication": (MUL,),
+    "load_sram": (LW,),
+    "store": (SW,),
+    "taken_aligned": (C_J4, C_NOP),
+}
+
+
+def test_the_printed_rules_are_those_of_the_execution(emulate, tmp_path):
+    sources = sorted((ROOT / "mcu" / "emulator").glob("*.c"))
+    subprocess.run(["cc", "-O1", "-o", tmp_path / "emulator", *sources], check=True)
+    done = subprocess.run([tmp_path / "emulator", "--rules"], capture_output=True, text=True)
+    places = json.loads(done.stdout)
+    assert len(places) == 6
+    for place, rules in places.items():
+        memory, waits = place.split(", ")
+        options = {"wait_states": int(waits[0]), "has_mul": True, "x": {8: SRAM + 0x100}}
+        options |= {"pc": 0x100} if memory == "flash" else {}
+        for name, code in RULES.items():
+            assert cycles(emulate, *code, **options) == rules[name], (place, name)
+        # c.nop, c.j from an unaligned place, to an unaligned instruction of either size, c.nop
+        for bits, target in ((16, C_NOP), (32, ADDI)):
+            spent = cycles(emulate, C_NOP, C_J4, C_NOP, target, C_NOP, **options)
+            own = 2 * rules["arithmetic_16bit"] + rules[f"arithmetic_{bits}bit"]
+            jump = rules["taken_unaligned"] + rules[f"target_{bits}bit_unaligned"]
+            assert spent == own + jump, (place, bits)
+        options["x"] = {8: 0x200}
+        assert cycles(emulate, LW, **options) == rules["load_flash"], place
+
+
+def test_the_published_table_of_cycles_is_what_the_emulators_rules_give():
+    """A rule that is changed in cpu.c changes the table of docs/emulator.md."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    import cycle_model
+
+    places = cycle_model.rules()
+    table = cycle_model.table(places)
+    csv = (ROOT / "docs" / "cycle-model.csv").read_text()
+    assert csv == training.csv_text(table)
+    places["sram, 1 wait states"]["taken_aligned"] += 1
+    assert cycle_model.table(places)[0]["least"] == table[0]["least"] + 87_133
 
 
 def test_classes_add_up(emulate):

@@ -1,9 +1,11 @@
 """The fast kernels, layer by layer, in C and in assembly: exact at every bound they rely on."""
 
 import itertools
+import json
 import shutil
 import subprocess
 
+import budget
 import fuzz
 import numpy as np
 import pytest
@@ -92,6 +94,7 @@ def in_c(tmp_path_factory):
 def on_chip(tmp_path_factory):
     """Runs a test firmware and a file of assembly in the emulator, and returns what it prints.
 
+    Asserts that the stack stays within its static bound, which has the frame that the file states.
     Arguments: file names of both, the text of kernel_cases.h, whether the core has a multiplier,
     and options of the compiler.
     """
@@ -106,7 +109,7 @@ def on_chip(tmp_path_factory):
     preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *memory]
     subprocess.run([*preprocess, "-o", script, MCU / "link.ld.S"], check=True)
     flags = ["-mabi=ilp32e", "-Os", "-ffreestanding", "-ffunction-sections", "-nostdlib", "-static"]
-    flags += ["-DLED_BIT=0u", "-DLED_PORT='C'", "-Wl,--no-warn-rwx-segments"]
+    flags += ["-DLED_BIT=0u", "-DLED_PORT='C'", "-Wl,--no-warn-rwx-segments", "-fstack-usage"]
     flags += [f"-I{ROOT}", f"-I{MCU}", f"-I{folder}", f"-Wl,-T{script}"]
 
     def run(firmware, source, header, multiplier=False, options=()):
@@ -121,7 +124,12 @@ def on_chip(tmp_path_factory):
         core = ["--flash", str(FLASH), "--sram", str(SRAM), *["--mul"] * multiplier]
         done = subprocess.run([emulator, *core, elf], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return done.stdout.partition("{")[0].strip()
+        printed, _, statistics = done.stdout.rpartition("{")
+        compiled, stated = budget.frames(folder.glob("*.su")), budget.stated_frames(elf)
+        graph = budget.calls(elf, cross.replace("gcc", "objdump"), stated)
+        bound, path = budget.worst_stack("main", graph, stated | compiled)
+        assert 0 < json.loads("{" + statistics)["stack"] <= bound, path
+        return printed.strip()
 
     return run
 
@@ -320,5 +328,5 @@ def test_multiplications_are_chosen_only_for_a_core_that_has_them(name, rng):
     assert packing.choose_kernel(layer, "speed", False).kernel.name == "nibbles"
 
 
-def test_every_format_has_a_fast_kernel():
-    assert {name for name, _ in SERVED} == set(FORMATS)
+def test_every_fast_kernel_and_yardstick_is_for_a_format_that_exists():
+    assert {*packing.FAST, *packing.YARDSTICK} <= FORMATS.keys()

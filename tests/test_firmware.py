@@ -155,11 +155,15 @@ def test_changed_options_are_built_anew(network, tmp_path):
     assert "CC riscv/chip.c" in make(f"MODEL={path}", "LED_PIN=PD4", build=tmp_path).stdout
 
 
-def test_recursion_and_calls_through_pointers_have_no_stack_bound(tmp_path):
+def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound(tmp_path):
     need("CH32V003")
     sources = {
         "calls itself": "int f(int n) { return n ? n + f(n - 1) * 3 : 0; }",
         "through a pointer": "int (*p)(int); int f(int n) { return p(n) + 1; }",
+        "state it where it is written, with `.set frame.g, BYTES`": (
+            '__asm__(".globl g; .type g, @function; g: ret"); int g(int);'
+            "int f(int n) { return g(n) + 1; }"
+        ),
     }
     for expected, source in sources.items():
         (tmp_path / "x.c").write_text(
@@ -250,7 +254,7 @@ def in_assembly():
     files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
     cases = {}
     for row in BitNetMCU.FORMATS.values():
-        for kernel in packing.FAST[row.name]:
+        for kernel in packing.FAST.get(row.name, ()):
             target = "CH32V002" if kernel.multiplier else "CH32V003"
             cases.setdefault(kernel.name.split("_")[0], (row.name, target))
     return [cases[file] for file in sorted(files)]
@@ -281,6 +285,13 @@ def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
     assert np.array_equal(values[:, 2:], expected)
 
 
+@pytest.mark.parametrize("path", sorted(checkpoint.MODELDATA.glob("*.pth")), ids=lambda p: p.stem)
+def test_the_firmware_of_every_committed_network_links(path, mnist, tmp_path):
+    need("CH32V003")
+    last = make(f"MODEL={path}", build=tmp_path).stdout.splitlines()[-1]
+    assert re.fullmatch(r"flash=\d+ ram=\d+ stack=\d+", last)
+
+
 def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
     need("CH32V003")
     name = config.run_name(config.load())
@@ -289,6 +300,33 @@ def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
     assert (line["images"], line["mismatches"]) == ("10000", "0")
     assert line["accuracy"] == "98.78"
     assert int(line["flash"]) <= 16_384 and int(line["ram"]) <= 2_048
+
+
+def test_a_stack_that_grows_into_variables_is_found(tmp_path):
+    """The emulator takes the end of .bss from the ELF file: 1,500 of 2,048 bytes are variables."""
+    need("CH32V003")
+    (tmp_path / "main.c").write_text(
+        "static volatile int variables[375];\n"
+        "static int deeper(int n) { return n ? n + 3 * deeper(n - 1) : variables[0]; }\n"
+        'int main(void) { variables[1] = deeper(DEPTH); __asm__ volatile("wfi"); return 0; }\n'
+    )
+    cross = next(filter(None, map(shutil.which, RISCV)))
+    sizes = ["-DFLASH_SIZE=16384", "-DSRAM_SIZE=2048", "-DSTACK_BOUND=0"]
+    script = tmp_path / "link.ld"
+    preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *sizes, "-o", script, MCU / "link.ld.S"]
+    subprocess.run(preprocess, check=True)
+    make("emulator", build=tmp_path)
+    flags = ["-march=rv32ec", "-mabi=ilp32e", "-O1", "-ffreestanding", "-nostdlib", f"-T{script}"]
+    sources = [tmp_path / "main.c", MCU / "riscv" / "start.S"]
+    ends = []
+    for depth in (5, 100):
+        command = [cross, *flags, f"-DDEPTH={depth}", "-o", tmp_path / "elf", *sources, "-lgcc"]
+        subprocess.run(command, check=True)
+        command = [tmp_path / "emulator", tmp_path / "elf"]
+        ends.append(subprocess.run(command, capture_output=True, text=True))
+    assert ends[0].returncode == 0, ends[0].stderr
+    assert ends[1].returncode == 1 and "(deeper+0x" in ends[1].stderr
+    assert re.search(r"the stack grows to 0x200005\w\w, into variables", ends[1].stderr)
 
 
 def test_demo_ends_where_nobody_listens(network):

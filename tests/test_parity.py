@@ -1,5 +1,7 @@
 """One contract, three executors: PyTorch in eval mode, the integer model, the C."""
 
+import itertools
+
 import fuzz
 import numpy as np
 import pytest
@@ -72,7 +74,9 @@ def test_exported_c_matches_integer_model(
 @pytest.mark.parametrize("name", ["clang", "gcc"])
 def test_formats_mix_in_one_network_with_each_compiler(name, rng, tmp_path):
     formats = list(FORMATS)
-    model = random_model(rng, formats, (60, 17, 100, 33, 5, 7, 64, 31, 9, 20, 10))
+    widths = itertools.cycle((60, 17, 100, 33, 5, 7, 64, 31, 9, 20))
+    model = random_model(rng, formats, [*itertools.islice(widths, len(formats)), 10])
+    assert [layer.format.name for layer in model.layers] == formats
     harness = Harness(model, tmp_path, compiler(name, SANITIZE))
     images = extreme_inputs(rng, 60)
     assert_same(harness.execute(images)[1], model.execute(images))

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT, refused, run_script
+from conftest import ROOT, random_model, refused, run_script
 from matplotlib import pyplot
 
 import BitNetMCU
@@ -25,6 +25,7 @@ import integermodel
 import loaders
 import modelcard
 import packing
+import plots
 import schedules
 import study
 import test_inference
@@ -338,6 +339,47 @@ def test_plots_are_pictures(trained, tmp_path):
         assert min(pixels.shape[:2]) > 100 and pixels[..., :3].std() > 0.02
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, laid out, instead of their files."""
+    drawn = []
+
+    def save(figure, path):
+        figure.draw_without_rendering()
+        drawn.append(figure)
+
+    monkeypatch.setattr(plots, "save", save)
+    with pyplot.rc_context(plots.STYLE):
+        yield drawn
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 16, 64])
+def test_nothing_of_the_first_layers_picture_is_cut(outputs, figures, rng):
+    plots.first_layer(random_model(rng, ["2bitsym"], (256, outputs)), 16, None)
+    (figure,) = figures
+    parts = [axis.get_tightbbox() for axis in figure.axes] + [figure._suptitle.get_window_extent()]
+    for box in parts:
+        assert box.x0 >= 0 and box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("epochs", [2, 60])
+def test_curves_have_whole_epochs_and_legends_beside_them(epochs, figures, tmp_path):
+    specification = importlib.util.spec_from_file_location("docs_plots", ROOT / "docs/plots.py")
+    docs_plots = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(docs_plots)
+    (path,) = checkpoint.MODELDATA.glob("*-4bitsym-3f24ea0e.csv")
+    lines = path.read_text().splitlines()[: 1 + epochs]
+    (tmp_path / "run.csv").write_text("\n".join(lines))
+    docs_plots.draw_curves(tmp_path / "run.csv", None)
+    (figure,) = figures
+    for axis in figure.axes:
+        assert all(tick == round(tick) for tick in axis.get_xticks())
+        assert not axis.get_legend().get_window_extent().overlaps(axis.bbox)
+        assert axis.get_title()
+
+
 # --- parity
 
 
@@ -416,6 +458,19 @@ def test_mixed_formats_go_through_the_whole_chain(algorithm, optimise, scale, se
     assert parity["accuracy_c"] > 60
 
 
+WEIGHT_BYTES = {  # of each committed network, as in the README
+    "3f24ea0e": 12_608,
+    "cbcb089d": 1_128,
+    "e4f34a5a": 3_152,
+    "f960370f": 5_536,
+    "4ef7f907": 6_304,
+    "bb14324e": 12_608,
+    "3a490da1": 12_608,
+    "b1cbebfd": 10_992,
+    "c9ee3c2f": 11_720,
+}
+
+
 @pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)
 def test_committed_models_agree_on_all_mnist_test_images(path, mnist, tmp_path):
     report = exportquant.export(path, tmp_path)
@@ -425,8 +480,7 @@ def test_committed_models_agree_on_all_mnist_test_images(path, mnist, tmp_path):
     assert result["accuracy_c"] == result["accuracy_pytorch"] == pytest.approx(report["accuracy"])
     assert result["accuracy_float"] == pytest.approx(report["accuracy_float"])
     assert checkpoint.load(path).metrics["test_accuracy"] == pytest.approx(result["accuracy_c"])
-    sizes = {"3f24ea0e": 12_608, "cbcb089d": 1_128, "c9ee3c2f": 11_720}
-    assert report["weight_bytes"] == sizes.get(path.stem.split("-")[3], report["weight_bytes"])
+    assert report["weight_bytes"] == WEIGHT_BYTES[path.stem.split("-")[3]]
 
 
 @pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)

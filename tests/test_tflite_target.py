@@ -16,6 +16,7 @@ for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
     if shutil.which(program) is None:
         pytest.skip(f"no {program}; make toolchain installs it", allow_module_level=True)
 
+import budget  # noqa: E402
 import qemu  # noqa: E402
 import tflite_graphs  # noqa: E402
 import tflite_models  # noqa: E402
@@ -34,7 +35,7 @@ def make_tflite(out, *arguments):
 
 
 def test_every_attribute_is_exact_on_the_target(tmp_path):
-    """All of `tflite_models.cases()`, with the fast kernels and their assembly."""
+    """All of `tflite_models.cases()`, with the fast kernels and their assembly, in their stack."""
     batch = Batch(CASES, "speed")
     mcu, script = ROOT / "mcu", tmp_path / "link.ld"
     memory = ["-DFLASH_SIZE=0x400000", "-DSRAM_SIZE=0x400000", "-DSTACK_BOUND=0"]
@@ -42,11 +43,18 @@ def test_every_attribute_is_exact_on_the_target(tmp_path):
     subprocess.run([*preprocess, "-o", script, mcu / "link.ld.S"], check=True)
     command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-O2", "-ffreestanding"]
     command += ["-fno-tree-loop-distribute-patterns", *hostrun.WARNINGS, f"-I{mcu}", "-nostdlib"]
-    command += ["-Wl,--no-warn-rwx-segments", f"-Wl,-T{script}"]
+    command += ["-Wl,--no-warn-rwx-segments", f"-Wl,-T{script}", "-fstack-usage"]
     sources = [ROOT / "tests" / "tflite_target.c", mcu / "tflite" / "memory.c"]
     sources += [mcu / "cortexm" / "start.S", mcu / "cortexm" / "chip.c"]
     program = batch.build(tmp_path, command, [*sources, *selection.assembly(batch.choices)])
-    batch.check(qemu.run(program, "mps2-an386", {"inputs": batch.stdin}))
+    compiled, stated = budget.frames(tmp_path.rglob("*.su")), budget.stated_frames(program)
+    # main() calls the models through pointers, which are followed here.
+    graph = budget.calls(program, "arm-none-eabi-objdump", {*stated, "main"})
+    bounds = [
+        compiled["main"] + budget.worst_stack(f"{model.name}_run", graph, stated | compiled)[0]
+        for model in batch.models
+    ]
+    batch.check(qemu.run(program, "mps2-an386", {"inputs": batch.stdin}), bounds)
 
 
 REAL = ["ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8", "mcunet_vww"]

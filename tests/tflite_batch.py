@@ -71,10 +71,13 @@ class Batch:
         subprocess.run([*command, *options, "-o", folder / "all", *files], check=True)
         return folder / "all"
 
-    def check(self, output):
-        """Asserts that the program's output is what the oracle computes, on every value."""
+    def check(self, output, bounds=None):
+        """Asserts that the program's output is what the oracle computes, on every value.
+
+        bounds: of each model, the bytes of stack that it may use, if the program tells what it did.
+        """
         computed, wrong = np.frombuffer(output, np.int8), []
-        for name, compiled, inputs in zip(self.cases, self.models, self.inputs):
+        for step, (name, compiled, inputs) in enumerate(zip(self.cases, self.models, self.inputs)):
             graph = compiled.graph
             reference = oracle.Oracle(self.cases[name], graph.inputs[0])
             written = [(f"{o.kind} {o.index}", o.outputs[0]) for o in graph.operators]
@@ -86,4 +89,11 @@ class Batch:
                     if not np.array_equal(computed[: left.size], left):
                         wrong.append(f"{name}: {what}")
                     computed = computed[left.size :]
-        assert not wrong and not computed.size
+            if bounds:
+                used = int.from_bytes(computed[:4].tobytes(), "little")
+                wrong += [f"{name}: {used} bytes of stack, bound {bounds[step]}"] * (
+                    not 0 < used <= bounds[step]
+                )
+                computed = computed[4:]
+        assert not wrong, wrong
+        assert not computed.size

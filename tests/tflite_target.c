@@ -1,7 +1,9 @@
-/* As tflite_host.c, on a chip: inputs from the file "inputs", outputs to "results". */
+/* As tflite_host.c, on a chip: inputs from the file "inputs", outputs to "results"; behind each
+ * model's outputs how deep the stack was. */
 
 #include "chip.h"
 #include "cortexm/files.h"
+#include "cortexm/stack.h"
 #include "tflite_batch.h"
 
 static uint32_t results;
@@ -15,11 +17,17 @@ int main(void) {
     uint32_t inputs = open_file("inputs", 1, 6), i, repeat;
 
     results = open_file("results", 5, 7);
-    for (i = 0; i < model_count; i++)
+    for (i = 0; i < model_count; i++) {
+        uint32_t used;
+
+        paint_stack();
         for (repeat = 0; repeat < repeats; repeat++) {
             transfer(SYS_READ, inputs, models[i].input(), models[i].bytes);
             harness_trace(0, models[i].run(), models[i].output_bytes);
         }
+        used = stack_used();
+        transfer(SYS_WRITE, results, &used, sizeof used);
+    }
     semihosting(SYS_CLOSE, (uintptr_t)&results);
     chip_sleep();
     return 0;

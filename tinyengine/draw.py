@@ -291,10 +291,11 @@ def _draw_edge(axes, start, end, lane):
 # --- memory over time
 
 
-def draw_plan(blocks, plan, path, steps=()):
+def draw_plan(blocks, plan, path, steps=(), name="the arena"):
     """Writes a PNG of a memory plan: what lies where in the arena in which step.
 
-    steps: names of the steps for the axis, from step 0; their numbers if there are none.
+    steps: names of the steps for the axis, from step 0; their numbers if there are none. name: of
+    what is planned.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -302,22 +303,22 @@ def draw_plan(blocks, plan, path, steps=()):
     first, last = min(b.first for b in blocks), max(b.last for b in blocks)
     count = last + 1 - first
     named = len(steps) > last
-    left, right, top, bottom = 0.95, 0.2, 0.45, 1.9 if named else 0.65
+    left, right, top, bottom = 0.95, 0.2, 0.75, 1.9 if named else 0.65
     width, height = left + right + max(8, 0.25 * count), 5.2 + top + bottom
     figure = Figure(figsize=(width, height))
     box = left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height
     axes = figure.add_axes(box, xlim=(first, last + 1), ylim=(0, max(plan.size, 1) * 1.04))
     _draw_blocks(figure, axes, blocks, plan)
     alive = memory.alive(blocks)
-    floor = max(alive.values())
+    most = max(alive.values())
     axes.axhline(plan.size, color="black", label=f"arena {plan.size:,} B ({plan.method})")
     dashes = {"color": SKIP, "linestyle": (0, (5, 4))}
-    axes.axhline(floor, **dashes, label=f"floor {floor:,} B (bold steps)")
+    axes.axhline(most, **dashes, label=f"alive at once {most:,} B (bold steps)")
     ticks = range(first, last + 1)
     names = [steps[step] if named and step >= 0 else str(step) for step in ticks]
     axes.set_xticks([t + 0.5 for t in ticks], names, rotation=90 if named else 0, fontsize=8)
     for step, label in zip(ticks, axes.get_xticklabels()):
-        if alive.get(step) == floor:
+        if alive.get(step) == most:
             label.set(color=SKIP, weight="bold")
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -328,7 +329,9 @@ def draw_plan(blocks, plan, path, steps=()):
     handles = [Patch(facecolor=BLOCK_COLOURS[k], edgecolor=LINE, label=k) for k in kinds]
     handles += axes.get_legend_handles_labels()[0]
     look = {"frameon": False, "fontsize": 8, "handlelength": 2.4, "columnspacing": 1}
-    figure.legend(handles=handles, loc="upper center", ncols=len(handles), **look)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.3 / height)}  # below the title
+    figure.legend(handles=handles, ncols=len(handles), **place, **look)
+    figure.suptitle(f"memory of {name}", y=1 - 0.1 / height, va="top", fontsize=11)
     _save(figure, path)
 
 

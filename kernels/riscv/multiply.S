@@ -185,6 +185,7 @@ BitNetMCU_inner_multiply:           /* a0 = activations */
     lw      ra, INNER_RA(sp)
     ret
     .size   BitNetMCU_inner_multiply, . - BitNetMCU_inner_multiply
+    .set    frame.BitNetMCU_inner_multiply, 0
 
     .section .text.BitNetMCU_fc_multiply, "ax"
     .globl  BitNetMCU_fc_multiply_4bit
@@ -194,6 +195,7 @@ BitNetMCU_fc_multiply_4bit:
     li      t1, -8
     j       BitNetMCU_fc_multiply
     .size   BitNetMCU_fc_multiply_4bit, . - BitNetMCU_fc_multiply_4bit
+    .set    frame.BitNetMCU_fc_multiply_4bit, 0
 
     .globl  BitNetMCU_fc_multiply_4bitsym
     .type   BitNetMCU_fc_multiply_4bitsym, @function
@@ -202,6 +204,7 @@ BitNetMCU_fc_multiply_4bitsym:
     li      t1, -15
     j       BitNetMCU_fc_multiply
     .size   BitNetMCU_fc_multiply_4bitsym, . - BitNetMCU_fc_multiply_4bitsym
+    .set    frame.BitNetMCU_fc_multiply_4bitsym, 0
 
     .type   BitNetMCU_fc_multiply, @function
 BitNetMCU_fc_multiply:              /* activations, offset, rows, inputs, outputs, accumulators; */
@@ -233,5 +236,6 @@ BitNetMCU_fc_multiply:              /* activations, offset, rows, inputs, output
     addi    sp, sp, FRAME
     ret
     .size   BitNetMCU_fc_multiply, . - BitNetMCU_fc_multiply
+    .set    frame.BitNetMCU_fc_multiply, FRAME
 
 #endif

@@ -5,7 +5,7 @@
  *                               uint32_t inputs, uint32_t outputs, int32_t *accumulators);
  *
  * Borrows: tp (restored on return; gp and sp keep their meaning all the time, so that interrupts
- * may come). Stack: 704 bytes and up to 60 to align them.
+ * may come). Stack: FRAME bytes and up to 60 to align them.
  *
  * BitNetMCU_inner_nibbles takes most of the time and is worth SRAM. It is called by
  * BitNetMCU_fc_nibbles alone, on its frame.
@@ -167,6 +167,7 @@ BitNetMCU_inner_nibbles:
     addi    a3, a3, -32
     j       .Lwiden_pair
     .size   BitNetMCU_inner_nibbles, . - BitNetMCU_inner_nibbles
+    .set    frame.BitNetMCU_inner_nibbles, 0
 
     .section .text.BitNetMCU_fc_nibbles, "ax"
     .globl  BitNetMCU_fc_nibbles
@@ -533,3 +534,4 @@ BitNetMCU_fc_nibbles:
     addi    a5, a5, -16
     tail    BitNetMCU_inner_nibbles
     .size   BitNetMCU_fc_nibbles, . - BitNetMCU_fc_nibbles
+    .set    frame.BitNetMCU_fc_nibbles, FRAME + 60  /* to align it */

@@ -3,7 +3,7 @@
  *
  * Contract: BitNetMCU_fc_by_input of BitNetMCU_inference.h, for up to 16,384 inputs.
  * Borrows: gp and tp, restored on return; an interrupt handler must not rely on them.
- * Stack: 864 bytes, all in the frame of BitNetMCU_fc_planes; the inner routines work in it too.
+ * Stack: FRAME bytes, all in the frame of BitNetMCU_fc_planes; the inner routines work in it too.
  *
  * A list holds, for one bit of the activations, the inputs that have it, as offsets into the words
  * of a plane, 16 bits each. It is filled downwards from its end, where a word then says how long it
@@ -177,6 +177,7 @@ BitNetMCU_fc_planes_rows:
     lw      ra, INNER_RA(sp)
     ret
     .size   BitNetMCU_fc_planes_rows, . - BitNetMCU_fc_planes_rows
+    .set    frame.BitNetMCU_fc_planes_rows, 0
 
 /* Lists activations from the frame's NEXT on, until the lists are full or all are listed.
  * Spends all registers but sp. */
@@ -281,6 +282,7 @@ BitNetMCU_inner_planes:
     lw      ra, INNER_RA(sp)
     ret
     .size   BitNetMCU_inner_planes, . - BitNetMCU_inner_planes
+    .set    frame.BitNetMCU_inner_planes, 0
 
 /* The entries: a format in t0. */
     .macro  ENTRY name, planes, step, doubled, odd, lowest
@@ -292,6 +294,7 @@ BitNetMCU_fc_planes_\name:
     li      t0, \planes | \step << 4 | \doubled << 5 | \odd << 6 | \lowest << 7
     j       BitNetMCU_fc_planes
     .size   BitNetMCU_fc_planes_\name, . - BitNetMCU_fc_planes_\name
+    .set    frame.BitNetMCU_fc_planes_\name, 0
     .endm
 
     ENTRY   Binary, 1, 1, 1, 1, 1
@@ -499,3 +502,4 @@ BitNetMCU_fc_planes:
 
 #include "to_integers.inc"
     .size   BitNetMCU_fc_planes, . - BitNetMCU_fc_planes
+    .set    frame.BitNetMCU_fc_planes, FRAME

@@ -83,3 +83,4 @@ BitNetMCU_shiftnorm_relu:
     clip
     j       .Lround_next
     .size   BitNetMCU_shiftnorm_relu, . - BitNetMCU_shiftnorm_relu
+    .set    frame.BitNetMCU_shiftnorm_relu, 0

@@ -204,6 +204,7 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     lw      ra, INNER_RA(sp)
     ret
     .size   BitNetMCU_inner_shifts, . - BitNetMCU_inner_shifts
+    .set    frame.BitNetMCU_inner_shifts, 0
 
     .section .text.BitNetMCU_fc_shifts, "ax"
     .globl  BitNetMCU_fc_shifts
@@ -246,3 +247,4 @@ BitNetMCU_fc_shifts:                /* activations, offset, rows, inputs, output
     addi    sp, sp, FRAME
     ret
     .size   BitNetMCU_fc_shifts, . - BitNetMCU_fc_shifts
+    .set    frame.BitNetMCU_fc_shifts, FRAME

@@ -116,6 +116,7 @@ BitNetMCU_inner_table:              /* at least one input is in the list */
     lw      ra, INNER_RA(sp)
     ret
     .size   BitNetMCU_inner_table, . - BitNetMCU_inner_table
+    .set    frame.BitNetMCU_inner_table, 0
 
     .section .text.BitNetMCU_fc_table, "ax"
     .globl  BitNetMCU_fc_table
@@ -223,3 +224,4 @@ BitNetMCU_fc_table:                 /* activations, offset, rows, inputs, output
     addi    sp, sp, FRAME
     ret
     .size   BitNetMCU_fc_table, . - BitNetMCU_fc_table
+    .set    frame.BitNetMCU_fc_table, FRAME

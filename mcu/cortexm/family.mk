@@ -12,7 +12,7 @@ FAMILY_RUN = command -v qemu-system-arm >/dev/null || { \
 	echo "error: qemu-system-arm is not installed; make toolchain installs it" >&2; exit 1; }; \
 	$(QEMU) -kernel $(ELF)
 FAMILY_IMAGES = $(PYTHON) $(TOP)/mcu/cortexm/qemu.py --machine $(MACHINE)
-FAMILY_COUNTER = --counter instructions
+FAMILY_COUNTER = --counter instructions --stack-bound budget-host.txt
 
 # The whole test set: a main() that reads images from the computer through semihosting.
 HOST = $(addprefix $(BUILD)/,host.o $(KERNEL_OBJECTS) $(FAMILY_OBJECTS))

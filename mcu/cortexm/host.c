@@ -6,10 +6,7 @@
 #include "chip.h"
 #include "cortexm/files.h"
 #include "cortexm/host_trace.h"
-
-#define PAINT 0xa5a5a5a5u
-
-extern uint32_t __bss_end;
+#include "cortexm/stack.h"
 
 static int8_t input[BITNETMCU_INPUTS];
 static int32_t logits[BITNETMCU_CLASSES];
@@ -21,35 +18,12 @@ void host_trace(uint32_t layer, const int32_t *accumulators, uint32_t count, uin
     transfer(SYS_WRITE, results, &shift, 4);
 }
 
-static uint32_t *stack_pointer(void) {
-    uint32_t *sp;
-
-    __asm__ volatile("mov %0, sp" : "=r"(sp));
-    return sp;
-}
-
-/* Fills the stack below `top`, but for what the call of this function needs. */
-static void paint_stack(const uint32_t *top) {
-    volatile uint32_t *word = &__bss_end;
-
-    while (word < top - 16)
-        *word++ = PAINT;
-}
-
-static uint32_t stack_used(const uint32_t *top) {
-    const volatile uint32_t *word = &__bss_end;
-
-    while (word < top && *word == PAINT)
-        word++;
-    return (uint32_t)((uintptr_t)top - (uintptr_t)word);
-}
-
 int main(void) {
     uint32_t images, pair[2], deepest;
 
     images = open_file("images", 1, 6);
     results = open_file("results", 5, 7);
-    paint_stack(stack_pointer());
+    paint_stack();
     while (transfer(SYS_READ, images, input, sizeof input) == 0) {
         chip_init(); /* the counter starts anew: it has 24 bits */
         pair[1] = chip_cycles();
@@ -58,7 +32,7 @@ int main(void) {
         transfer(SYS_WRITE, results, pair, sizeof pair);
         transfer(SYS_WRITE, results, logits, sizeof logits);
     }
-    deepest = stack_used(stack_pointer());
+    deepest = stack_used();
     transfer(SYS_WRITE, results, &deepest, sizeof deepest);
     semihosting(SYS_CLOSE, (uintptr_t)&results);
     chip_sleep();

@@ -30,4 +30,5 @@ _start:
     bl      main
 5:  b       5b
     .size   _start, . - _start
+    .set    frame._start, 0         /* bytes of stack, for mcu/budget.py */
     .pool

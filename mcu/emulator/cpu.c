@@ -45,7 +45,7 @@ void machine_forget_decoded(Machine *m) {
 static void sram_written(Machine *m, uint32_t index, uint32_t size) {
     uint32_t first = index / 2, last = (index + size - 1) / 2;
 
-    memset(m->written + index, 1, size);
+    memset(m->state + index, WRITTEN, size);
     if (first > 0)
         first--; /* a 32-bit instruction may begin one halfword earlier */
     for (; first <= last; first++)
@@ -77,6 +77,18 @@ static uint32_t little_endian(const uint8_t *p, uint32_t size) {
     return value;
 }
 
+static uint32_t trap_unwritten(Machine *m, const char *access, uint32_t address) {
+    const char *what =
+        m->state[address - SRAM_BASE] == POPPED ? "popped from the stack" : "never written";
+
+    return machine_trap(m, "%s of SRAM %s, at 0x%08x", access, what, address);
+}
+
+/* Cycles of a load or store beyond its instruction's own. */
+static uint32_t access_cost(const Machine *m, bool flash) {
+    return 1 + (flash ? machine_wait_states(m) : 0);
+}
+
 static uint32_t load(Machine *m, uint32_t address, uint32_t size) {
     uint32_t index = address - SRAM_BASE, i;
 
@@ -84,21 +96,21 @@ static uint32_t load(Machine *m, uint32_t address, uint32_t size) {
         return machine_trap(m, "misaligned load of %u bytes from 0x%08x", size, address);
     if (in_sram(m, address, size)) {
         for (i = 0; i < size; i++)
-            if (!m->written[index + i])
-                return machine_trap(m, "load of SRAM never written, at 0x%08x", address + i);
-        m->cycles += 1;
+            if (m->state[index + i] != WRITTEN)
+                return trap_unwritten(m, "load", address + i);
+        m->cycles += access_cost(m, false);
         m->count[LOAD_SRAM]++;
         return little_endian(m->sram + index, size);
     }
     if (in_flash(m, address, size)) {
-        m->cycles += 1 + machine_wait_states(m);
+        m->cycles += access_cost(m, true);
         m->count[LOAD_FLASH]++;
         return little_endian(m->flash + flash_index(address), size);
     }
     if (address < 0x40000000 || size != 4)
         return machine_trap(m, "load of %u bytes from 0x%08x, where there is nothing", size,
                             address);
-    m->cycles += 1;
+    m->cycles += access_cost(m, false);
     m->count[LOAD_IO]++;
     return io_load(m, address);
 }
@@ -106,7 +118,7 @@ static uint32_t load(Machine *m, uint32_t address, uint32_t size) {
 static void store(Machine *m, uint32_t address, uint32_t value, uint32_t size) {
     uint32_t index = address - SRAM_BASE, i;
 
-    m->cycles += 1;
+    m->cycles += access_cost(m, false);
     m->count[STORE]++;
     if (address & (size - 1))
         machine_trap(m, "misaligned store of %u bytes to 0x%08x", size, address);
@@ -148,6 +160,28 @@ static uint32_t jump_cost(const Machine *m, uint32_t pc) {
     return 3 + machine_wait_states(m) * (pc & 2 ? 2 : 1);
 }
 
+/* Cycles that the target of a jump adds: a 32-bit instruction across two words takes two fetches.
+ */
+static uint32_t target_cost(uint32_t size, uint32_t pc) { return size == 4 && pc & 2; }
+
+void machine_rules(const Machine *m, bool sram, Rule *rules) {
+    static const Decoded alu2 = {OP_ADDI, 0, 0, 0, 2, 0, 0}, alu4 = {OP_ADDI, 0, 0, 0, 4, 0, 0};
+    static const Decoded mul = {OP_MUL, 0, 0, 0, 4, 0, 0}, lw = {OP_LW, 0, 0, 0, 4, 0, 0};
+    uint32_t pc = sram ? SRAM_BASE : 0;
+    Rule all[RULES] = {{"arithmetic_16bit", static_cost(m, &alu2, pc)},
+                       {"arithmetic_32bit", static_cost(m, &alu4, pc)},
+                       {"multiplication", static_cost(m, &mul, pc)},
+                       {"load_sram", static_cost(m, &lw, pc) + access_cost(m, false)},
+                       {"load_flash", static_cost(m, &lw, pc) + access_cost(m, true)},
+                       {"store", static_cost(m, &lw, pc) + access_cost(m, false)},
+                       {"taken_aligned", jump_cost(m, pc)},
+                       {"taken_unaligned", jump_cost(m, pc + 2)},
+                       {"target_16bit_unaligned", target_cost(2, pc + 2)},
+                       {"target_32bit_unaligned", target_cost(4, pc + 2)}};
+
+    memcpy(rules, all, sizeof all);
+}
+
 /* --- Execution */
 
 /* The decoded instruction at `pc`, or NULL after a trap. */
@@ -170,8 +204,9 @@ static Decoded *fetch(Machine *m, uint32_t pc) {
         bytes = m->sram + index;
         left = m->sram_size - index;
         d = &m->decoded_sram[index / 2];
-        if (!m->written[index] || (left > 2 && (bytes[0] & 3) == 3 && !m->written[index + 2])) {
-            machine_trap(m, "execution of SRAM never written, at 0x%08x", pc);
+        if (m->state[index] != WRITTEN ||
+            (left > 2 && (bytes[0] & 3) == 3 && m->state[index + 2] != WRITTEN)) {
+            trap_unwritten(m, "execution", pc);
             return NULL;
         }
     } else {
@@ -242,7 +277,7 @@ void machine_reset(Machine *m) {
     memset(m->count, 0, sizeof m->count);
     m->mstatus = 0x1800;
     m->mtvec = m->mepc = m->mcause = m->mscratch = m->intsyscr = 0;
-    m->lowest_sp = 0xffffffff;
+    m->lowest_sp = NOWHERE;
     m->trap[0] = '\0';
     io_reset(m);
     machine_forget_decoded(m);
@@ -268,6 +303,25 @@ static void interrupt(Machine *m) {
     m->pc = in_flash(m, vector, 4) ? little_endian(m->flash + flash_index(vector), 4)
                                    : machine_trap(m, "vector table outside flash");
     m->interrupted = true;
+}
+
+/* Sets the stack pointer. What was popped holds nothing any more: an interrupt may put something
+ * there before it is read. Not inlined: it is seldom called, and would slow the loop by a tenth. */
+__attribute__((noinline)) static void move_stack(Machine *m, uint32_t to) {
+    uint32_t from = m->x[2], i;
+
+    if (to < m->stack_end) {
+        machine_trap(m, "the stack grows to 0x%08x, into variables, which end at 0x%08x", to,
+                     m->stack_end);
+        return;
+    }
+    if (from < to && from >= SRAM_BASE && to <= SRAM_BASE + m->sram_size)
+        for (i = from - SRAM_BASE; i < to - SRAM_BASE; i++)
+            if (m->state[i] == WRITTEN)
+                m->state[i] = POPPED;
+    if (to < m->lowest_sp)
+        m->lowest_sp = to;
+    m->x[2] = to;
 }
 
 enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit) {
@@ -469,18 +523,18 @@ enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit) {
             m->count[SYSTEM]++;
         else if (d->op < OP_LB || d->op > OP_SW)
             m->count[ALU]++;
-        if (d->rd != 0) {
+        if (d->rd == 2) {
+            move_stack(m, result);
+            if (m->trap[0] != '\0')
+                return TRAPPED;
+        } else if (d->rd != 0)
             m->x[d->rd] = result;
-            if (d->rd == 2 && result < m->lowest_sp)
-                m->lowest_sp = result;
-        }
         if (taken) {
             const Decoded *target = fetch(m, next);
 
             if (target == NULL)
                 return TRAPPED;
-            if (target->size == 4 && next & 2)
-                m->cycles++;
+            m->cycles += target_cost(target->size, next);
         }
         m->pc = next;
         if (d->op == OP_WFI)

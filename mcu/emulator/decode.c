@@ -112,7 +112,7 @@ static Decoded decode32(uint32_t w, bool has_mul) {
     case 0x33:
         return decode_register(w, has_mul);
     case 0x0f:
-        return funct3 <= 1 ? make(OP_FENCE, 0, 0, 0, 0) : illegal;
+        return funct3 == 0 ? make(OP_FENCE, 0, 0, 0, 0) : illegal; /* no fence.i: no Zifencei */
     case 0x73:
         return decode_system(w);
     }

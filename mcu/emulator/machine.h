@@ -21,6 +21,9 @@ enum Stop { AT_ADDRESS, AT_BREAKPOINT, ASLEEP, OUT_OF_TIME, TRAPPED };
 /* Instruction classes that are counted. */
 enum Class { ALU, MUL, LOAD_SRAM, LOAD_FLASH, LOAD_IO, STORE, TAKEN, NOT_TAKEN, SYSTEM, CLASSES };
 
+/* What a byte of SRAM holds. Those of a stack frame are of no value once it is popped. */
+enum { NEVER_WRITTEN, WRITTEN, POPPED };
+
 /* An instruction, decoded once: `op` is one of enum Op in decode.h. */
 typedef struct {
     uint8_t op, rd, rs1, rs2;
@@ -38,11 +41,12 @@ typedef struct Machine {
     uint32_t flash_size, sram_size;
     bool has_mul;
     uint8_t flash[FLASH_MAX], sram[SRAM_MAX];
-    uint8_t written[SRAM_MAX]; /* nonzero: this byte of SRAM has been written */
+    uint8_t state[SRAM_MAX]; /* of each byte of SRAM */
     Decoded decoded_flash[FLASH_MAX / 2 + 1], decoded_sram[SRAM_MAX / 2 + 1];
 
     uint32_t breakpoint; /* machine_run stops when this instruction is next; NOWHERE: none */
     uint32_t lowest_sp;  /* the deepest the stack pointer has been */
+    uint32_t stack_end;  /* where it must not go below: the end of .bss; 0: anywhere */
 
     /* Raises SysTick's interrupt every so many instructions of what it interrupts, 0: never. Core
      * registers are left to the handler (no hardware stacking). */
@@ -79,6 +83,17 @@ enum Stop machine_run(Machine *m, uint32_t address, uint64_t limit);
 
 /* Puts `size` bytes at `address` in flash or SRAM from outside; false if they do not fit there. */
 bool machine_write(Machine *m, uint32_t address, const void *bytes, uint32_t size);
+
+/* A rule of the cycle model: cycles that an instruction takes, or that a jump's target adds. */
+typedef struct {
+    const char *name;
+    uint32_t cycles;
+} Rule;
+
+/* Puts the rules for code in SRAM, or in flash at the present wait states, into `rules`, which has
+ * RULES places. */
+enum { RULES = 10 };
+void machine_rules(const Machine *m, bool sram, Rule *rules);
 
 /* Flash wait states in force. */
 uint32_t machine_wait_states(const Machine *m);

@@ -1,6 +1,7 @@
 /* Runs BitNetMCU firmware for CH32V003 and CH32V00x and measures it.
  *
  *     emulator [options] firmware.elf
+ *     emulator --rules
  *
  *   --flash BYTES --sram BYTES   sizes of the memories (16384, 2048)
  *   --mul                        the core has Zmmul
@@ -11,6 +12,7 @@
  *   --deaf                       nobody listens on the debug link
  *   --interrupt N                raise SysTick's interrupt every N instructions of an inference
  *   --trace                      and each layer's accumulators and shift (a trace build)
+ *   --rules                      print the rules of the cycle model as JSON, and nothing else
  *
  * Without --images it runs from reset until the firmware sleeps and prints its console. Ends with
  * one line of JSON on standard output. Exits 1 when the machine trapped. */
@@ -26,7 +28,7 @@ typedef struct {
     const char *firmware, *images, *results;
     uint32_t flash, sram;
     uint64_t limit, interrupt;
-    bool mul, trace, deaf;
+    bool mul, trace, deaf, rules;
 } Options;
 
 static Machine machine; /* large: not on the stack */
@@ -59,6 +61,8 @@ static bool parse(int argc, char **argv, Options *options) {
             options->trace = true;
         else if (strcmp(argv[i], "--deaf") == 0)
             options->deaf = true;
+        else if (strcmp(argv[i], "--rules") == 0)
+            options->rules = true;
         else if (strcmp(argv[i], "--flash") == 0 && !last)
             options->flash = (uint32_t)strtoul(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--sram") == 0 && !last)
@@ -76,8 +80,8 @@ static bool parse(int argc, char **argv, Options *options) {
         else
             return false;
     }
-    return options->firmware != NULL && options->flash <= FLASH_MAX && options->sram <= SRAM_MAX &&
-           options->flash >= 1024 && options->sram >= 256;
+    return (options->firmware != NULL) != options->rules && options->flash <= FLASH_MAX &&
+           options->sram <= SRAM_MAX && options->flash >= 1024 && options->sram >= 256;
 }
 
 /* Says why a run stopped where it should not have; returns the exit status. */
@@ -100,7 +104,7 @@ static void print_summary(uint32_t images, uint64_t lowest, uint64_t highest, ui
     uint32_t i, touched = 0, top = SRAM_BASE + machine.sram_size;
 
     for (i = 0; i < machine.sram_size; i++)
-        touched += machine.written[i];
+        touched += machine.state[i] != NEVER_WRITTEN;
     printf("{\"images\": %" PRIu32 ", \"cycles_min\": %" PRIu64 ", \"cycles_max\": %" PRIu64
            ", \"cycles_sum\": %" PRIu64 ", \"instructions\": %" PRIu64 ", \"stack\": %" PRIu32
            ", \"ram_touched\": %" PRIu32 ", \"pin_changes\": %" PRIu64,
@@ -108,6 +112,26 @@ static void print_summary(uint32_t images, uint64_t lowest, uint64_t highest, ui
            machine.lowest_sp < top ? top - machine.lowest_sp : 0, touched, pin_changes);
     for (i = 0; i < CLASSES; i++)
         printf(", \"%s\": %" PRIu64, names[i], machine.count[i]);
+    printf("}\n");
+}
+
+/* {"PLACE": {"RULE": cycles, ...}, ...}; PLACE: where code lies, and the flash wait states. */
+static void print_rules(void) {
+    static const char *places[2] = {"flash", "sram"};
+    Rule rules[RULES];
+    uint32_t waits, place, i;
+
+    for (waits = 0; waits <= 2; waits++) {
+        machine.io.flash_actlr = waits;
+        for (place = 0; place < 2; place++) {
+            printf("%s\"%s, %" PRIu32 " wait states\": {", waits + place ? ",\n " : "{",
+                   places[place], waits);
+            machine_rules(&machine, place == 1, rules);
+            for (i = 0; i < RULES; i++)
+                printf("%s\"%s\": %" PRIu32, i ? ", " : "", rules[i].name, rules[i].cycles);
+            printf("}");
+        }
+    }
     printf("}\n");
 }
 
@@ -196,8 +220,8 @@ static int run_images(const Elf *elf, const Options *options, uint32_t at_infer)
 }
 
 int main(int argc, char **argv) {
-    Options options = {NULL, NULL, NULL, 16384, 2048, 1000000000, 0, false, false, false};
-    Symbol at_infer;
+    Options options = {NULL, NULL, NULL, 16384, 2048, 1000000000, 0, false, false, false, false};
+    Symbol at_infer, at_bss_end;
     Elf elf;
     const char *error;
     enum Stop stop;
@@ -206,14 +230,21 @@ int main(int argc, char **argv) {
     if (!parse(argc, argv, &options) || (options.images && !options.results))
         return fail("usage:",
                     "emulator [--flash BYTES] [--sram BYTES] [--mul] [--deaf] [--limit MILLIONS] "
-                    "[--interrupt N] [--images FILE --results FILE [--trace]] firmware.elf");
+                    "[--interrupt N] [--images FILE --results FILE [--trace]] firmware.elf, or "
+                    "emulator --rules");
     machine_init(&machine, options.flash, options.sram, options.mul);
+    if (options.rules) {
+        print_rules();
+        return 0;
+    }
     machine.host_listens = !options.deaf;
     machine.console = print_console;
     machine.pin = count_pin;
     error = elf_open(&elf, options.firmware);
     if (error == NULL)
         error = elf_load(&elf, &machine);
+    if (error == NULL && elf_symbol(&elf, "__bss_end", &at_bss_end)) /* of link.ld.S */
+        machine.stack_end = at_bss_end.address;
 
     if (error != NULL)
         status = fail(options.firmware, error);

@@ -48,3 +48,4 @@ reset:
     .option pop
     mret
     .size   _start, . - _start
+    .set    frame._start, 0         /* bytes of stack, for mcu/budget.py */

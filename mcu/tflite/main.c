@@ -1,9 +1,10 @@
 /* Runs a compiled TensorFlow Lite model on all inputs in the file "inputs" and writes to "results",
  * per input: in a trace build each operator's output and the instructions so far; then the output
- * and the instructions of the whole. */
+ * and the instructions of the whole. Then how deep the stack was. */
 
 #include "chip.h"
 #include "cortexm/files.h"
+#include "cortexm/stack.h"
 #include "tflite_plan.h"
 
 static uint32_t results; /* file handle */
@@ -27,6 +28,7 @@ int main(void) {
     uint32_t inputs = open_file("inputs", 1, 6); /* "rb" */
 
     results = open_file("results", 5, 7); /* "wb" */
+    paint_stack();
     while (transfer(SYS_READ, inputs, TFLITE_INPUT(), TFLITE_INPUT_BYTES) == 0) {
         const int8_t *output;
 
@@ -37,6 +39,7 @@ int main(void) {
         transfer(SYS_WRITE, results, output, TFLITE_OUTPUT_BYTES);
         write_count(start);
     }
+    write_count(stack_used());
     semihosting(SYS_CLOSE, (uintptr_t)&results);
     chip_sleep();
     return 0;

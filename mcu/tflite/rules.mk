@@ -10,14 +10,16 @@ KERNEL_FOLDER = ../tinyengine/kernels
 -include $(TFLITE)/kernels.mk
 TFLITE_COMMON = $(addprefix $(TFLITE)/,$(TFLITE_KERNELS:%=kernel-%.o) memory.o $(FAMILY_OBJECTS))
 
-.PHONY: tflite tflite-check
+.PHONY: tflite tflite-build tflite-check
 tflite-check:
 	@[ "$(FAMILY)" = cortexm ] || { echo "error: make tflite runs under QEMU; choose TARGET=cortex-m4" >&2; exit 1; }
 	@[ -f "$(if $(MODEL),$(NETWORK))" ] || { echo "error: MODEL=$(MODEL) is no file; name a .tflite file" >&2; exit 1; }
 
-tflite: tflite-check ## a TensorFlow Lite model on a target under QEMU (MODEL=, TARGET=, OPTIMISE=, INPUTS=)
+tflite-build: tflite-check
 	$(Q)$(RUN) mcu/run_tflite.py compile $(NETWORK) --build $(TFLITE) --optimise $(OPTIMISE)
 	$(Q)$(MAKE) --no-print-directory MODEL=$(NETWORK) OUT=$(OUT) PYTHON=$(PYTHON) $(TFLITE)/tflite.elf $(TFLITE)/tflite-trace.elf
+
+tflite: tflite-build ## a TensorFlow Lite model on a target under QEMU (MODEL=, TARGET=, OPTIMISE=, INPUTS=)
 	$(Q)$(RUN) mcu/run_tflite.py run $(NETWORK) --build $(TFLITE) --optimise $(OPTIMISE) \
 		--inputs $(INPUTS) --target $(TARGET) --machine $(MACHINE)
 

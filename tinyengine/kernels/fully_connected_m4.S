@@ -18,6 +18,8 @@
     .equ    RECORDS_END, 8
     .equ    OUTPUT, 12
     .equ    ENTRY, 16
+    .equ    LOCALS, 20
+    .equ    SAVED, 9 * 4            /* r4-r11 lr */
 
 /* eight inputs and four outputs; every instruction four bytes, for ENTRY */
     .equ    STEP_BYTES, 27 * 4
@@ -64,7 +66,7 @@
     .type   \name, %function
 \name:
     push    {r4-r11, lr}
-    sub     sp, #20
+    sub     sp, #LOCALS
     ldm     r0, {r1-r5}             /* records are not copied, they are read once */
     stm     sp, {r2-r5}
     sub     r2, r2, r3              /* the first pass leaves out -steps mod 4 */
@@ -99,9 +101,10 @@
     str     r3, [sp, #OUTPUT]
     cmp     r1, r2
     bne.w   1b
-    add     sp, #20
+    add     sp, #LOCALS
     pop     {r4-r11, pc}
     .size   \name, . - \name
+    .set    frame.\name, SAVED + LOCALS
     .endm
 
     tile    te_full_signed, 0

@@ -23,6 +23,8 @@
     .equ    STEPS, 24
     .equ    ENTRY, 28
     .equ    INSIDE, 32              /* the first step, if not the first of three */
+    .equ    LOCALS, 36
+    .equ    SAVED, 9 * 4            /* r4-r11 lr */
 
 /* two inputs of two channels; every instruction four bytes, for ENTRY */
     .equ    FOUR_BYTES, 12 * 4
@@ -72,7 +74,7 @@
     .type   \name, %function
 \name:
     push    {r4-r11, lr}
-    sub     sp, #36
+    sub     sp, #LOCALS
     ldm     r0, {r4-r10}
     stm     sp, {r4-r10}
     .if     \pixels == 4
@@ -181,9 +183,10 @@
     ldr     r2, [sp, #RECORDS_END]
     cmp     r1, r2
     bne.w   1b
-    add     sp, #36
+    add     sp, #LOCALS
     pop     {r4-r11, pc}
     .size   \name, . - \name
+    .set    frame.\name, SAVED + LOCALS
     .endm
 
     tile    te_pairs_three_signed, 3, 0

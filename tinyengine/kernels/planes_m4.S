@@ -25,6 +25,8 @@
     .equ    ADDEND, 48
     .equ    RIGHT, 52
     .equ    END, 56
+    .equ    LOCALS, 60
+    .equ    SAVED, 9 * 4            /* r4-r11 lr */
 
     .macro  requantise acc, relu
     ldrd    r10, r11, [sp, #MULTIPLIER]
@@ -59,7 +61,7 @@
     .type   \name, %function
 \name:
     push    {r4-r11, lr}
-    sub     sp, #60
+    sub     sp, #LOCALS
     ldm     r0, {r1-r10}
     stm     sp, {r1-r10}
     ldm     sp, {r0-r3}
@@ -125,9 +127,10 @@
     ldrd    r10, r11, [sp, #RECORD]         /* and RECORDS_END */
     cmp     r10, r11
     bne     1b
-    add     sp, #60
+    add     sp, #LOCALS
     pop     {r4-r11, pc}
     .size   \name, . - \name
+    .set    frame.\name, SAVED + LOCALS
     .endm
 
     row_3x3 te_planes_1_signed, 0, 1

@@ -1,0 +1,81 @@
+"""What CONTRIBUTING.md says of a new number format is all that it takes."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+import packing
+
+NAME = "3bitsym"
+STEPS = (  # file, the line before, what is added: steps 1 and 2 of CONTRIBUTING.md
+    (
+        "BitNetMCU.py",
+        r'^ +Format\("2bitsym".*\n',
+        f'        Format("{NAME}", _odd(8), 10, clip=8),\n',
+    ),
+    (
+        "BitNetMCU_inference.c",
+        r"^static int32_t level_2bitsym.*\n",
+        f"static int32_t level_{NAME}(int32_t sum, int32_t x) "
+        "{ return sum + sum - times_4(x, 7); }\n",
+    ),
+    (
+        "BitNetMCU_inference.c",
+        r"^FC_KERNEL\(2bitsym.*\n",
+        f"FC_KERNEL({NAME}, 10, word & 7, word >> 3, times_4)\n",
+    ),
+    (
+        "BitNetMCU_inference.h",
+        r"^BitNetMCU_fc BitNetMCU_fc_2bitsym;.*\n",
+        f"BitNetMCU_fc BitNetMCU_fc_{NAME};\n",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project with one more format."""
+    folder = tmp_path_factory.mktemp("contributing") / "project"
+    left_out = (".git", ".venv", "build", "datasets", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*left_out))
+    for name, before, added in STEPS:
+        text = (folder / name).read_text()
+        text, count = re.subn(before, lambda line, new=added: line[0] + new, text, flags=re.M)
+        assert count == 1, (name, before)
+        (folder / name).write_text(text)
+    return folder
+
+
+def run(project, *arguments):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_new_format_goes_from_training_to_c(project, tmp_path):
+    settings = ("dataset=Digits", "num_epochs=3", "widths=20,9", f"QuantType={NAME}")
+    folders = ("--out", tmp_path, "--build", tmp_path)
+    run(project, "training.py", *settings, *folders)
+    for optimise in packing.OPTIMISE:
+        run(project, "exportquant.py", "--build", tmp_path, "--optimise", optimise)
+        parity = run(project, "test_inference.py", "--build", tmp_path).splitlines()[-1]
+        assert "differing_values=0 differing_values_multiplier=0" in parity
+        header = (tmp_path / "BitNetMCU_model.h").read_text()
+        assert ("BitNetMCU_fc_halfwords" if optimise == "host" else f"fc_{NAME}") in header
+
+
+def test_the_tests_take_a_new_format(project):
+    """All are collected; those that take every row pass, formats alone and in one network."""
+    quiet = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
+    collected = run(project, *quiet, "--collect-only")
+    assert len(re.findall(rf"\[.*{NAME}.*\]", collected)) > 20
+    chosen = f"{NAME} and (test_formats or exported_c and size and True)"
+    chosen += " or formats_mix or every or QuantType"
+    files = ("formats", "parity", "fast_kernels", "config")
+    passed = run(project, *quiet, *(f"tests/test_{name}.py" for name in files), "-k", chosen)
+    assert re.search(r"\d+ passed", passed) and "failed" not in passed
