@@ -121,7 +121,7 @@ study-formats: $(READY) ## every number format and scale at about 12 kB -> docs/
 	$(PYTHON) study.py studies/formats.yaml --out docs/formats.csv
 
 bench-training: $(READY) ## samples per second against a per-sample PIL pipeline
-	$(PYTHON) docs/bench_training.py
+	$(PYTHON) benchmarks/training_speed.py
 
 bench: $(READY) ## cycles and bytes, model x kernel x placement x target (BENCH="target=... model=...")
 	$(PYTHON) mcu/bench.py $(BENCH)
@@ -131,13 +131,13 @@ bench-firmware: $(READY) ## the fast firmware, all test images -> docs/firmware.
 		--out docs/firmware.csv
 	$(PYTHON) mcu/bench.py target=CH32V002 model=fc12k kernel=assembly,c placement=auto \
 		--images 10000 --out docs/firmware-CH32V002.csv
-	$(PYTHON) docs/cycle_model.py
+	$(PYTHON) benchmarks/cycle_model.py
 
 bench-tflite: $(READY_ALL) ## int8 TFLite models in BITNETMCU_MODELS on a Cortex-M4 -> docs/bench-tflite.csv
-	$(PYTHON) docs/bench_tflite.py
+	$(PYTHON) benchmarks/tflite_instructions.py
 
 figures: $(READY) ## draw the figures of docs/
-	$(PYTHON) docs/plots.py
+	$(PYTHON) benchmarks/figures.py
 
 lib: $(LIBRARY)
 

@@ -1,8 +1,10 @@
 """What every script shares: errors a user can act on, atomic files, a progress bar."""
 
 import contextlib
+import csv
 import difflib
 import functools
+import io
 import os
 import re
 import signal
@@ -97,6 +99,15 @@ def natural_key(text):
     parts = re.split("([0-9]+)", text)
     parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
     return parts, text
+
+
+def csv_text(rows):
+    """A list of dicts with the same keys as CSV text with a header line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def progress(iterable, **options):

@@ -14,12 +14,9 @@ import numpy as np
 import torch
 
 import BitNetMCU
-import cheader
-import checkpoint
 import cli
-import confidence
-import integermodel
-import packing
+from lowbit import emission, integermodel, selection
+from train import checkpoint, confidence, data
 
 EXAMPLES = """examples:
   python exportquant.py                        the network that training.py wrote last
@@ -29,7 +26,7 @@ EXAMPLES = """examples:
   python exportquant.py --name digits          digits_infer(), for programs with two networks
 """
 
-MODEL_HEADER = f"{cheader.NAME}_model.h"
+MODEL_HEADER = f"{emission.NAME}_model.h"
 TEST_DATA_HEADER = "BitNetMCU_MNIST_test_data.h"
 REPORT = "export.json"
 
@@ -51,7 +48,7 @@ def describe_layer(layer, choice):
         "bytes": choice.kernel.pack(layer).nbytes,
         "factor_bytes": 0 if layer.factors is None else layer.outputs,
         "bias": layer.bias is not None,
-        "surplus_bytes": 0 if packing.surplus(layer, choice) is None else 4 * layer.outputs,
+        "surplus_bytes": 0 if selection.surplus(layer, choice) is None else 4 * layer.outputs,
         "levels_percent": {
             level: 100 * counts[level] / size for level in sorted(layer.format.levels)
         },
@@ -64,12 +61,12 @@ def describe_layer(layer, choice):
 def describe(model, choices):
     """The report on an `IntegerModel`: its layers, totals and buffers, ready for JSON.
 
-    choices: a `packing.Choice` for each layer.
+    choices: a `selection.Choice` for each layer.
     """
     layers = [describe_layer(*pair) for pair in zip(model.layers, choices, strict=True)]
     buffers = [
         {"name": b.name, "bytes": b.bytes, "layers": list(b.layers)}
-        for b in cheader.plan_buffers(model)
+        for b in emission.plan_buffers(model)
     ]
     return {
         "layers": layers,
@@ -127,6 +124,8 @@ def format_report(report):
     for buffer in report["buffers"]:
         first, last = buffer["layers"][0], buffer["layers"][-1]
         lines.append(f"  {buffer['name']}: {buffer['bytes']} bytes, layers {first} to {last}")
+    if report["class_names"] != list(data.numbered("", len(report["class_names"]))):
+        lines.append(f"classes, from 0: {', '.join(report['class_names'])}")
     lines += confidence.lines(report["confidence"])
     empty, threshold = report["empty_input"], report["confidence"]["threshold"]
     verdict = "below" if empty["margin"] < threshold else "NOT below"
@@ -149,17 +148,18 @@ def format_report(report):
 
 def check_name(name):
     """Refuse a `name` that C functions cannot begin with, or that this project's own do."""
-    reserved = name != cheader.NAME and name.upper() == cheader.NAME.upper()
+    reserved = name != emission.NAME and name.upper() == emission.NAME.upper()
     if reserved or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise cli.UserError(
-            f"--name {name} is not valid; it takes a C name that is not {cheader.NAME}'s, as digits"
+            f"--name {name} is not valid; it takes a C name that is not {emission.NAME}'s, "
+            "as digits"
         )
 
 
-def export(path, build, pictures=None, optimise="size", multiplier=False, name=cheader.NAME):
+def export(path, build, pictures=None, optimise="size", multiplier=False, name=emission.NAME):
     """Write the headers and export.json for the checkpoint at `path` into the folder `build`.
 
-    pictures: a folder for pictures of the network. optimise: one of `packing.OPTIMISE`.
+    pictures: a folder for pictures of the network. optimise: one of `selection.OPTIMISE`.
     multiplier: the C may need a core that has one. name: what the network's functions and macros
     begin with; other than the default, its header is NAME_model.h, and BitNetMCU_model.h stands for
     it. Returns the report (the content of export.json). Raises `UserError` before anything is
@@ -179,7 +179,7 @@ def export(path, build, pictures=None, optimise="size", multiplier=False, name=c
 
     report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
     signed = trained.input_map is not None
-    choices = packing.choose(model, optimise, signed, multiplier)
+    choices = selection.choose(model, optimise, signed, multiplier)
     report |= {"sha256": trained.sha256, **describe(model, choices)}
     report["needs_multiplier"] = any(choice.kernel.multiplier for choice in choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
@@ -191,17 +191,17 @@ def export(path, build, pictures=None, optimise="size", multiplier=False, name=c
 
     build = Path(build)
     cli.check_folder(build)
-    header = cheader.model_header(model, trained, choices, name)
+    header = emission.model_header(model, trained, choices, name)
     cli.write_atomic(build / f"{name}_model.h", header)
-    if name != cheader.NAME:
-        cli.write_atomic(build / MODEL_HEADER, cheader.alias_header(name, trained))
+    if name != emission.NAME:
+        cli.write_atomic(build / MODEL_HEADER, emission.alias_header(name, trained))
     cli.write_atomic(
         build / TEST_DATA_HEADER,
-        cheader.test_data_header(inputs, labels, logits, trained),
+        emission.test_data_header(inputs, labels, logits, trained),
     )
     cli.write_atomic(build / REPORT, json.dumps(report, indent=2) + "\n")
     if pictures:
-        import plots  # slow to load, and seldom wanted
+        from train import plots  # slow to load, and seldom wanted
 
         tests = dataset.inputs(dataset.test_images, trained.config["image_size"]).numpy()
         for picture in plots.draw(pictures, trained, model, tests, dataset.test_labels.numpy()):
@@ -219,7 +219,7 @@ def main():
     parser.add_argument("--build", default="build", metavar="DIR", help="folder for the headers")
     parser.add_argument(
         "--optimise",
-        choices=packing.OPTIMISE,
+        choices=selection.OPTIMISE,
         default="size",
         help="choose kernels for: size (few bytes, the default), speed (microcontrollers), host "
         "(computers), bittest (a yardstick to measure against)",
@@ -231,7 +231,7 @@ def main():
     )
     parser.add_argument(
         "--name",
-        default=cheader.NAME,
+        default=emission.NAME,
         help="what the network's functions and macros begin with, for programs with several",
     )
     parser.add_argument("--plots", metavar="DIR", help="also draw weights and mistakes into DIR")

@@ -11,12 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import checkpoint
 import cli
-import confidence
-import integermodel
-import loaders
-import measured
+from lowbit import integermodel
+from train import checkpoint, confidence, loaders, measured
 
 EXAMPLES = """examples:
   python predict.py modeldata/NAME.pth digit.png other.png    images, as the network was trained on

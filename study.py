@@ -19,14 +19,12 @@ import time
 from pathlib import Path
 
 import BitNetMCU
-import checkpoint
 import cli
-import config
 import exportquant
-import loaders
 import test_inference
 import training
 import workers
+from train import checkpoint, config, loaders
 
 EXAMPLES = """examples:
   python study.py studies/fc.yaml              -> docs/study-fc.csv
@@ -195,7 +193,7 @@ def run_all(settings, out, folder, jobs):
     finished = workers.run(run, [(s, folder) for s in waiting], jobs, ordered=False)
     for row in cli.progress(finished, total=len(waiting), unit="run"):
         rows[row["name"]] = row
-        cli.write_atomic(out, training.csv_text([rows[name] for name in sorted(rows)]))
+        cli.write_atomic(out, cli.csv_text([rows[name] for name in sorted(rows)]))
     return list(rows.values())
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import checkpoint
 import cli
 import exportquant
-import integermodel
 from BitNetMCU import BitLinear, shiftnorm_shift
-from inputmap import InputMap
+from lowbit import integermodel
+from lowbit.inputmap import InputMap
+from train import checkpoint
 
 EXAMPLES = """examples:
   python test_inference.py                       the network that exportquant.py wrote last

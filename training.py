@@ -5,7 +5,6 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
-import csv
 import io
 import sys
 import time
@@ -16,13 +15,8 @@ import torch
 from torch.nn import functional as F
 
 import BitNetMCU
-import checkpoint
 import cli
-import confidence
-import config
-import data
-import loaders
-import schedules
+from train import checkpoint, confidence, config, data, loaders, models, schedules
 
 # Below this many weights a second thread waits more than it works, and far more on a busy machine;
 # with one the result does not depend on the number of cores.
@@ -153,15 +147,6 @@ def format_epoch(row, epochs):
     return f"{line}{row['seconds']:.2f} s"
 
 
-def csv_text(rows):
-    """A list of dicts with the same keys as CSV text with a header line."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 @dataclass
 class Run:
     """A training run between two epochs: its settings and all that changes."""
@@ -176,7 +161,7 @@ class Run:
     def start(cls, settings, inputs, classes, device):
         """A run of `settings` before its first epoch, for `inputs` values and `classes`."""
         torch.manual_seed(settings["seed"])
-        network = BitNetMCU.build_model(settings, inputs, classes).to(device)
+        network = models.build(settings, inputs, classes).to(device)
         return cls(
             settings,
             network,
@@ -260,7 +245,7 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
         run.restore(state)
     while len(run.rows) < settings["num_epochs"]:
         row = run.epoch(images, inputs, labels, validation)
-        cli.write_atomic(partial_csv, csv_text(run.rows))
+        cli.write_atomic(partial_csv, cli.csv_text(run.rows))
         run.save(partial)
         report(format_epoch(row, settings["num_epochs"]))
         if log:
@@ -274,7 +259,7 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     sure = confidence.measure(*logits_of(network, *samples), source)
     path = Path(f"{stem}.pth")
     checkpoint.save(path, network, settings, dataset, metrics, sure)
-    cli.write_atomic(f"{stem}.csv", csv_text(run.rows))
+    cli.write_atomic(f"{stem}.csv", cli.csv_text(run.rows))
     for file in (partial, partial_csv):
         file.unlink(missing_ok=True)
     return path

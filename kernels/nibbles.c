@@ -10,7 +10,7 @@
  * modulo 2^32, whatever carried from lane to lane on the way. Lanes then move to 16 bits, shifted
  * by the bit, and the lists are empty again.
  *
- * The header, the first two words at `rows`, holds what layouts.py proved:
+ * The header, the first two words at `rows`, holds what lowbit/layouts.py proved:
  *     word 0: bits 0..7 rows that a list may hold, so that 8-bit lanes do not overflow;
  *             bits 8..15 bias: what makes a lane of such a list, of q - 8, unsigned;
  *             bits 16..31 bias of the 16-bit lanes
@@ -22,7 +22,7 @@
 #include "BitNetMCU_inference.h"
 
 #define LISTS 7      /* one for each bit; bit 7 counts as bit 6 twice */
-#define LIST_ROWS 24 /* at most; also in layouts.py */
+#define LIST_ROWS 24 /* at most; also in lowbit/layouts.py */
 #define ANY_ROWS 17  /* of any weights, in any number of copies: 17 * 15 = 255 */
 #define STRIP 8      /* word columns that are summed together */
 #define OUTPUTS 64   /* the same in outputs */

@@ -8,7 +8,7 @@
  *
  * Fewer than 32 outputs are a narrow column: a word holds 2^fold planes side by side, which are
  * summed as integers in the end. Rows lie by column, word, input; `pack_columns` of
- * layouts.py writes them. */
+ * lowbit/layouts.py writes them. */
 
 #include "BitNetMCU_inference.h"
 

@@ -21,11 +21,10 @@ import os
 import re
 import subprocess
 
-import checkpoint
 import cli
 import exportquant
-import training
 import workers
+from train import checkpoint
 
 EXAMPLES = """examples:
   python mcu/bench.py                                     all of it, 1,000 images each
@@ -206,7 +205,7 @@ def main():
     for row in cli.progress(measured, total=len(cases), unit="firmware"):
         rows.append(row)  # the yardstick of a model and target comes first
         add_speedups(rows)
-        cli.write_atomic(arguments.out or default, training.csv_text(rows))
+        cli.write_atomic(arguments.out or default, cli.csv_text(rows))
     print(table(rows))
     print(f"csv={arguments.out or default}")
     return 1 if any(row["mismatches"] not in ("0", "") for row in rows) else 0

@@ -11,10 +11,10 @@ import argparse
 
 import numpy as np
 
-import cheader
-import checkpoint
 import cli
 import test_inference
+from lowbit import emission
+from train import checkpoint
 
 EXAMPLES = """examples:
   python mcu/demo_images.py --build build --images 4
@@ -36,13 +36,13 @@ def header(images, labels):
     starts = np.cumsum([0, *map(len, packed)])[:-1].tolist()
     count = len(packed)
     parts = (
-        cheader.array("static const uint8_t demo_images[]", list(b"".join(packed)), 16),
-        cheader.array(f"static const uint16_t demo_image_starts[{count}]", starts, 10),
-        cheader.array(
-            f"static const {cheader.label_type(labels)} demo_labels[{count}]", labels, 16
+        emission.array("static const uint8_t demo_images[]", list(b"".join(packed)), 16),
+        emission.array(f"static const uint16_t demo_image_starts[{count}]", starts, 10),
+        emission.array(
+            f"static const {emission.label_type(labels)} demo_labels[{count}]", labels, 16
         ),
     )
-    return f"{cheader.NOTICE}\n#define DEMO_IMAGES {count}\n\n" + "\n".join(parts)
+    return f"{emission.NOTICE}\n#define DEMO_IMAGES {count}\n\n" + "\n".join(parts)
 
 
 def main():

@@ -21,11 +21,10 @@ import tempfile
 
 import numpy as np
 
-import checkpoint
 import cli
-import integermodel
 import test_inference
-import training
+from lowbit import integermodel
+from train import checkpoint
 
 EXAMPLES = """example:
   make -s -C mcu emulate TARGET=CH32V003 IMAGES=1000
@@ -179,7 +178,7 @@ def main():
     if counter == "cycles":
         print_details(counts, total, seconds, len(inputs))
     print(f"deepest stack seen: {total['stack']} bytes, static bound {bound} bytes")
-    cli.write_atomic(arguments.build / "emulate.csv", training.csv_text([row]))
+    cli.write_atomic(arguments.build / "emulate.csv", cli.csv_text([row]))
     print(line)
     if total["stack"] > bound:
         raise cli.UserError("the stack went deeper than its static bound")

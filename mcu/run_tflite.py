@@ -21,8 +21,8 @@ import emulate
 import numpy as np
 import qemu
 
+import check_tflite
 import cli
-import test_tflite
 from tinyengine import compiler, emission, oracle, selection
 
 
@@ -85,7 +85,7 @@ def run_firmware(compiled, arguments, files, count, trace):
 def run(compiled, arguments):
     """Prints the comparison; returns how many values differ."""
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
-    inputs = test_tflite.make_inputs(tensor, arguments.inputs)
+    inputs = check_tflite.make_inputs(tensor, arguments.inputs)
     files = {"inputs": inputs.tobytes()}
     results, trace = (
         run_firmware(compiled, arguments, files, len(inputs), trace) for trace in (False, True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 
 import BitNetMCU
-import cheader
-import config
-import data
-import loaders
-import packing
 import test_inference
-from integermodel import IntegerLayer, IntegerModel, Trace
+from lowbit import emission, selection
+from lowbit.integermodel import IntegerLayer, IntegerModel, Trace
+from train import config, data, loaders
+
+# A suite in the background of a shell has Ctrl-C ignored, and so would the programs that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", str(ROOT)]
@@ -68,8 +70,8 @@ def header_of(
         name="test", sha256="0", config={}, class_names=names, confidence=None,
         input_map=input_map, channel_names=channel_names,
     )  # fmt: skip
-    choices = packing.choose(model, optimise, signed, multiplier)
-    return cheader.model_header(model, trained, choices)
+    choices = selection.choose(model, optimise, signed, multiplier)
+    return emission.model_header(model, trained, choices)
 
 
 def extreme_inputs(rng, size, signed=True):
@@ -121,7 +123,7 @@ class Harness:
         self.model = model
         self.program = folder / "harness"
         (folder / "BitNetMCU_model.h").write_text(header_of(model, optimise, multiplier=multiplier))
-        sources = [ROOT / "tests/harness.c", ROOT / "BitNetMCU_lib.c", *packing.sources()]
+        sources = [ROOT / "tests/harness.c", ROOT / "BitNetMCU_lib.c", *selection.sources()]
         flags = [*STRICT, f"-DBITNETMCU_MULTIPLIER={int(multiplier)}", "-I", folder]
         subprocess.run([*command, *flags, "-o", self.program, *sources], check=True)
 

@@ -24,10 +24,10 @@ import numpy as np
 from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, links
 
 import cli
-import packing
 import workers
 from BitNetMCU import FACTORS, FORMATS
-from integermodel import INT32_MAX, IntegerLayer, IntegerModel
+from lowbit import selection
+from lowbit.integermodel import INT32_MAX, IntegerLayer, IntegerModel
 
 EXAMPLES = """examples:
   python tests/fuzz.py                     100,000 networks
@@ -37,7 +37,7 @@ EXAMPLES = """examples:
 BATCH = 250  # networks for each run of the C
 IMAGES = 6
 BUILDS = {"without multiplications": 0, "with multiplications": 1}
-ALL = {kernel.name: kernel for row in FORMATS.values() for kernel in packing.kernels(row)}
+ALL = {kernel.name: kernel for row in FORMATS.values() for kernel in selection.kernels(row)}
 
 
 def tables(multiplier):
@@ -74,7 +74,7 @@ def random_layer(rng, inputs, outputs):
 
 
 def random_network(number, multiplier):
-    """(`IntegerModel`, the `packing.Choice` of each layer, int8 inputs [IMAGES, I]).
+    """(`IntegerModel`, the `selection.Choice` of each layer, int8 inputs [IMAGES, I]).
 
     multiplier: kernels may be those that need one.
     """
@@ -90,10 +90,10 @@ def random_network(number, multiplier):
         below_zero = signed and index == 0
         able = [
             kernel
-            for kernel in packing.kernels(layer.format)
-            if multiplier >= kernel.multiplier and not packing.refusal(kernel, layer, below_zero)
+            for kernel in selection.kernels(layer.format)
+            if multiplier >= kernel.multiplier and not selection.refusal(kernel, layer, below_zero)
         ]
-        choices.append(packing.Choice(able[rng.integers(len(able))], below_zero))
+        choices.append(selection.Choice(able[rng.integers(len(able))], below_zero))
     images = extreme_inputs(rng, sizes[0], signed)
     return IntegerModel(tuple(layers)), choices, images[rng.permutation(len(images))[:IMAGES]]
 
@@ -104,14 +104,14 @@ def serialise(model, choices, images, multiplier):
     heads, arrays = [], []
     for layer, choice in zip(model.layers, choices, strict=True):
         words = choice.kernel.pack(layer)
-        surplus, has_factors = packing.surplus(layer, choice), layer.factors is not None
+        surplus, has_factors = selection.surplus(layer, choice), layer.factors is not None
         heads += [kernels.index(choice.kernel.name), choice.offset, layer.inputs, layer.outputs]
         heads += [words.size, surplus is not None, has_factors]
         arrays.append(words.tobytes())
         if surplus is not None:
             arrays.append(surplus.tobytes())
         if has_factors:
-            arrays.append(packing.factor_codes(layer.factors).tobytes())
+            arrays.append(selection.factor_codes(layer.factors).tobytes())
     head = np.array([len(model.layers), len(images), *heads], np.uint32)
     return b"".join([head.tobytes(), *arrays, images.tobytes()])
 
@@ -135,7 +135,7 @@ def build(folder, multiplier):
     defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]
     for table, names in tables(multiplier).items():
         defines.append(f"-D{table}={' '.join(f'K({name})' for name in names)}")
-    sources = [ROOT / "tests/fuzz_harness.c", *packing.sources()]
+    sources = [ROOT / "tests/fuzz_harness.c", *selection.sources()]
     command = [compiler, *flags, *STRICT, *defines, "-o", program, *sources]
     subprocess.run(command, check=True)
     return program

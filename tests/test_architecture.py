@@ -10,14 +10,13 @@ from conftest import ROOT, STRICT, compiler, refused, run_script
 from torch import nn
 
 import BitNetMCU
-import checkpoint
 import exportquant
-import integermodel
-import packing
 import test_inference
 import training
 from BitNetMCU import BatchNormBitLinear, BitLinear
 from cli import UserError
+from lowbit import integermodel, selection
+from train import checkpoint, models
 
 HEAD = "from torch import nn\nfrom BitNetMCU import BitLinear\n"
 OWN = HEAD + (
@@ -80,7 +79,7 @@ def test_architecture_builds_the_same_network_again(settings):
         {"QuantType": "None", "activation": "GELU", "NormType": "BatchNorm"},
         {"QuantType": ["Binary", "NF4", "FP130"], "maxw_algo": "prop", "shiftnorm_aware": False},
     ):
-        network = BitNetMCU.build_model(settings | changes, 20, 5).train()
+        network = models.build(settings | changes, 20, 5).train()
         again = BitNetMCU.from_architecture(network.architecture())
         again.load_state_dict(network.state_dict())
         assert str(again.layers) == str(network.layers)
@@ -301,7 +300,7 @@ def test_two_networks_in_one_program_and_cpp_callers(name, language, settings, t
     source.write_text(PROGRAM)
     c_compiler = compiler(name.replace("++", "cc").replace("clangcc", "clang"))
     objects = []
-    for kernel in packing.sources():
+    for kernel in selection.sources():
         objects.append(tmp_path / f"{kernel.stem}.o")
         subprocess.run([*c_compiler, *STRICT, "-c", "-o", objects[-1], kernel], check=True)
     program = tmp_path / "app"

@@ -6,7 +6,7 @@ import bench
 import pytest
 from conftest import ROOT, refused, run_script
 
-import checkpoint
+from train import checkpoint
 
 
 def test_a_part_comes_with_its_yardstick_once():
@@ -55,7 +55,7 @@ def test_a_selection_of_nothing_is_refused():
 
 def test_estimated_cycles_weigh_words_and_loads():
     pytest.importorskip("unicorn")
-    sys.path.insert(0, str(ROOT / "docs"))
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     import estimate_cycles
 
     code = {

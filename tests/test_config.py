@@ -5,10 +5,10 @@ import re
 import pytest
 from conftest import refused, run_script
 
-import config
 import study
 from BitNetMCU import FORMATS
 from cli import UserError
+from train import config
 
 
 def test_committed_parameters_are_complete_and_each_has_a_comment():

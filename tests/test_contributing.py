@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-import packing
+from lowbit import selection
 
 NAME = "3bitsym"
 STEPS = (  # file, the line before, what is added: steps 1 and 2 of CONTRIBUTING.md
@@ -61,7 +61,7 @@ def test_a_new_format_goes_from_training_to_c(project, tmp_path):
     settings = ("dataset=Digits", "num_epochs=3", "widths=20,9", f"QuantType={NAME}")
     folders = ("--out", tmp_path, "--build", tmp_path)
     run(project, "training.py", *settings, *folders)
-    for optimise in packing.OPTIMISE:
+    for optimise in selection.OPTIMISE:
         run(project, "exportquant.py", "--build", tmp_path, "--optimise", optimise)
         parity = run(project, "test_inference.py", "--build", tmp_path).splitlines()[-1]
         assert "differing_values=0 differing_values_multiplier=0" in parity

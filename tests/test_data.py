@@ -7,9 +7,8 @@ import pytest
 import torch
 from conftest import run_script
 
-import data
-import loaders
 from cli import UserError
+from train import data, loaders
 
 STILL = {
     **{"rotation": 0, "shift": 0, "scale": 0, "shear": 0, "image_size": 16},

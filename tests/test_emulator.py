@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SANITIZE, links
 
-import training
+import cli
 
 unicorn = pytest.importorskip("unicorn")
 from unicorn import riscv_const as uc  # noqa: E402
@@ -611,13 +611,13 @@ def test_the_printed_rules_are_those_of_the_execution(emulate, tmp_path):
 
 def test_the_published_table_of_cycles_is_what_the_emulators_rules_give():
     """A rule that is changed in cpu.c changes the table of docs/emulator.md."""
-    sys.path.insert(0, str(ROOT / "docs"))
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     import cycle_model
 
     places = cycle_model.rules()
     table = cycle_model.table(places)
     csv = (ROOT / "docs" / "cycle-model.csv").read_text()
-    assert csv == training.csv_text(table)
+    assert csv == cli.csv_text(table)
     places["sram, 1 wait states"]["taken_aligned"] += 1
     assert cycle_model.table(places)[0]["least"] == table[0]["least"] + 87_133
 

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import cheader
-import layouts
-import packing
 from BitNetMCU import FORMATS
-from integermodel import IntegerLayer, IntegerModel, shiftnorm_relu, shiftnorm_shifts
+from lowbit import emission, layouts, selection
+from lowbit.integermodel import IntegerLayer, IntegerModel, shiftnorm_relu, shiftnorm_shifts
 
 MCU = ROOT / "mcu"
 CROSS = ("riscv64-unknown-elf-gcc", "riscv-none-elf-gcc", "riscv64-elf-gcc")
@@ -24,7 +22,7 @@ FLASH, SRAM = 65_536, 8_192  # the emulator's most
 SHAPES = [(1, 1), (3, 17), (17, 3), (38, 4), (39, 8), (60, 64), (64, 100), (171, 34), (200, 130)]
 SERVED = [  # (format, the name of a fast kernel for it)
     (name, kernel.name)
-    for name, kernels in packing.FAST.items()
+    for name, kernels in selection.FAST.items()
     for kernel in kernels
     if kernel.by_input
 ]
@@ -36,7 +34,7 @@ IN_ASSEMBLY = [
 
 
 def kernel_of(name, kernel):
-    return next(k for k in packing.FAST[name] if k.name == kernel)
+    return next(k for k in selection.FAST[name] if k.name == kernel)
 
 
 def layer_of(name, weights):
@@ -62,9 +60,9 @@ def inputs_for(rng, size, signed):
 
 
 def cases_of(rng, layer, kernel):
-    """[(layer, `packing.Choice`, int8 inputs [N, I])], with unsigned and signed inputs."""
+    """[(layer, `selection.Choice`, int8 inputs [N, I])], with unsigned and signed inputs."""
     return [
-        (layer, packing.Choice(kernel, signed), inputs_for(rng, layer.inputs, signed))
+        (layer, selection.Choice(kernel, signed), inputs_for(rng, layer.inputs, signed))
         for signed in (False, True)
     ]
 
@@ -163,12 +161,12 @@ typedef struct {
     table = []
     for index, (layer, choice, inputs) in enumerate(cases):
         words = choice.kernel.pack(layer).flatten().tolist()
-        text += cheader.array(f"static const uint32_t rows_{index}[]", words, 8, "0x{:08x}u")
+        text += emission.array(f"static const uint32_t rows_{index}[]", words, 8, "0x{:08x}u")
         for number, row in enumerate(inputs):
             name = f"{index}_{number}"
             sums = layer.accumulate(row[None].astype(np.int32) + choice.offset)[0].tolist()
-            text += cheader.array(f"static const int8_t in_{name}[]", row.tolist(), 16)
-            text += cheader.array(f"static const int32_t out_{name}[]", sums, 8)
+            text += emission.array(f"static const int8_t in_{name}[]", row.tolist(), 16)
+            text += emission.array(f"static const int32_t out_{name}[]", sums, 8)
             sizes = f"{layer.inputs}, {layer.outputs}"
             table.append(f"{{in_{name}, {choice.offset}, rows_{index}, {sizes}, out_{name}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
@@ -214,7 +212,7 @@ def test_assembly_is_exact_for_extreme_weights(name, kernel, rng, in_assembly):
     layers = (*extreme_layers(name, 300, 20), *extreme_layers(name, 2000, 3))
     for layer, signed in itertools.product(layers, (False, True)):
         inputs = inputs_for(rng, layer.inputs, signed)[:3]
-        in_assembly([(layer, packing.Choice(kernel_of(name, kernel), signed), inputs)])
+        in_assembly([(layer, selection.Choice(kernel_of(name, kernel), signed), inputs)])
 
 
 # --- ShiftNorm in assembly
@@ -233,8 +231,8 @@ typedef struct {
     for index, row in enumerate(rows):
         shift = shiftnorm_shifts(row[None])
         activations = shiftnorm_relu(row[None], shift)[0].tolist()
-        text += cheader.array(f"static const int32_t in_{index}[]", row.tolist(), 8)
-        text += cheader.array(f"static const int8_t out_{index}[]", activations, 16)
+        text += emission.array(f"static const int32_t in_{index}[]", row.tolist(), 8)
+        text += emission.array(f"static const int8_t out_{index}[]", activations, 16)
         table.append(f"{{in_{index}, out_{index}, {len(row)}, {shift[0]}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     return text + f"#define CASES {len(table)}u\n"
@@ -283,7 +281,7 @@ def test_lists_of_the_largest_nibbles_do_not_overflow(rng, in_c, in_assembly):
         for chosen in (order[:24], order[-24:], order[:17], order[-25:]):
             inputs.append(np.isin(np.arange(200), chosen) * 127)
     assert layouts.nibble_lists(layer)[0] > 17
-    choice = packing.Choice(kernel_of("4bit", "nibbles"), False)
+    choice = selection.Choice(kernel_of("4bit", "nibbles"), False)
     cases = [(layer, choice, np.array(inputs, np.int8))]
     in_c(cases)
     in_assembly(cases)
@@ -308,25 +306,25 @@ def test_offsets_of_rows_of_nibbles_fit_16_bits(rng, in_c):
 @pytest.mark.parametrize(("inputs", "refused"), [(16_384, False), (16_385, True)])
 def test_more_inputs_than_a_list_of_planes_can_name_are_refused(inputs, refused):
     layer = layer_of("Binary", np.ones((2, inputs)))
-    choice = packing.choose_kernel(layer, "speed", False)
+    choice = selection.choose_kernel(layer, "speed", False)
     assert (choice.kernel.name == "Binary") == refused
     assert any("16385 inputs" in reason for reason in choice.skipped) == refused
 
 
 def test_sums_of_signed_inputs_that_could_leave_int32_are_refused():
     layer = layer_of("FP130", np.ones((1, 33_000)))
-    assert packing.choose_kernel(layer, "speed", signed=False).kernel.name == "shifts"
-    choice = packing.choose_kernel(layer, "speed", signed=True)
+    assert selection.choose_kernel(layer, "speed", signed=False).kernel.name == "shifts"
+    choice = selection.choose_kernel(layer, "speed", signed=True)
     assert choice.kernel.name == "FP130" and "past int32" in choice.skipped[0]
 
 
 @pytest.mark.parametrize("name", ["4bit", "4bitsym"])
 def test_multiplications_are_chosen_only_for_a_core_that_has_them(name, rng):
     layer = random_layer(rng, name, 20, 10)
-    with_multiplier = packing.choose_kernel(layer, "speed", False, multiplier=True)
+    with_multiplier = selection.choose_kernel(layer, "speed", False, multiplier=True)
     assert with_multiplier.kernel.name == f"multiply_{name}"
-    assert packing.choose_kernel(layer, "speed", False).kernel.name == "nibbles"
+    assert selection.choose_kernel(layer, "speed", False).kernel.name == "nibbles"
 
 
 def test_every_fast_kernel_and_yardstick_is_for_a_format_that_exists():
-    assert {*packing.FAST, *packing.YARDSTICK} <= FORMATS.keys()
+    assert {*selection.FAST, *selection.YARDSTICK} <= FORMATS.keys()

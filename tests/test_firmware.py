@@ -11,11 +11,9 @@ from conftest import ROOT, run_script
 from elftools.elf.elffile import ELFFile
 
 import BitNetMCU
-import checkpoint
-import config
-import integermodel
-import packing
 import training
+from lowbit import integermodel, selection
+from train import checkpoint, config
 
 unicorn = pytest.importorskip("unicorn")
 from unicorn import riscv_const as uc  # noqa: E402
@@ -254,7 +252,7 @@ def in_assembly():
     files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
     cases = {}
     for row in BitNetMCU.FORMATS.values():
-        for kernel in packing.FAST.get(row.name, ()):
+        for kernel in selection.FAST.get(row.name, ()):
             target = "CH32V002" if kernel.multiplier else "CH32V003"
             cases.setdefault(kernel.name.split("_")[0], (row.name, target))
     return [cases[file] for file in sorted(files)]

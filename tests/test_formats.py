@@ -8,12 +8,11 @@ import pytest
 import torch
 
 import BitNetMCU
-import config
-import integermodel
-import packing
 from BitNetMCU import FORMATS, BitLinear, ShiftNormReLU
 from cli import UserError
-from integermodel import IntegerLayer
+from lowbit import integermodel, selection
+from lowbit.integermodel import IntegerLayer
+from train import config, models
 
 
 def noise(seed, heavy_tails=False, count=20_000):
@@ -122,7 +121,7 @@ def test_gradient_passes_the_activation_quantiser_where_accumulators_are_positiv
 
 
 def test_float_layers_train_without_quantisation(settings):
-    network = BitNetMCU.build_model(settings | {"QuantType": "None"}, 16, 3)
+    network = models.build(settings | {"QuantType": "None"}, 16, 3)
     x = torch.randn(4, 16)
     assert torch.equal(network.layers[0](x), x @ network.layers[0].weight.T)
     assert torch.equal(network.train()(x), network.eval()(x))
@@ -132,7 +131,7 @@ def test_float_layers_train_without_quantisation(settings):
 def test_a_norm_between_hidden_layers_changes_neither_logits_nor_gradients(settings, norm):
     """The claim of BitNetMCU.py: one normalisation, in front of the last layer, is enough."""
     torch.manual_seed(0)
-    network = BitNetMCU.build_model(settings | {"QuantType": "None", "NormType": norm}, 16, 3)
+    network = models.build(settings | {"QuantType": "None", "NormType": norm}, 16, 3)
     x, weights = torch.rand(6, 16), torch.randn(6, 3)
     results = []
     for inner in (torch.nn.Identity(), network.norm):
@@ -164,7 +163,7 @@ def unpack(row, words):
 def test_packed_words_unpack_to_the_same_weights(name, inputs, rng):
     row = FORMATS[name]
     weights = rng.choice(row.levels, (5, inputs)).astype(np.int32)
-    words = packing.PLAIN[row.kernel].pack(IntegerLayer(row, weights))
+    words = selection.PLAIN[row.kernel].pack(IntegerLayer(row, weights))
     assert words.shape == (5, math.ceil(inputs / row.per_word))
     for packed, expected in zip(words, weights, strict=True):
         assert list(unpack(row, packed))[:inputs] == expected.tolist()
@@ -179,7 +178,7 @@ def test_a_word_has_room_for_its_codes(name):
 
 def test_ternary_takes_1_6_bits_per_weight():
     weights = np.zeros((7, 400), np.int32)
-    words = packing.PLAIN["Ternary"].pack(IntegerLayer(FORMATS["Ternary"], weights))
+    words = selection.PLAIN["Ternary"].pack(IntegerLayer(FORMATS["Ternary"], weights))
     assert 8 * words.nbytes / weights.size == 1.6
 
 
@@ -271,6 +270,6 @@ def test_every_combination_of_choices_trains_a_step(settings):
         if key == "activation" or not isinstance(rule, (config.Choice, config.OnePerLayer)):
             continue
         for option in rule.options:
-            network = BitNetMCU.build_model(settings | {key: option}, 16, 3).train()
+            network = models.build(settings | {key: option}, 16, 3).train()
             network(torch.randint(0, 128, (4, 16)).float()).sum().backward()
             assert all(p.grad.isfinite().all() for p in network.parameters()), (key, option)

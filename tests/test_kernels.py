@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from conftest import ROOT, STRICT, assert_same, compiler, extreme_inputs, header_of, random_model
 
-import packing
 from BitNetMCU import FORMATS
+from lowbit import selection
 
 RISCV = "riscv64-unknown-elf-gcc"
 CORES = {"rv32ec": ["-march=rv32ec"], "rv32ec_zmmul": ["-march=rv32emc", "-mno-div"]}
@@ -48,7 +48,7 @@ def link(model, tmp_path, core, optimise, choose):
     elf = tmp_path / "network.elf"
     command = [*compiler(RISCV, [*CORES[core], "-mabi=ilp32e", "-nostdlib"]), *STRICT, optimise]
     command += ["-ffreestanding", "-ffunction-sections", "-Wl,--gc-sections,-e,BitNetMCU_infer"]
-    command += ["-I", tmp_path, "-o", elf, tmp_path / "network.c", *packing.sources(), "-lgcc"]
+    command += ["-I", tmp_path, "-o", elf, tmp_path / "network.c", *selection.sources(), "-lgcc"]
     subprocess.run(command, check=True)
     text = subprocess.run(
         ["riscv64-unknown-elf-objdump", "-d", elf], capture_output=True, text=True, check=True

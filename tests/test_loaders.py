@@ -12,11 +12,10 @@ from conftest import ROOT, run_script
 
 import cli
 import exportquant
-import loaders
-import measured
 import test_inference
 import training
 from cli import UserError
+from train import loaders, measured
 
 TORCHVISION = [name for name, source in loaders.DATASETS.items() if name != "Digits"]
 

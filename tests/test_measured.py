@@ -9,21 +9,15 @@ import pytest
 import torch
 from conftest import ROOT, SANITIZE, STRICT, compiler, header_of, random_model, refused, run_script
 
-import cheader
-import checkpoint
 import cli
-import confidence
-import data
 import exportquant
-import inputmap
-import integermodel
-import loaders
-import measured
 import predict
 import test_inference
 import training
 from cli import UserError
-from inputmap import InputMap
+from lowbit import emission, inputmap, integermodel
+from lowbit.inputmap import InputMap
+from train import checkpoint, confidence, data, loaders, measured
 
 sys.path.insert(0, str(ROOT / "examples"))
 import sensors  # noqa: E402
@@ -334,7 +328,7 @@ def test_raw_units_for_images_are_refused(tmp_path):
 
 def test_text_becomes_a_c_string_that_means_the_same(tmp_path):
     texts = ['a"b\\c', "??/n??=", "é€😀", "tab\tend", "%d\n", ""]
-    literals = ", ".join(map(cheader.c_string, texts))
+    literals = ", ".join(map(emission.c_string, texts))
     (tmp_path / "s.c").write_text(
         "#include <stdio.h>\nint main(void) {\n"
         f"    static const char *const s[] = {{{literals}}};\n    unsigned i;\n"

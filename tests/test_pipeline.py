@@ -17,20 +17,14 @@ from conftest import ROOT, random_model, refused, run_script
 from matplotlib import pyplot
 
 import BitNetMCU
-import checkpoint
-import config
-import data
 import exportquant
-import integermodel
-import loaders
 import modelcard
-import packing
-import plots
-import schedules
 import study
 import test_inference
 import training
 from cli import UserError
+from lowbit import integermodel, selection
+from train import checkpoint, config, data, loaders, plots, schedules
 
 QUICK = ("dataset=Digits", "num_epochs=2", "widths=17,9")
 
@@ -366,7 +360,9 @@ def test_nothing_of_the_first_layers_picture_is_cut(outputs, figures, rng):
 
 @pytest.mark.parametrize("epochs", [2, 60])
 def test_curves_have_whole_epochs_and_legends_beside_them(epochs, figures, tmp_path):
-    specification = importlib.util.spec_from_file_location("docs_plots", ROOT / "docs/plots.py")
+    specification = importlib.util.spec_from_file_location(
+        "docs_plots", ROOT / "benchmarks/figures.py"
+    )
     docs_plots = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(docs_plots)
     (path,) = checkpoint.MODELDATA.glob("*-4bitsym-3f24ea0e.csv")
@@ -438,7 +434,7 @@ def committed():
 
 
 @pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
-@pytest.mark.parametrize("optimise", packing.OPTIMISE)
+@pytest.mark.parametrize("optimise", selection.OPTIMISE)
 @pytest.mark.parametrize("algorithm", BitNetMCU.CLIPPING)
 def test_mixed_formats_go_through_the_whole_chain(algorithm, optimise, scale, settings, tmp_path):
     changes = {"QuantType": ["Ternary", "NF4", "5bitsym"], "WScale": scale}

@@ -12,11 +12,9 @@ import pytest
 from conftest import ROOT, refused, run_script
 
 import cli
-import config
-import loaders
 import study
-import training
 from cli import UserError
+from train import config, loaders
 
 
 def test_study_resumes_and_adds_only_what_is_missing(tmp_path, capsys):
@@ -76,7 +74,7 @@ def a_row(**changes):
 )
 def test_a_damaged_row_is_named(change, expected, tmp_path):
     path = tmp_path / "s.csv"
-    path.write_text(training.csv_text([a_row(), a_row(**change)]))
+    path.write_text(cli.csv_text([a_row(), a_row(**change)]))
     with pytest.raises(UserError, match=re.escape(expected)):
         study.read_rows(path)
 
@@ -98,7 +96,7 @@ def test_a_damaged_row_is_named(change, expected, tmp_path):
 )
 def test_a_damaged_study_is_refused_and_left_as_it_is(damage, tmp_path):
     path = tmp_path / "s.csv"
-    path.write_bytes(damage(training.csv_text([a_row(), a_row()]).encode()))
+    path.write_bytes(damage(cli.csv_text([a_row(), a_row()]).encode()))
     before = path.read_bytes()
     with pytest.raises(UserError) as refusal:
         study.read_rows(path)
@@ -107,7 +105,7 @@ def test_a_damaged_study_is_refused_and_left_as_it_is(damage, tmp_path):
 
 
 def test_the_summary_of_a_damaged_study_is_one_line(tmp_path):
-    (tmp_path / "s.csv").write_text(training.csv_text([a_row(accuracy="abc")]))
+    (tmp_path / "s.csv").write_text(cli.csv_text([a_row(accuracy="abc")]))
     line = refused(
         run_script("study.py", "studies/fc.yaml", "--summary", "--out", tmp_path / "s.csv")
     )

@@ -19,7 +19,7 @@ import tflite_models  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from tflite_batch import Batch  # noqa: E402
 
-import test_tflite  # noqa: E402
+import check_tflite  # noqa: E402
 from cli import UserError  # noqa: E402
 from tinyengine import (  # noqa: E402
     compiler,
@@ -57,10 +57,10 @@ def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
     if not path.is_file():
         pytest.skip(f"no {path.name} in {path.parent}; set BITNETMCU_MODELS")
     compiled = compiler.load(path, optimise)
-    inputs = test_tflite.make_inputs(compiled.graph.tensors[compiled.graph.inputs[0]], 8)
+    inputs = check_tflite.make_inputs(compiled.graph.tensors[compiled.graph.inputs[0]], 8)
     sanitized = ("cc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     program = hostrun.build(compiled, tmp_path, sanitized)
-    wrong = test_tflite.differences(compiled, program, path.read_bytes(), inputs)
+    wrong = check_tflite.differences(compiled, program, path.read_bytes(), inputs)
     assert not any(wrong.values()), wrong
     if optimise == "speed":  # the plain depthwise kernel does not work in place
         assert compiled.arena <= FIVE[name] + compiled.scratch
@@ -106,7 +106,7 @@ def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):
     compiled.plan.offsets.update(dict.fromkeys(compiled.plan.offsets, 0))
     inputs = tflite_models.inputs(content, np.random.default_rng(0))
     program = hostrun.build(compiled, tmp_path)
-    assert any(test_tflite.differences(compiled, program, content, inputs).values())
+    assert any(check_tflite.differences(compiled, program, content, inputs).values())
 
 
 # --- folding
@@ -134,7 +134,7 @@ def test_every_value_lies_in_the_interval_of_its_channel(name):
     graph = lowering.lower(importer.parse(content))
     intervals = pruning.intervals(graph)
     reference = oracle.Oracle(content, graph.inputs[0])
-    for values in test_tflite.make_inputs(graph.tensors[graph.inputs[0]], 6):
+    for values in check_tflite.make_inputs(graph.tensors[graph.inputs[0]], 6):
         outputs = reference.run(values)
         for i, interval in intervals.items():
             lowest, highest = interval.T
@@ -249,7 +249,7 @@ def run(script, *arguments):
     )
 
 
-@pytest.mark.parametrize("script", ["compile_tflite.py", "test_tflite.py"])
+@pytest.mark.parametrize("script", ["compile_tflite.py", "check_tflite.py"])
 def test_a_missing_file_is_one_line(script, tmp_path):
     done = run(script, tmp_path / "none.tflite", *(["--out", tmp_path] * (script[0] == "c")))
     assert done.returncode == 2
@@ -272,7 +272,7 @@ def test_the_command_lines(tmp_path):
     subprocess.run(command, cwd=tmp_path / "out", check=True)
     done = run("compile_tflite.py", path, "--out", tmp_path / "out", "--optimise", "none")
     assert done.returncode == 0 and not (tmp_path / "out" / "graph-3-pruned.png").exists()
-    done = run("test_tflite.py", path, "--inputs", 5)
+    done = run("check_tflite.py", path, "--inputs", 5)
     assert done.returncode == 0, done.stderr
     assert "inputs=5 differing_values=0" in done.stdout.splitlines()[-1]
 
@@ -283,8 +283,8 @@ def test_the_command_lines(tmp_path):
         ("compile_tflite.py", ("--out", "{}/mine"), "holds other files"),
         ("compile_tflite.py", ("--out", "{}/mine/file"), "is a file"),
         ("compile_tflite.py", ("--out", "{}/mine/file/x"), "choose another folder"),
-        ("test_tflite.py", ("--inputs", "0"), "0 inputs are not enough"),
-        ("test_tflite.py", ("--image", "{}/mine/file"), "no photo"),
+        ("check_tflite.py", ("--inputs", "0"), "0 inputs are not enough"),
+        ("check_tflite.py", ("--image", "{}/mine/file"), "no photo"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(script, arguments, words, tmp_path):

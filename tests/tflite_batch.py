@@ -7,7 +7,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-import test_tflite
+import check_tflite
 from tinyengine import compiler, hostrun, oracle, selection
 
 REPEATS = 6
@@ -28,7 +28,7 @@ class Batch:
             for i, content in enumerate(cases.values())
         ]
         self.inputs = [
-            test_tflite.make_inputs(m.graph.tensors[m.graph.inputs[0]], REPEATS, seed=seed)
+            check_tflite.make_inputs(m.graph.tensors[m.graph.inputs[0]], REPEATS, seed=seed)
             for seed, m in enumerate(self.models)
         ]
         self.choices = [choice for m in self.models for choice in m.choices]

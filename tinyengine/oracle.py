@@ -3,7 +3,7 @@
 Operators run under ai-edge-litert's reference kernels, except FULLY_CONNECTED: each one runs as a
 model of its own under TensorFlow Lite Micro, which rounds twice where ai-edge-litert rounds once.
 Every part gets what the parts before computed. Float QUANTIZE at the input and DEQUANTIZE at the
-output are left out. Only tests and test_tflite.py import this module.
+output are left out. Only tests and check_tflite.py import this module.
 """
 
 import copy

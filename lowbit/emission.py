@@ -6,8 +6,8 @@ Nothing here depends on time or place: the same model gives the same bytes.
 import hashlib
 from dataclasses import dataclass
 
-import packing
-from inputmap import Affine, InputMap
+from lowbit import selection
+from lowbit.inputmap import Affine, InputMap
 
 NAME = "BitNetMCU"  # what functions and, in capitals, macros of a network begin with
 
@@ -71,12 +71,12 @@ def _constants(name, index, layer, choice):
             "0x{:08x}",
         )
     )
-    surplus = packing.surplus(layer, choice)
+    surplus = selection.surplus(layer, choice)
     if surplus is not None:
         declaration = f"static const int32_t {name}_surplus_{index}[{layer.outputs}]"
         text += array(declaration, surplus.tolist(), 8)
     if layer.factors is not None:
-        codes = packing.factor_codes(layer.factors).tolist()
+        codes = selection.factor_codes(layer.factors).tolist()
         declaration = f"static const uint8_t {name}_factors_{index}[{layer.outputs}]"
         text += array(declaration, codes, 12, "0x{:02x}")
     return text
@@ -89,7 +89,7 @@ def _product(name, index, layer, choice, source, target):
         f"BitNetMCU_fc_{choice.kernel.name}({source},{offset} {name}_weights_{index}, "
         f"{layer.inputs}, {layer.outputs}, {target});"
     )
-    if packing.surplus(layer, choice) is not None:
+    if selection.surplus(layer, choice) is not None:
         yield f"BitNetMCU_subtract({target}, {layer.outputs}, {name}_surplus_{index});"
     if layer.factors is not None:
         yield f"BitNetMCU_scale({target}, {layer.outputs}, {name}_factors_{index});"
@@ -213,8 +213,8 @@ def _guard(macro, text):
 def model_header(model, trained, choices, name=NAME):
     """The text of the model's header for an `IntegerModel` and the `Checkpoint` it comes from.
 
-    choices: a `packing.Choice` for each layer; name: what functions and, in capitals, macros begin
-    with.
+    choices: a `selection.Choice` for each layer; name: what functions and, in capitals, macros
+    begin with.
     """
     macro = name.upper()
     buffers = [f"{b.ctype} {b.name}[{b.count}];" for b in plan_buffers(model)]

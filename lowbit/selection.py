@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-import layouts
 from BitNetMCU import FACTORS, FORMATS
-from integermodel import INT32_MAX
+from lowbit import layouts
+from lowbit.integermodel import INT32_MAX
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 OPTIMISE = ("size", "speed", "host", "bittest")
 
 

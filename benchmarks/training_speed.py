@@ -21,16 +21,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-import BitNetMCU
 import cli
-import config
-import data
-import loaders
 import training
+from train import config, data, loaders, models
 
 EXAMPLES = """examples:
-  python docs/bench_training.py
-  python docs/bench_training.py --samples 60000 --rounds 1
+  python benchmarks/training_speed.py
+  python benchmarks/training_speed.py --samples 60000 --rounds 1
 """
 
 
@@ -63,7 +60,7 @@ class PerSample(Dataset):
 
 def make_network(settings, dataset):
     torch.manual_seed(settings["seed"])
-    network = BitNetMCU.build_model(settings, settings["image_size"] ** 2, dataset.classes)
+    network = models.build(settings, settings["image_size"] ** 2, dataset.classes)
     return network, torch.optim.Adam(network.parameters(), settings["learning_rate"], fused=True)
 
 
@@ -124,7 +121,8 @@ def main():
         {"pipeline": name, "samples": samples, "samples_per_second": round(rate)}
         for name, rate in rates.items()
     ]
-    cli.write_atomic(Path(__file__).parent / "bench-training.csv", training.csv_text(rows))
+    docs = Path(__file__).resolve().parent.parent / "docs"
+    cli.write_atomic(docs / "bench-training.csv", cli.csv_text(rows))
     for row in rows:
         print(f"{row['pipeline']:15} {row['samples_per_second']:8} samples per second")
     print(f"cores={os.cpu_count()} samples={samples} rounds={arguments.rounds} ratio={ratio:.1f}")

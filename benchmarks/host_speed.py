@@ -18,16 +18,14 @@ import time
 
 import torch
 
-import checkpoint
 import cli
-import config
 import exportquant
-import integermodel
 import test_inference
-import training
+from lowbit import integermodel
+from train import checkpoint, config
 
 EXAMPLES = """examples:
-  python docs/bench_host.py
+  python benchmarks/host_speed.py
 """
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +88,7 @@ def main():
         {"executor": name, "images_per_second": round(r), "ours_is_faster_by": f"{ours / r:.2f}"}
         for name, r in rates.items()
     ]
-    cli.write_atomic(arguments.out, training.csv_text(rows))
+    cli.write_atomic(arguments.out, cli.csv_text(rows))
     print(
         "| executor | images per second, one core | C for computers is faster by |\n|---|---|---|"
     )

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import data
-import inputmap
-import measured
 from cli import UserError, natural_key, warn
+from lowbit import inputmap
+from train import data, measured
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".webp", ".tif", ".tiff")
 # Folders that people call what we call train and test.

@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 
 import BitNetMCU
-import config
-import loaders
 from cli import UserError, write_atomic
-from data import numbered
-from inputmap import Affine, InputMap
+from lowbit.inputmap import Affine, InputMap
+from train import config, loaders, models
+from train.data import numbered
 
-MODELDATA = Path(__file__).parent / "modeldata"
+MODELDATA = Path(__file__).parent.parent / "modeldata"
 SAMPLES = 10  # of the test set that travel in the file, for the header of test data
 LAST_RUN = "last_training"  # in the build folder: the path of the newest checkpoint
 KEYS = {"config", "inputs", "classes", "state_dict", "metrics", "versions"}
@@ -161,12 +160,12 @@ def _build(path, content, settings):
     """The network that a file's content describes. No code that the file names is run."""
     if "architecture" in content:
         return BitNetMCU.from_architecture(content["architecture"])
-    if settings["model"] not in BitNetMCU.MODELS:
+    if settings["model"] not in models.MODELS:
         raise UserError(
             f"{path} is of an older version and leaves its network to {settings['model']}, which "
             "only training runs; train it anew"
         )
-    return BitNetMCU.build_model(settings, content["inputs"], content["classes"])
+    return models.build(settings, content["inputs"], content["classes"])
 
 
 def choose_samples(labels, classes, count):

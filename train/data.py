@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-import inputmap
 from cli import UserError
+from lowbit import inputmap
 
 CHUNK = 512  # images at a time: their intermediate results fit into a cache
 

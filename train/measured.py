@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import data
 from cli import UserError, natural_key
+from train import data
 
 TEST_SHARE = 5  # every fifth row of a class is for testing, where the file does not say which
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

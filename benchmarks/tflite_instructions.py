@@ -17,14 +17,13 @@ import os
 import subprocess
 
 import cli
-import training
 from tinyengine import compiler, draw
 
 ROOT = Path(__file__).resolve().parent.parent
 
 EXAMPLES = """examples:
-  BITNETMCU_MODELS=folder python docs/bench_tflite.py
-  python docs/bench_tflite.py --models folder --inputs 10 --out build/bench-tflite.csv
+  BITNETMCU_MODELS=folder python benchmarks/tflite_instructions.py
+  python benchmarks/tflite_instructions.py --models folder --inputs 10 --out build/bench-tflite.csv
 """
 
 # Executed instructions on a Cortex-M4 (QEMU mps2-an386 -icount shift=0, GCC 12.2) and bytes of RAM,
@@ -55,7 +54,7 @@ def last_line(command):
 def measure(model, kernels, inputs, target="cortex-m4"):
     """One row of the table."""
     host = last_line(
-        [sys.executable, "test_tflite.py", model, "--inputs", str(inputs), "--optimise", kernels]
+        [sys.executable, "check_tflite.py", model, "--inputs", str(inputs), "--optimise", kernels]
     )
     command = ["make", "-s", "-C", "mcu", "tflite", f"MODEL={model.resolve()}"]
     command += [f"TARGET={target}", f"OPTIMISE={kernels}", f"PYTHON={sys.executable}"]
@@ -89,7 +88,7 @@ def main():
     cases = [(model, kernels) for model in models for kernels in ("none", "speed")]
     for model, kernels in cli.progress(cases, unit="model"):
         rows.append(measure(model, kernels, arguments.inputs))
-        cli.write_atomic(arguments.out, training.csv_text(rows))
+        cli.write_atomic(arguments.out, cli.csv_text(rows))
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for row in rows:
         print(f"| {' | '.join(str(row[c]) for c in COLUMNS)} |")

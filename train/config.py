@@ -18,14 +18,12 @@ from typing import ClassVar
 import yaml
 
 import BitNetMCU
-import inputmap
-import loaders
-import measured
-import schedules
 from cli import UserError, suggest
+from lowbit import inputmap
+from train import loaders, measured, models, schedules
 
 AUTO_BIAS = "auto"
-DEFAULT_PARAMETERS = Path(__file__).parent / "trainingparameters.yaml"
+DEFAULT_PARAMETERS = Path(__file__).parent.parent / "trainingparameters.yaml"
 
 
 @dataclass(frozen=True)
@@ -164,13 +162,13 @@ class RawUnits:
 
 PARAMETERS = {
     "model": Name(
-        tuple(BitNetMCU.MODELS),
+        tuple(models.MODELS),
         lambda text: ".py:" in text,
         "a network of your own as file.py:Class",
     ),
     "widths": Widths(2, 3, 4096),
     "QuantType": OnePerLayer((*BitNetMCU.FORMATS, BitNetMCU.FLOAT), alone=BitNetMCU.FLOAT),
-    "bias": Choice((*BitNetMCU.BIASES, AUTO_BIAS), absent="none"),
+    "bias": Choice((*models.BIASES, AUTO_BIAS), absent="none"),
     "WScale": Choice(BitNetMCU.WEIGHT_SCALES),
     "NormType": Choice(tuple(BitNetMCU.NORMS)),
     "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),

@@ -114,7 +114,9 @@ def _check_parameters(name, layers):
 def _supported(name, index, layer, config):
     """`layer`, or what stands for it in the integer contract."""
     if type(layer) is nn.ReLU:
-        return BitNetMCU.activation(config | {"activation": "ReLU"})
+        if config["QuantType"] == BitNetMCU.FLOAT:
+            return layer
+        return BitNetMCU.ShiftNormReLU(aware=config["shiftnorm_aware"])
     if isinstance(layer, (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d)):
         return layer
     for kind, reason in NO_USE.items():

@@ -16,18 +16,17 @@ import torch
 from matplotlib.ticker import MaxNLocator
 
 import BitNetMCU
-import checkpoint
 import cli
-import config
-import plots
 import study
-from plots import pyplot
+from train import checkpoint, config, plots
+from train.plots import pyplot
 
 EXAMPLES = """examples:
-  python docs/plots.py                                all figures of docs/
-  python docs/plots.py --curves modeldata/NAME.csv --out build/plots    the curves of one run
+  python benchmarks/figures.py                                         all figures of docs/
+  python benchmarks/figures.py --curves modeldata/NAME.csv --out build/plots   those of one run
 """
 
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH = 9  # inches: a page
 
 
@@ -152,7 +151,7 @@ def draw_shiftnorm(_, target):
 def draw_accuracies(_, target):
     """Accuracy of each format and weight scale at about 12 kB, from docs/formats.csv."""
     groups = {}
-    for row in study.read_rows(Path(__file__).parent / "formats.csv"):
+    for row in study.read_rows(DOCS / "formats.csv"):
         key = (row["QuantType"], row["WScale"])
         groups.setdefault(key, []).append(float(row["accuracy"]))
     names = [name for name in BitNetMCU.FORMATS if (name, "PerTensor") in groups]
@@ -288,9 +287,7 @@ def main():
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--curves", metavar="CSV", help="only the curves of this training run")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent, metavar="DIR", help="folder to draw into"
-    )
+    parser.add_argument("--out", type=Path, default=DOCS, metavar="DIR", help="folder to draw into")
     arguments = parser.parse_args()
     with pyplot.rc_context(plots.STYLE):
         if arguments.curves:

@@ -18,13 +18,13 @@ import json
 import subprocess
 
 import cli
-import training
 
 EXAMPLES = """examples:
-  python docs/cycle_model.py
+  python benchmarks/cycle_model.py
 """
 
-MCU = Path(__file__).resolve().parent.parent / "mcu"
+ROOT = Path(__file__).resolve().parent.parent
+MCU = ROOT / "mcu"
 EMULATOR = MCU / "build" / "emulator"
 COLUMNS = ("chip", "network", "place", "wait_states", "measured")
 EVENTS = ("instructions", "loads", "flash_loads", "stores", "taken", "mul")
@@ -90,7 +90,7 @@ def main():
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     rows = table(rules())
-    cli.write_atomic(Path(__file__).parent / "cycle-model.csv", training.csv_text(rows))
+    cli.write_atomic(ROOT / "docs" / "cycle-model.csv", cli.csv_text(rows))
     head = ("chip", "network", "code in", "measured cycles", "modelled, at least", "at most")
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:

@@ -19,8 +19,8 @@ import cli
 from tinyengine import compiler, hostrun, oracle, selection
 
 EXAMPLES = """examples:
-  python test_tflite.py MODEL.tflite
-  python test_tflite.py MODEL.tflite --inputs 10 --image photo.jpg
+  python check_tflite.py MODEL.tflite
+  python check_tflite.py MODEL.tflite --inputs 10 --image photo.jpg
 """
 
 

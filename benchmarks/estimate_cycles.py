@@ -24,12 +24,12 @@ import unicorn
 from elftools.elf.elffile import ELFFile
 from unicorn import arm_const as arm
 
+import check_tflite
 import cli
-import test_tflite
 from tinyengine import compiler, emission
 
 EXAMPLES = """examples:
-  python docs/estimate_cycles.py models/*.tflite
+  python benchmarks/estimate_cycles.py models/*.tflite
 """
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,7 +130,7 @@ def estimate(model, inputs):
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
     prefix = emission.identifier(compiled.name)
     sums = np.zeros(2)
-    for values in test_tflite.make_inputs(tensor, inputs):
+    for values in check_tflite.make_inputs(tensor, inputs):
         machine.engine.mem_write(machine.call(f"{prefix}_input"), values.tobytes())
         machine.call(f"{prefix}_run")
         for (first, size), count in machine.blocks.items():

@@ -1,0 +1,4 @@
+"""Low-bit networks as integers: exact rules, kernels and their layouts, C.
+
+Imports nothing of `train`.
+"""

@@ -1,0 +1,1 @@
+"""Training: settings, data, schedules, networks, and the files that hold what was trained."""
