@@ -36,6 +36,8 @@ ACTIVATION_MAX = 127  # int8 activations; ReLU leaves the negative half unused
 
 BIAS_INPUT = ACTIVATION_MAX  # a bias is the weight of an input that always has this value
 
+BIAS_LIMIT = 2**20  # the largest integer bias: accumulators of 4,096 inputs reach as far
+
 FLOAT = "None"  # QuantType of a network that is trained in floating point and never exported
 
 
@@ -293,13 +295,13 @@ class BitLinear(nn.Linear):
                 )
         # What it takes to build it again, for the checkpoint.
         self.settings = {
-            "in_features": in_features,
-            "out_features": out_features,
+            "in_features": int(in_features),
+            "out_features": int(out_features),
             "QuantType": QuantType,
             "maxw_algo": maxw_algo,
-            "maxw_quantscale": maxw_quantscale,
+            "maxw_quantscale": float(maxw_quantscale),
             "WScale": WScale,
-            "bias": bias,
+            "bias": bool(bias),
         }
         self.format = FORMATS.get(QuantType)  # None: floating point
         self.maxw_algo = maxw_algo
@@ -309,16 +311,24 @@ class BitLinear(nn.Linear):
         self.register_buffer("factors", torch.ones(out_features, 1) if per_output else None)
         self.update_clipping()
 
+    @property
+    def has_bias(self):
+        return self.bias is not None
+
     def update_clipping(self):
         """Set `maxw`, and `factors` if there are any, from the present weights."""
         if not self.format:
             return
-        weights = self.format.centre(self.float_weights()[0].detach())
+        weights, bias = self.float_weights()
+        weights = self.format.centre(weights.detach())
+        # A bias must not become a huge integer where weights are nearly zero.
+        least = 0 if bias is None else bias.detach().abs().max().item() / BIAS_LIMIT
+        least *= self.format.clip
         if self.factors is None:
-            self.maxw.fill_(self._clip(weights.reshape(1, -1)).item())
+            self.maxw.fill_(max(self._clip(weights.reshape(1, -1)).item(), least))
             return
         clips = self._clip(weights)
-        unit = clips.max() / FACTORS[-1]
+        unit = clips.max().clamp(min=least) / FACTORS[-1]
         choices = torch.tensor(FACTORS, dtype=torch.float64, device=clips.device)
         between = (choices[1:] * choices[:-1]).sqrt()  # the nearest by ratio
         self.factors.copy_(choices[torch.bucketize(clips / unit, between)][:, None])
@@ -396,6 +406,8 @@ class BatchNormBitLinear(BitLinear):
     arXiv 1806.08342, section 3.2.2): with the batch's statistics in training, with running ones
     otherwise. `folded()` is the same as a `BitLinear`.
     """
+
+    has_bias = True  # that of the normalisation
 
     def __init__(self, linear, norm):
         super().__init__(**linear.settings)

@@ -5,6 +5,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -44,11 +45,7 @@ def read_samples(trained, path):
     """The samples in an .npz or .csv file as float64 [N, ..., C]. Raises `UserError`."""
     inputs, names = trained.network.bit_layers()[0].in_features, trained.channel_names
     if Path(path).suffix.lower() == ".csv":
-        table = measured.read_table(path)
-        columns = [name for name in table if name not in (measured.LABEL, measured.SPLIT)]
-        if set(names) <= table.keys() or len(columns) != inputs:
-            columns = names  # by name; by position only where the training had no names
-        return torch.from_numpy(measured.numbers(path, table, columns))
+        return torch.from_numpy(_csv_samples(path, names, inputs))
     arrays = measured.read_arrays(path)
     x = arrays.get("x", arrays.get("x_test"))
     if x is None or x.dtype.kind not in "iufb":
@@ -58,9 +55,23 @@ def read_samples(trained, path):
             f"{path}: x has the shape {x.shape}; {trained.name} takes samples of {inputs} values, "
             f"the last axis of {len(names) or 'any'}"
         )
-    if not np.isfinite(x).all():
-        raise cli.UserError(f"{path}: x has values that are not finite (nan or inf)")
+    if not len(x) or not np.isfinite(x).all():
+        raise cli.UserError(f"{path}: x is empty, or has values that are not finite (nan or inf)")
     return torch.from_numpy(x.astype(np.float64))
+
+
+def _csv_samples(path, names, inputs):
+    """float64 [N, ..., C] from a .csv file: columns by name, or by place if training had none."""
+    table = measured.read_table(path)
+    columns = [name for name in table if name not in (measured.LABEL, measured.SPLIT)]
+    if names and not all(re.fullmatch(r"(feature|channel) \d+", name) for name in names):
+        columns = names
+    elif len(columns) != inputs:
+        raise cli.UserError(
+            f"{path} has {len(columns)} columns of numbers; the network takes {inputs}"
+        )
+    samples = measured.numbers(path, table, columns)
+    return samples.reshape(len(samples), -1, len(names) or inputs)
 
 
 def classify(trained, model, samples):
@@ -89,6 +100,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="a JSON list instead of lines")
     arguments = parser.parse_args()
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     trained = checkpoint.load(arguments.checkpoint)
     model = integermodel.lower(trained.network)
     samples = [sample for file in arguments.files for sample in read_inputs(trained, file)]

@@ -5,7 +5,9 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
+import hashlib
 import io
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -27,6 +29,12 @@ STATISTICS_SAMPLES = 10_000  # training samples on which the activations are cou
 BLIND = (
     "the first layer has no bias: the network cannot tell levels and amplitudes of the "
     "measured values apart; use bias=first, or BitLinear(..., bias=True) in a network of your own"
+)
+
+FEW_STEPS = 500
+FEW = (
+    "num_epochs={num_epochs} of batch_size={batch_size} are only {steps} steps, which may be too "
+    "few to learn; with few samples use a smaller batch_size, as 16, or more epochs"
 )
 
 EXAMPLES = """examples:
@@ -155,18 +163,22 @@ class Run:
     network: BitNetMCU.Network
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    data: str  # a hash of inputs and labels
     rows: list = field(default_factory=list)
 
     @classmethod
-    def start(cls, settings, inputs, classes, device):
-        """A run of `settings` before its first epoch, for `inputs` values and `classes`."""
+    def start(cls, settings, inputs, labels, classes, device):
+        """A run of `settings` before its first epoch, for int8 `inputs` [N, I] and `labels` [N]."""
         torch.manual_seed(settings["seed"])
-        network = models.build(settings, inputs, classes).to(device)
+        content = hashlib.sha256(inputs.cpu().numpy().tobytes())
+        content.update(labels.cpu().numpy().tobytes())
+        network = models.build(settings, inputs.shape[1], classes).to(device)
         return cls(
             settings,
             network,
             torch.optim.Adam(network.parameters(), settings["learning_rate"], fused=True),
             torch.Generator(device).manual_seed(settings["seed"]),
+            content.hexdigest(),
         )
 
     def save(self, path):
@@ -177,6 +189,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "rows": self.rows,
+            "data": self.data,
         }
         torch.save(state, buffer)
         cli.write_atomic(path, buffer.getvalue())
@@ -188,6 +201,8 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
             self.generator.set_state(state["generator"].cpu())
             self.rows = list(state["rows"])
+            if state.get("data", self.data) != self.data:
+                raise ValueError("the data has changed")
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise cli.UserError(
                 "the stopped run does not fit the data or the device of today "
@@ -236,9 +251,14 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     images = dataset.train_images.to(device)
     inputs, labels = prepared(dataset.train_images, dataset.train_labels)
     validation = prepared(*held_out) if held_out else None
-    run = Run.start(settings, inputs.shape[1], dataset.classes, device)
-    if dataset.measured and run.network.bit_layers()[0].bias is None:
+    run = Run.start(settings, inputs, labels, dataset.classes, device)
+    report(dataset.describe())
+    if dataset.measured and not run.network.bit_layers()[0].has_bias:
         warnings.append(BLIND)
+    samples = len(labels) * (1 + settings["augmented_copies"])
+    steps = settings["num_epochs"] * math.ceil(samples / settings["batch_size"])
+    if steps < FEW_STEPS:
+        warnings.append(FEW.format(steps=steps, **settings))
     for line in warnings:
         cli.warn(line)
     if state:

@@ -194,10 +194,10 @@ def c_string(text):
 EXTERN_C = ('#ifdef __cplusplus\nextern "C" {\n#endif\n', "#ifdef __cplusplus\n}\n#endif\n")
 
 
-def _guard(macro, text):
-    """`text` behind a guard that takes it once, and refuses another network of the same name."""
+def _guard(macro, content, text):
+    """`text` behind a guard that takes it once, and refuses other `content` of the same name."""
     guard = f"{macro}_MODEL_H"
-    identity = f"0x{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    identity = f"0x{hashlib.sha256(content.encode()).hexdigest()[:8]}"
     return f"""#ifdef {guard}
 #if {guard} != {identity}
 #error "two networks of one name in one file: export one of them with --name"
@@ -241,23 +241,27 @@ def model_header(model, trained, choices, name=NAME):
  * Writes {macro}_CLASSES logits and returns the class. */
 uint32_t {name}_infer(const int8_t *input, int32_t *logits);
 
-/* Define {macro}_MODEL_IMPLEMENTATION in the one source file that is to hold the network. */
-#ifdef {macro}_MODEL_IMPLEMENTATION
-
+{EXTERN_C[1]}"""
+    implementation = f"""{EXTERN_C[0]}
 {weights}
 uint32_t {name}_infer(const int8_t *input, int32_t *logits) {{
     {body}
 }}
 {quantise}
-#endif
-
 {EXTERN_C[1]}"""
     return f"""{NOTICE}
 /* Trained with:
 {listing}
  * Kernels: {", ".join(choice.kernel.name for choice in choices)}
  */
-{_guard(macro, text)}"""
+{_guard(macro, text + implementation, text)}
+/* Define {macro}_MODEL_IMPLEMENTATION in the one source file that is to hold the network. */
+#if defined({macro}_MODEL_IMPLEMENTATION) && !defined({macro}_MODEL_IMPLEMENTED)
+#define {macro}_MODEL_IMPLEMENTED
+
+{implementation}
+#endif
+"""
 
 
 def alias_header(name, trained):
@@ -272,15 +276,12 @@ def alias_header(name, trained):
     lines = [f"#define {NAME.upper()}_{each} {macro}_{each}" for each in macros]
     lines += [f"#define {NAME}_{each} {name}_{each}" for each in functions]
     body = "\n".join(lines)
-    text = f"""/* Checkpoint {trained.sha256} */
-#ifdef {NAME.upper()}_MODEL_IMPLEMENTATION
+    include = f"""#ifdef {NAME.upper()}_MODEL_IMPLEMENTATION
 #define {macro}_MODEL_IMPLEMENTATION
 #endif
 #include "{name}_model.h"
-
-{body}
 """
-    return f"{NOTICE}\n{_guard(NAME.upper(), text)}"
+    return f"{NOTICE}\n{include}\n{_guard(NAME.upper(), trained.sha256 + include, body)}"
 
 
 def label_type(labels):

@@ -6,9 +6,10 @@ an input, by a range of its channel that -127..127 divide evenly:
     raw   = floor(value * units + 1/2)                                          (int32, saturated)
     input = floor((raw - low) * 254 / (high - low) + 1/2) - 127    (outside low..high: -127 or 127)
 
-The second line is what BitNetMCU_quantise does in C, in fixed point and without a division; this
-module is its Python twin, and training sees its values. A channel is a feature of samples [N, F],
-and the last axis of samples [N, T, C].
+The second line is what BitNetMCU_quantise does in C, without a division: in fixed point, so that a
+raw value within a few millionths of a level's edge may fall to its other side. This module is its
+Python twin, on every value, and training sees what it gives. A channel is a feature of samples
+[N, F], and the last axis of samples [N, T, C].
 
 Shapes: N = samples, C = channels, I = inputs of the network.
 """
@@ -26,9 +27,9 @@ INT32 = np.iinfo(np.int32)
 QUANTILES = (0.01, 0.99)
 WIDENING = 1.0  # quantile ranges to each side: what lies between keeps a third of the levels
 RESOLUTION = 2**16 - 1  # steps of a 16-bit reading
-RAW_REACH = 2**30  # raw values of the training stay below, so that ranges fit 31 bits
+RAW_REACH = 2**30 - 1  # raw values of the training stay below, so that ranges fit 31 bits
 UNITS = (1e-30, 1e30)  # of raw units per value: others cannot be of this world
-FEW_LEVELS = 16
+FEW_LEVELS = 16  # effective ones: 2^entropy
 NAMED = 8  # channels that a message names
 
 
@@ -46,6 +47,21 @@ class InputMap:
     @property
     def channels(self):
         return len(self.units)
+
+    def check(self, inputs):
+        """Raises `ValueError` if this, from a file, cannot be the map of a network's `inputs`."""
+        counts = {len(self.units), len(self.low), len(self.high)}
+        whole = all(type(end) is int for end in (*self.low, *self.high))
+        if (
+            len(counts) > 1
+            or not whole
+            or inputs % self.channels
+            or not all(
+                UNITS[0] <= float(units) <= UNITS[1] and -RAW_REACH <= low <= high <= RAW_REACH
+                for units, low, high in zip(self.units, self.low, self.high)
+            )
+        ):
+            raise ValueError("input_map")
 
     def __call__(self, samples):
         """float64 samples [N, ..., C] -> network inputs, int8 [N, I]."""
@@ -122,12 +138,23 @@ def fit(samples, names, units=AUTO):
     return fitted, _warnings(columns, fitted, names)
 
 
+def inner_range(columns):
+    """The quantiles [C], [C] of `columns` [N, C] that `fit` starts from.
+
+    Each is a value that there is, towards the middle: of few samples, the outermost never count.
+    """
+    return (
+        np.quantile(columns, QUANTILES[0], axis=0, method="higher"),
+        np.quantile(columns, QUANTILES[1], axis=0, method="lower"),
+    )
+
+
 def robust_range(columns):
     """(low [C], high [C]) of float64 `columns` [N, C]: see `fit`."""
     lowest, highest = columns.min(axis=0), columns.max(axis=0)
-    inner = np.quantile(columns, QUANTILES, axis=0)
-    reach = WIDENING * (inner[1] - inner[0])
-    low, high = np.maximum(lowest, inner[0] - reach), np.minimum(highest, inner[1] + reach)
+    inner_low, inner_high = inner_range(columns)
+    reach = WIDENING * (inner_high - inner_low)
+    low, high = np.maximum(lowest, inner_low - reach), np.minimum(highest, inner_high + reach)
     rare = reach <= 0  # nearly all values are one: then the others are what there is to see
     return np.where(rare, lowest, np.floor(low)), np.where(rare, highest, np.ceil(high))
 
@@ -144,11 +171,13 @@ def _units(columns, names, units):
             )
         return np.broadcast_to(given, channels).copy()
     low, high = columns.min(axis=0), columns.max(axis=0)
-    inner_low, inner_high = np.quantile(columns, QUANTILES, axis=0)
+    inner_low, inner_high = inner_range(columns)
     chosen = []
     for index, column in enumerate(columns.T):
         largest = max(abs(low[index]), abs(high[index]))
-        spread = inner_high[index] - inner_low[index] or high[index] - low[index]
+        spread = inner_high[index] - inner_low[index]
+        if spread <= 0:  # nearly all values are one
+            spread = high[index] - low[index]
         if largest <= RAW_REACH and (column == np.floor(column)).all():
             chosen.append(1.0)
             continue
@@ -166,6 +195,13 @@ def _units(columns, names, units):
     return np.array(chosen)
 
 
+def _effective(values):
+    """2^entropy of `values` [N]: how many different ones there are, the rare ones counting less."""
+    _, counts = np.unique(values, return_counts=True)
+    share = counts / counts.sum()
+    return 2 ** -(share * np.log2(share)).sum()
+
+
 def _warnings(columns, fitted, names):
     """Lines on channels whose values the map merges, or that are the same in all samples."""
     inputs = fitted.quantise(fitted.raw(torch.from_numpy(columns)))
@@ -173,14 +209,17 @@ def _warnings(columns, fitted, names):
     for name, values, levels, units in zip(names, columns.T, inputs.T, fitted.units, strict=True):
         different, kept = len(np.unique(values)), len(np.unique(levels))
         if different == 1:
-            useless.append(f"{name} ({values[0]:g})")
-        elif kept < min(FEW_LEVELS, different):
+            useless.append(f"{name} ({values[0] + 0.0:g})")
+            continue
+        effective = _effective(levels)
+        if effective < FEW_LEVELS and effective < _effective(values) / 2:
             q = np.quantile(values, (0, 0.25, 0.75, 1))
             lines.append(
-                f"{name}: {different} different values keep {kept if kept > 1 else 'none'}"
-                f" of {LEVELS} levels: they reach from {q[0]:g} to {q[3]:g}, half of them from "
-                f"{q[1]:g} to {q[2]:g}, at {units:g} raw units per value; remove values that stand "
-                "for errors, use a logarithm, or give raw_units_per_value"
+                f"{name}: {different} different values keep {kept if kept > 1 else 'none'} of "
+                f"{LEVELS} levels, most of them {effective:.0f}: they reach from {q[0]:g} to "
+                f"{q[3]:g}, half of them from {q[1]:g} to {q[2]:g}, at {units:g} raw units per "
+                "value; remove values that stand for errors, subtract an offset, use a logarithm, "
+                "or give larger raw_units_per_value"
             )
     if len(lines) > NAMED:
         lines[NAMED:] = [f"{len(lines) - NAMED} more channels keep few levels"]

@@ -15,6 +15,7 @@ from BitNetMCU import ACTIVATION_MAX, BitLinear, Format, ShiftNormReLU
 from cli import UserError
 
 INT32_MAX = 2**31 - 1
+DOUBLED = 64  # plain kernels form this multiple of the sum of all inputs, for any format
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class IntegerLayer:
         Of sums on the way (weights counted from the lowest level), and of the accumulators with
         2^23, the most that ShiftNorm adds to round. A bias may be past any integer type.
         """
-        span = max(self.format.levels) - min(self.format.levels)
+        span = max(DOUBLED, max(self.format.levels) - min(self.format.levels))
         rows = 128.0 * np.abs(self.weights).sum(axis=1)  # exact below 2^53
         if self.bias is not None:
             rows = rows + np.abs(self.bias)

@@ -18,7 +18,10 @@ from cli import UserError
 from lowbit import integermodel, selection
 from train import checkpoint, models
 
-HEAD = "from torch import nn\nfrom BitNetMCU import BitLinear\n"
+HEAD = (
+    "from torch import nn\nfrom BitNetMCU import BitLinear\n"
+    "def zeros(layer):\n    nn.init.zeros_(layer.weight)\n    return layer\n"
+)
 OWN = HEAD + (
     "class Own(nn.Sequential):\n    def __init__(self, i, c, config):\n"
     "        super().__init__(BitLinear(i, 12, '2bitsym'), nn.ReLU(), BitLinear(12, c, '8bit'))\n"
@@ -122,6 +125,65 @@ def test_a_file_is_enough_to_export_but_not_for_the_whole_test_set(settings, tmp
         assert "needs the data" in line and "x.npz" in line
 
 
+def test_a_file_is_enough_where_its_folder_of_images_is_gone(settings, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(0, 256, (9, 9), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    path = training.train(settings | {"dataset": "photos"}, tmp_path, report=str)
+    monkeypatch.chdir(ROOT)
+    exportquant.export(path, tmp_path / "b")
+    with pytest.raises(UserError, match="needs the data.*no folder photos"):
+        test_inference.compare(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["architecture"]["layers"][0].update(out_features=10**9),
+        lambda c: c["confidence"].update(source="*/ int injected; /*"),
+        lambda c: c["confidence"].update(threshold="1\nint injected;"),
+        lambda c: c.update(confidence="x"),
+        lambda c: c["input_map"].update(low=[1.5] * 3),
+        lambda c: c["input_map"].update(high=[-(2**29)] * 3),
+        lambda c: c["input_map"].update(units=[1.0]),
+        lambda c: c["input_map"].update(units=["1"] * 2),
+        lambda c: c["samples"]["labels"].add_(1000),
+        lambda c: c["samples"].update(labels=c["samples"]["labels"][:-1]),
+        lambda c: c["samples"].update(of_test_samples="*/ #error"),
+    ],
+)
+def test_entries_of_a_file_that_cannot_be_are_refused(change, tmp_path, settings):
+    x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
+    path = training.train(settings | changes, tmp_path, report=str)
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(UserError, match="not written by training.py"):
+        checkpoint.load(path)
+
+
+def test_a_stopped_run_goes_on_with_the_same_data_only(settings, tmp_path):
+    run = training.Run.start(
+        settings, torch.zeros(4, 256, dtype=torch.int8), torch.arange(4), 10, "cpu"
+    )
+    run.save(tmp_path / "a.partial.pth")
+    state, _ = checkpoint.load_partial(tmp_path / "a.partial.pth")
+    run.restore(state)
+    other = training.Run.start(
+        settings, torch.ones(4, 256, dtype=torch.int8), torch.arange(4), 10, "cpu"
+    )
+    with pytest.raises(UserError, match="the data has changed"):
+        other.restore(state)
+
+
 def test_a_changed_weight_in_a_file_is_found_when_it_is_loaded(settings, tmp_path):
     path = training.train(settings | {"num_epochs": 3}, tmp_path, report=str)
     content = torch.load(path, weights_only=True)
@@ -167,6 +229,15 @@ PAIR = f"BitLinear(i, 8, {FOUR}), nn.ReLU(), BitLinear(8, c, {FOUR})"
         (f"BitLinear(i, 8, {FOUR}), nn.BatchNorm1d(9), nn.ReLU(), BitLinear(8, c, {FOUR})", "",
          "must take the 8 outputs"),
         (f"BitLinear(i, 8, {FOUR}), nn.ReLU6(), BitLinear(8, c, {FOUR})", "", "is a ReLU6"),
+        (PAIR, "        self[0].register_forward_hook(lambda *a: None)\n", "forward hook"),
+        (PAIR, "        self.register_forward_pre_hook(lambda *a: None)\n", "forward hook"),
+        (PAIR, "        nn.utils.parametrizations.weight_norm(self[0])\n", "parametrizations"),
+        (PAIR, "        self.double()\n", "is torch.float64"),
+        (f"Sub(i, 8, {FOUR}), nn.ReLU(), BitLinear(8, c, {FOUR})",
+         "class Sub(BitLinear):\n    pass\n", "use that class itself"),
+        (f"BitLinear(i, 8, 'None'), nn.ReLU(), BitLinear(8, c, {FOUR})", "", "or none"),
+        (f"BitLinear(i, 8, {FOUR}), nn.BatchNorm1d(8, eps=0), nn.ReLU(), BitLinear(8, c, {FOUR})",
+         "", "an eps above 0"),
     ],
 )  # fmt: skip
 def test_own_networks_that_would_not_be_exported_as_they_are_are_refused(
@@ -187,8 +258,9 @@ def test_own_networks_that_would_not_be_exported_as_they_are_are_refused(
         f"BitLinear(i, 12, {FOUR}), nn.BatchNorm1d(12), nn.ReLU(), BitLinear(12, 9, 'Ternary', "
         f"WScale='PerOutput', bias=True), nn.BatchNorm1d(9, affine=False), nn.ReLU(), "
         f"BitLinear(9, c, {FOUR})",
+        f"zeros(BitLinear(i, 12, {FOUR}, bias=True)), nn.ReLU(), BitLinear(12, c, {FOUR})",
     ],
-    ids=["one layer", "nested", "biases", "batch norm"],
+    ids=["one layer", "nested", "biases", "batch norm", "zeros"],
 )
 @pytest.mark.parametrize("optimise", ["size", "speed"])
 def test_own_networks_go_through_the_chain(layers, optimise, settings, tmp_path):
@@ -264,11 +336,12 @@ def two_headers(settings, tmp_path, names):
 
 
 PROGRAM = """#include <stdio.h>
+#include "cats_model.h" /* declarations, as another header may have brought them */
 #define CATS_MODEL_IMPLEMENTATION
 #define DOGS_MODEL_IMPLEMENTATION
 #include "cats_model.h"
 #include "dogs_model.h"
-#include "cats_model.h"
+#include "cats_model.h" /* again: nothing happens */
 
 int main(void) {
     static const char *const names[] = {DOGS_CLASS_NAMES};

@@ -270,6 +270,7 @@ def test_every_combination_of_choices_trains_a_step(settings):
         if key == "activation" or not isinstance(rule, (config.Choice, config.OnePerLayer)):
             continue
         for option in rule.options:
-            network = models.build(settings | {key: option}, 16, 3).train()
+            changed = config.complete(settings | {key: option}, "test")
+            network = models.build(changed, 16, 3).train()
             network(torch.randint(0, 128, (4, 16)).float()).sum().backward()
             assert all(p.grad.isfinite().all() for p in network.parameters()), (key, option)

@@ -124,14 +124,39 @@ def test_range_of_a_channel_is_all_of_ordinary_values():
     assert fitted.units[2] == 1 and (fitted.low[2], fitted.high[2]) == (0, 1)
 
 
+@pytest.mark.parametrize("samples", [5, 20, 100, 600])
 @pytest.mark.parametrize("outlier", [1e6, -1e9, 1e15])
-def test_one_far_value_leaves_the_others_their_levels(outlier):
-    values = np.random.default_rng(0).normal(0, 1, 600)
-    values[17] = outlier
+def test_one_far_value_leaves_the_others_their_levels(outlier, samples):
+    values = np.random.default_rng(0).normal(0, 1, samples)
+    values[3] = outlier
     fitted, warnings = inputmap.fit(tensor(values), names(1))
     inputs = fitted(tensor(values))[:, 0]
-    assert len(inputs.unique()) > 64 and not warnings
-    assert inputs[17] == (127 if outlier > 0 else -127)
+    assert len(inputs.unique()) >= min(0.85 * samples, 64) and not warnings
+    assert inputs[3] == (127 if outlier > 0 else -127)
+
+
+@pytest.mark.parametrize("values", [[3.0], [1, 2], [1, 1, 2], [-1.5, 2, 7]])
+def test_few_samples_have_all_of_their_range(values):
+    fitted, _ = inputmap.fit(tensor(np.array(values)), names(1))
+    assert len(fitted(tensor(np.array(values))).unique()) == len(set(values))
+
+
+def test_ranges_reach_to_the_limits_and_not_past_them():
+    limit = inputmap.RAW_REACH
+    for ends in ((-limit, limit), (0, limit), (-limit, -limit + 1)):
+        x = tensor(np.array(ends, float))
+        fitted, _ = inputmap.fit(x, names(1))
+        assert fitted(x).ravel().tolist() == [-127, 127]
+    for ends in ((-limit - 1, limit), (0, 2**40)):  # in coarser units then
+        x = tensor(np.array(ends, float))
+        fitted, _ = inputmap.fit(x, names(1))
+        assert fitted.units[0] < 1 and fitted(x).ravel().tolist() == [-127, 127]
+
+
+def test_values_over_many_decades_are_named_although_they_keep_many_levels():
+    values = 10 ** np.random.default_rng(0).uniform(-9, 9, 1000)
+    fitted, (line,) = inputmap.fit(tensor(values), names(1))
+    assert len(fitted(tensor(values)).unique()) > 16 and "use a logarithm" in line
 
 
 def test_rare_values_of_a_feature_that_is_mostly_zero_are_told_apart():
@@ -265,6 +290,16 @@ def test_csv_takes_every_fifth_row_of_a_class_or_the_split_column(tmp_path):
         dataset.hold_out(3, seed=0)
 
 
+@pytest.mark.parametrize("head", ["\n\n", "sep=;\n"])
+def test_csv_takes_quoted_delimiters_blank_lines_and_excels_first_line(head, tmp_path):
+    text = (
+        head + '"temp, C";"hum, %";label\n' + "".join(f"{i};2;{'ab'[i % 2]}\n" for i in range(20))
+    )
+    (tmp_path / "x.csv").write_text(text + " ; ; \n")
+    dataset = measured.load_csv(tmp_path / "x.csv")
+    assert dataset.channel_names == ("temp, C", "hum, %") and dataset.classes == 2
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_csv_takes_other_delimiters_marks_and_classes_in_the_order_people_count(
     delimiter, tmp_path
@@ -284,6 +319,10 @@ def test_csv_takes_other_delimiters_marks_and_classes_in_the_order_people_count(
         (["1,x", ",y"] * 5, "a,label", "'' is not a number"),
         (["1,x", "2,"] * 5, "a,label", "row 3: the label (column 'label') is empty"),
         (["1,2"] * 10, "3,4", "it must name each column once"),
+        (["5.1,3.5,setosa"] * 10, "4.9,3.0,setosa", "and not be data"),
+        (["1,x,2", "2,y,3"] * 5, "a,class,b", "name it 'label'"),
+        (["1,x,train", "2,y,"] * 5, "a,label,split", "row 3: split '' is not known"),
+        (["", "1,x", "", "two,y"], "a,label", "row 5, column 'a'"),
         (["1,2,x"] * 10, "a,a,label", "it must name each column once"),
         (["1", "2"] * 5, "label", "no column of numbers"),
         (["1,x"] * 10, "a,label", "1 different labels in 10 rows"),
@@ -319,6 +358,9 @@ def test_class_names_of_npz_files_are_optional_and_checked(tmp_path):
         np.savez(tmp_path / "x.npz", **arrays, class_names=wrong)
         with pytest.raises(UserError, match="one text for each of the 2 classes"):
             measured.load_npz(tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", **arrays, class_names=np.array(["a", "a"]))
+    with pytest.raises(UserError, match="each class needs its own"):
+        measured.load_npz(tmp_path / "x.npz")
 
 
 def test_raw_units_for_images_are_refused(tmp_path):
@@ -365,8 +407,9 @@ def test_without_a_bias_the_training_warns(tmp_path, settings, capsys):
     assert "warning: the first layer has no bias" in capsys.readouterr().err
     cli.warn.cache_clear()
     training.train(settings | changes | {"bias": "first"}, tmp_path, report=str)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: useless") and "feature 9 (1e+06)" in line
+    useless, few = capsys.readouterr().err.splitlines()
+    assert useless.startswith("warning: useless") and "feature 9 (1e+06)" in useless
+    assert "only 5 steps" in few
 
 
 def test_maps_of_older_versions_still_hold(tmp_path, settings):
@@ -411,8 +454,8 @@ def test_threshold_keeps_99_percent_of_the_right_answers():
 
 def test_measuring_with_no_right_or_no_wrong_answer_is_possible():
     logits = np.array([[5, 1], [1, 5]])
-    assert confidence.measure(logits, np.array([1, 0]), "x")["threshold"] == 0
-    assert confidence.measure(logits, np.array([0, 1]), "x")["wrong"]["percentiles"] == []
+    assert confidence.measure(logits, np.array([1, 0]), "training")["threshold"] == 0
+    assert confidence.measure(logits, np.array([0, 1]), "training")["wrong"]["percentiles"] == []
 
 
 @pytest.fixture(scope="module")
@@ -443,6 +486,8 @@ def test_predict_classifies_rows_by_name_as_the_integer_model_does(room, tmp_pat
     shuffled.write_text("water,extra,inside,outside\n34,0,34,34\n8,0,8,8\n")
     lines = run_script("predict.py", path, shuffled).stdout.splitlines()
     assert "[0]: hot" in lines[0] and "[1]: cold" in lines[1]
+    shuffled.write_text("row,outside,inside\n1,34,34\n")  # as many columns, but others
+    assert "has no column 'water'" in refused(run_script("predict.py", path, shuffled))
 
 
 def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp_path, settings):
@@ -452,7 +497,12 @@ def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp
     assert names == ["cold", "hot"]
     np.savez(tmp_path / "bad.npz", x=np.zeros((2, 4)))
     np.savez(tmp_path / "none.npz", z=np.zeros((2, 4)))
-    for name, expected in (("bad.npz", "takes samples of 3 values"), ("none.npz", "no array x")):
+    np.savez(tmp_path / "empty.npz", x=np.zeros((0, 3)))
+    for name, expected in (
+        ("bad.npz", "takes samples of 3 values"),
+        ("none.npz", "no array x"),
+        ("empty.npz", "x is empty"),
+    ):
         assert expected in refused(run_script("predict.py", path, tmp_path / name))
     digits = training.train(settings | {"num_epochs": 15}, tmp_path, report=str)
     dataset = loaders.DATASETS["Digits"]({})
@@ -465,6 +515,21 @@ def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp
     assert found["class"] == model.predict(inputs)[0]
     assert "takes images" in refused(run_script("predict.py", digits, file))
     assert "takes rows" in refused(run_script("predict.py", path, tmp_path / "digit.png"))
+
+
+def test_predict_takes_rows_of_a_csv_as_samples_of_several_channels(tmp_path, settings):
+    """Trained on [N, T, C] without names: columns by their place, channels in turn."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = rng.normal(0, 1, (60, 5, 3)) + 3 * y[:, None, None]
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "bias": "first"}
+    path = training.train(settings | changes, tmp_path, report=str)
+    rows = "\n".join(",".join(map(str, row)) for row in x[:4].reshape(4, -1))
+    (tmp_path / "x.csv").write_text(",".join(f"c{i}" for i in range(15)) + "\n" + rows + "\n")
+    np.savez(tmp_path / "four.npz", x=x[:4])
+    by_row, by_array = (predict_json(path, tmp_path / name) for name in ("x.csv", "four.npz"))
+    assert [each["margin"] for each in by_row] == [each["margin"] for each in by_array]
 
 
 def predict_json(*arguments):

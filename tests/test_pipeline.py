@@ -392,8 +392,10 @@ def test_parity_holds_and_its_last_line_says_so(trained):
 def test_one_changed_weight_is_found(trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "build")
     header = folder / exportquant.MODEL_HEADER
-    start, word, end = re.split(r"(0x[0-9a-f]{8})", header.read_text(), maxsplit=1)
-    header.write_text(start + f"0x{int(word, 16) ^ (1 << 30):08x}" + end)
+    before, weights = header.read_text().split("_weights_1[", 1)
+    start, word, end = re.split(r"(0x[0-9a-f]{8})", weights, maxsplit=1)
+    word = f"0x{int(word, 16) ^ (1 << 30):08x}"
+    header.write_text(f"{before}_weights_1[{start}{word}{end}")
     done = run_script("test_inference.py", "--build", folder)
     assert done.returncode == 1
     assert "differing_values=0 " not in done.stdout

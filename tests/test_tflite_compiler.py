@@ -251,7 +251,9 @@ def run(script, *arguments):
 
 @pytest.mark.parametrize("script", ["compile_tflite.py", "check_tflite.py"])
 def test_a_missing_file_is_one_line(script, tmp_path):
-    done = run(script, tmp_path / "none.tflite", *(["--out", tmp_path] * (script[0] == "c")))
+    done = run(
+        script, tmp_path / "none.tflite", *(["--out", tmp_path] * (script == "compile_tflite.py"))
+    )
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0 and "none.tflite" in done.stderr
 

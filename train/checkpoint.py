@@ -11,14 +11,13 @@ import torch
 import BitNetMCU
 from cli import UserError, write_atomic
 from lowbit.inputmap import Affine, InputMap
-from train import config, loaders, models
+from train import confidence, config, loaders, models
 from train.data import numbered
 
 MODELDATA = Path(__file__).parent.parent / "modeldata"
 SAMPLES = 10  # of the test set that travel in the file, for the header of test data
 LAST_RUN = "last_training"  # in the build folder: the path of the newest checkpoint
 KEYS = {"config", "inputs", "classes", "state_dict", "metrics", "versions"}
-MAPS = {"input_map": InputMap, "affine": Affine}  # the second in files of older versions
 PARTIAL_KEYS = {"config", "network", "optimizer", "generator", "rows"}
 
 
@@ -55,10 +54,10 @@ class Checkpoint:
         return self.path.stem
 
 
-def save(path, network, settings, dataset, metrics, confidence):
+def save(path, network, settings, dataset, metrics, sure):
     """Write `network`, trained with the configuration `settings`, to `path`, atomically.
 
-    dataset: a `data.Dataset`, for samples, names and the map to int8; confidence: what
+    dataset: a `data.Dataset`, for samples, names and the map to int8; sure: what
     `confidence.measure` found. What export needs is in the file.
     """
     content = {
@@ -70,7 +69,7 @@ def save(path, network, settings, dataset, metrics, confidence):
         "class_names": list(dataset.class_names),
         "channel_names": list(dataset.channel_names),
         "input_map": dataset.input_map and asdict(dataset.input_map),
-        "confidence": confidence,
+        "confidence": sure,
         "state_dict": {key: value.cpu() for key, value in network.state_dict().items()},
         "metrics": metrics,
         "versions": {"torch": str(torch.__version__)},
@@ -109,25 +108,26 @@ def _read(path, keys):
 def load_partial(path):
     """(state, settings) of a run that was stopped, from its NAME.partial.pth."""
     content, _ = _read(Path(path), PARTIAL_KEYS)
-    return content, config.complete(config.parse(content["config"], path), path)
+    return content, config.from_file(content["config"], path)
 
 
 def load(path):
     """The checkpoint at `path`. Raises `UserError` if there is none, or it is not one of ours."""
     path = Path(path)
     content, data = _read(path, KEYS)
-    settings = config.complete(config.parse(content["config"], path), path)
+    settings = config.from_file(content["config"], path)
     try:
         network = _build(path, content, settings)
         network.load_state_dict(content["state_dict"])
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
             raise ValueError("weights that are not finite")
         metrics = {key: float(content["metrics"][key]) for key in content["metrics"]}
-        input_map = _input_map(content)
+        input_map = _input_map(content, network.layers[0].in_features)
         class_names = _names(content, "class_names", content["classes"], "")
         channels = getattr(input_map, "channels", 0)
         channel_names = _names(content, "channel_names", channels, "channel")
-        samples = Samples(**content["samples"]) if content.get("samples") else None
+        samples = _read_samples(content, network)
+        sure = content.get("confidence") and confidence.checked(content["confidence"])
         # Float logits may differ from machine to machine; integers may not.
         exact = samples and network.has_integer_form
         if exact and not torch.equal(_logits(network, samples.inputs), samples.logits):
@@ -150,7 +150,7 @@ def load(path):
         channel_names,
         class_names,
         samples,
-        content.get("confidence"),
+        sure,
         metrics,
         content["versions"],
     )
@@ -159,6 +159,12 @@ def load(path):
 def _build(path, content, settings):
     """The network that a file's content describes. No code that the file names is run."""
     if "architecture" in content:
+        for index, layer in enumerate(content["architecture"]["layers"]):
+            # Before anything is allocated for sizes that the weights do not have.
+            sizes = [layer[key] for key in ("out_features", "in_features") if key in layer]
+            weight = content["state_dict"].get(f"layers.{index}.weight", torch.empty(()))
+            if list(weight.shape) != sizes:
+                raise ValueError("weights of another architecture")
         return BitNetMCU.from_architecture(content["architecture"])
     if settings["model"] not in models.MODELS:
         raise UserError(
@@ -191,19 +197,43 @@ def _logits(network, inputs):
 
 def samples_of(trained, count=SAMPLES):
     """The first `count` `Samples` of a `Checkpoint`: from its file, or if not there, the data."""
-    if trained.samples and count <= len(trained.samples.labels):
+    if trained.samples and min(count, trained.samples.of_test_samples) <= len(
+        trained.samples.labels
+    ):
         kept = (getattr(trained.samples, key)[:count] for key in ("inputs", "labels", "logits"))
         return Samples(*kept, trained.samples.of_test_samples)
     return _samples(trained.network, load_data(trained), trained.config["image_size"], count)
 
 
-def _input_map(content):
-    """The map that a file's content holds, None for images."""
-    for key, kind in MAPS.items():
-        if content.get(key):
-            lists = {k: tuple(v) if isinstance(v, list) else v for k, v in content[key].items()}
-            return kind(**lists)
-    return None
+def _input_map(content, inputs):
+    """The map that a file's content holds, None for images; `ValueError` if it cannot be one."""
+    if content.get("affine"):  # a file of an older version
+        return Affine(**{key: float(value) for key, value in content["affine"].items()})
+    if not content.get("input_map"):
+        return None
+    fitted = InputMap(**{key: tuple(value) for key, value in content["input_map"].items()})
+    fitted.check(inputs)
+    return fitted
+
+
+def _read_samples(content, network):
+    """The `Samples` that a file's content holds, None in older ones; `ValueError` if they do not
+    fit the network."""
+    if not content.get("samples"):
+        return None
+    samples = Samples(**content["samples"])
+    first, last = network.layers[0].in_features, network.layers[-1].out_features
+    count = len(samples.labels)
+    shapes = [tuple(t.shape) for t in (samples.inputs, samples.labels, samples.logits)]
+    kinds = [t.dtype for t in (samples.inputs, samples.labels, samples.logits)]
+    if (
+        shapes != [(count, first), (count,), (count, last)]
+        or kinds != [torch.int8, torch.int64, torch.int32]
+        or not 0 < count <= int(samples.of_test_samples)
+        or not 0 <= samples.labels.min() <= samples.labels.max() < last
+    ):
+        raise ValueError("samples")
+    return replace(samples, of_test_samples=int(samples.of_test_samples))
 
 
 def _names(content, key, count, default):

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+SOURCES = ("validation", "training")
 KEPT = 0.99  # of the right answers
 PERCENTILES = (1, 5, 25, 50, 75, 95)
 
@@ -21,7 +22,7 @@ def margins(logits):
 def measure(logits, labels, source):
     """Margins on samples of known class, as a dict: the threshold, and percentiles of both kinds.
 
-    logits: integers [N, O]; labels: int [N]; source: what samples these are, in words. `threshold`
+    logits: integers [N, O]; labels: int [N]; source: one of SOURCES. `threshold`
     is the largest integer that no more than 1 % of the right answers lie below.
     """
     found, right = margins(logits), logits.argmax(axis=1) == labels
@@ -36,6 +37,19 @@ def measure(logits, labels, source):
             "percentiles": [int(value) for value in percentiles],
             "below_threshold": int((values < threshold).sum()),
         }
+    return result
+
+
+def checked(measured):
+    """`measure`'s result as it comes from a file; `ValueError` or the like if it cannot be one."""
+    if measured["source"] not in SOURCES:
+        raise ValueError(measured["source"])
+    result = {"source": measured["source"]}
+    result |= {key: int(measured[key]) for key in ("samples", "threshold")}
+    for name in ("right", "wrong"):
+        group = measured[name]
+        result[name] = {key: int(group[key]) for key in ("samples", "below_threshold")}
+        result[name]["percentiles"] = [int(value) for value in group["percentiles"]]
     return result
 
 

@@ -272,6 +272,13 @@ def read_yaml(path):
     return values
 
 
+def from_file(values, path):
+    """The complete configuration that a file of a training holds; its data may be gone by now."""
+    dataset = values.get("dataset")
+    known = {key: value for key, value in values.items() if key != "dataset"}
+    return complete(parse(known, path) | {"dataset": str(dataset)}, path)
+
+
 def load(path=DEFAULT_PARAMETERS, overrides=()):
     """The configuration in the YAML file `path`, changed by `overrides` ("key=value" strings).
 

@@ -44,6 +44,20 @@ class Dataset:
         """Whether samples are measured values, not images."""
         return bool(self.channel_names)
 
+    def describe(self):
+        """A line on the samples: how many, of which classes, and what was measured."""
+        held = f", {len(self.validation[1])} to validate" if self.validation else ""
+        text = (
+            f"data: {len(self.train_labels)} samples to train{held}, {len(self.test_labels)} to "
+            f"test; {self.classes} classes: {_some(self.class_names)}"
+        )
+        untested = sorted(set(range(self.classes)) - set(self.test_labels.tolist()))
+        if untested:
+            text += f"; not tested: {_some([self.class_names[index] for index in untested])}"
+        if self.measured:
+            text += f"; {len(self.channel_names)} columns: {_some(self.channel_names)}"
+        return text
+
     def fitted(self, units):
         """(this data set with the map of its training split, warnings); images need none.
 
@@ -89,6 +103,11 @@ class Dataset:
             self, train_images=self.train_images[kept], train_labels=self.train_labels[kept]
         )
         return training, (self.train_images[held], self.train_labels[held])
+
+
+def _some(names, most=10):
+    """`names` as text, the first of them if they are many."""
+    return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
 def numbered(name, count):

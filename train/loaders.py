@@ -149,6 +149,8 @@ def load(settings):
         )
     if name in DATASETS:
         return DATASETS[name](settings)
+    if not Path(name).is_dir():
+        raise UserError(f"there is no folder {name}; its images are needed")
     return load_folder(name, settings["image_size"])
 
 

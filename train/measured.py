@@ -6,6 +6,7 @@ Both give samples as float64 [N, ..., C]; the map to int8 inputs comes from the 
 
 import csv
 import math
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -107,8 +108,11 @@ def _class_names(path, names, classes):
             f"{path}: class_names is {names.dtype} of shape {names.shape}; it takes one text for "
             f"each of the {classes} classes"
         )
-    texts = tuple(n.decode(errors="replace") if names.dtype.kind == "S" else n for n in names)
-    return tuple(map(str, texts))
+    texts = (n.decode(errors="replace") if names.dtype.kind == "S" else n for n in names)
+    texts = tuple(map(str, texts))
+    if len(set(texts)) < classes or "" in texts:
+        raise UserError(f"{path}: class_names are {', '.join(texts)}; each class needs its own")
+    return texts
 
 
 def _refuse(where, problems):
@@ -144,7 +148,7 @@ def _check_samples(where, x, shape):
             (
                 "has values that are not finite (nan or inf); leave such samples out, or replace "
                 "them: numpy.nan_to_num(x)",
-                kind == "f" and not np.isfinite(x).all(),
+                kind == "f" and not np.isfinite(x.astype(np.float64)).all(),
             ),
         ),
     )
@@ -226,7 +230,7 @@ def load_csv(path):
     samples = numbers(path, table, features)
     names = tuple(sorted(set(table[label]), key=natural_key))
     if "" in names:
-        row = table[label].index("") + 2
+        row = table.lines[table[label].index("")]
         raise UserError(f"{path}, row {row}: the label (column '{label}') is empty; fill it in")
     if not 2 <= len(names) <= len(samples) // 2:
         raise UserError(
@@ -235,7 +239,7 @@ def load_csv(path):
             f"'{LABEL}')"
         )
     labels = np.array([names.index(text) for text in table[label]])
-    part = _parts(path, table.get(SPLIT), labels)
+    part = _parts(path, table, labels)
     splits = {split: (samples[part == split], labels[part == split]) for split in SPLITS}
     if not len(splits["validation"][1]):
         del splits["validation"]
@@ -252,37 +256,54 @@ def load_csv(path):
 
 
 def read_table(path):
-    """{column: its texts, row by row} of the .csv file at `path`. Raises `UserError`."""
+    """The `Table` in the .csv file at `path`. Raises `UserError`."""
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            head = file.readline()
-            delimiter = max(DELIMITERS, key=head.count)
+            lines = (line.strip() for line in file)
+            head = next((line for line in lines if line), "")
+            named = re.fullmatch(r"sep=(.)", head, re.I)  # how Excel says it
+            bare = re.sub(r'"[^"]*"', "", head)
+            delimiter = named[1] if named else max(DELIMITERS, key=bare.count)
             file.seek(0)
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if any(row)]
+            reader = csv.reader(file, delimiter=delimiter)
+            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; name an existing .csv file")
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one")
+    rows = rows[1:] if named else rows
     if len(rows) < 2:
         raise UserError(f"{path} has no rows; it takes a row with the columns' names, then data")
-    names = [name.strip() for name in rows[0]]
+    names = [name.strip() for name in rows[0][1]]
     for kind in (LABEL, SPLIT):  # people write Label and SPLIT
         names = [kind if name.lower() == kind else name for name in names]
-    odd = [name for name in names if not name or names.count(name) > 1]
-    if odd or all(map(_is_number, names)):
+    odd = [name for name in names if not name or names.count(name) > 1 or _is_number(name)]
+    if odd:
         raise UserError(
-            f"{path}: its first row is {', '.join(names)[:80]}; it must name each column once"
+            f"{path}: its first row is {', '.join(names)[:80]}; it must name each column once, and "
+            "not be data"
         )
-    for index, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
         if len(row) != len(names):
-            raise UserError(f"{path}, row {index}: {len(row)} cells for {len(names)} columns")
-    columns = zip(*rows[1:], strict=True)
-    return {name: [text.strip() for text in c] for name, c in zip(names, columns, strict=True)}
+            raise UserError(f"{path}, row {line}: {len(row)} cells for {len(names)} columns")
+    cells = [[text.strip() for text in row] for _, row in rows[1:]]
+    return Table(
+        dict(zip(names, map(list, zip(*cells, strict=True)), strict=True)),
+        [line for line, _ in rows[1:]],
+    )
+
+
+class Table(dict):
+    """{column: its texts, row by row}; `lines` are the rows' numbers in the file."""
+
+    def __init__(self, columns, lines):
+        super().__init__(columns)
+        self.lines = lines
 
 
 def _is_number(text):
     try:
-        return math.isfinite(float(text))
+        return math.isfinite(float(text)) and "_" not in text
     except ValueError:
         return False
 
@@ -292,27 +313,29 @@ def numbers(path, table, columns):
     for name in columns:
         if name not in table:
             raise UserError(f"{path} has no column '{name}'; it has: {', '.join(table)}")
-        for row, text in enumerate(table[name], start=2):
+        for row, text in zip(table.lines, table[name], strict=True):
             if not _is_number(text):
                 raise UserError(
                     f"{path}, row {row}, column '{name}': {text!r} is not a number; write numbers "
-                    f"as 1.5 or 2e-3, and leave out rows that lack one"
+                    "as 1.5 or 2e-3, and leave out rows that lack one (if this column has the "
+                    f"classes, name it '{LABEL}')"
                 )
     return np.array([[float(text) for text in table[name]] for name in columns]).T
 
 
-def _parts(path, column, labels):
-    """The split of each row, text [N]: by `column`, or every fifth of a class for testing."""
-    if column is None:
+def _parts(path, table, labels):
+    """The split of each row, text [N]: by its column, or every fifth of a class for testing."""
+    if SPLIT not in table:
         parts = np.full(len(labels), "train", dtype="U10")
         for label in np.unique(labels):
             parts[np.flatnonzero(labels == label)[TEST_SHARE - 1 :: TEST_SHARE]] = "test"
         return parts
-    parts = [text.lower() for text in column]
-    for row, part in enumerate(parts, start=2):
+    parts = [text.lower() for text in table[SPLIT]]
+    for row, part in zip(table.lines, parts, strict=True):
         if part not in SPLITS:
             raise UserError(
-                f"{path}, row {row}: split '{part}' is not known; it takes: {', '.join(SPLITS)}"
+                f"{path}, row {row}: split '{part}' is not known; each row takes one of: "
+                f"{', '.join(SPLITS)}"
             )
     return np.array(parts)
 

@@ -7,7 +7,9 @@ import importlib.util
 import inspect
 from pathlib import Path
 
+import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 import BitNetMCU
 from cli import UserError
@@ -41,7 +43,7 @@ def build(name, inputs, classes, config):
     if not isinstance(layers, nn.Sequential):
         raise UserError(f"{name} is not an nn.Sequential; derive it from torch.nn.Sequential")
     flat = list(_flatten(name, layers))
-    _check_parameters(name, flat)
+    _check_layers(name, flat)
     supported = _fold_norms(
         name, [_supported(name, i, each, config) for i, each in enumerate(flat)]
     )
@@ -86,12 +88,14 @@ def _flatten(name, layers):
             )
         for layer in sequence:
             if isinstance(layer, nn.Sequential):
+                _check_hooks(name, layer)
                 yield from walk(layer)
             elif not isinstance(layer, nn.Identity):
                 yield layer
 
+    _check_hooks(name, layers)
     for index, layer in enumerate(walk(layers)):
-        if id(layer) in seen and next(layer.parameters(), None) is not None:
+        if id(layer) in seen and next(iter(layer.state_dict()), None):
             raise UserError(
                 f"model {name}: layer {index} ({layer}) is there twice; weights that two layers "
                 "share are not exported, so build a layer of its own for each"
@@ -100,10 +104,30 @@ def _flatten(name, layers):
         yield layer
 
 
-def _check_parameters(name, layers):
-    """Refuse what training would leave as it is: parameters that are frozen."""
+def _check_hooks(name, module):
+    """Refuse hooks, which would run in training and not be exported."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise UserError(
+            f"model {name}: a {type(module).__name__} has a forward hook, which would not be "
+            "exported; remove it"
+        )
+
+
+def _check_layers(name, layers):
+    """Refuse what training would leave as it is, or what would be lost on export."""
     for index, layer in enumerate(layers):
+        _check_hooks(name, layer)
+        if parametrize.is_parametrized(layer):
+            raise UserError(
+                f"model {name}: layer {index} has parametrizations, which are not exported; "
+                "leave them out"
+            )
         for key, parameter in layer.named_parameters():
+            if parameter.dtype != torch.float32:
+                raise UserError(
+                    f"model {name}: {key} of layer {index} ({layer}) is {parameter.dtype}; "
+                    "training takes torch.float32"
+                )
             if not parameter.requires_grad:
                 raise UserError(
                     f"model {name}: {key} of layer {index} ({layer}) is frozen "
@@ -117,8 +141,14 @@ def _supported(name, index, layer, config):
         if config["QuantType"] == BitNetMCU.FLOAT:
             return layer
         return BitNetMCU.ShiftNormReLU(aware=config["shiftnorm_aware"])
-    if isinstance(layer, (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d)):
+    if type(layer) in (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d):
         return layer
+    for kind in (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d):
+        if isinstance(layer, kind):
+            raise UserError(
+                f"model {name}: layer {index} is a {type(layer).__name__}; what it changes in "
+                f"{kind.__name__} would not be exported: use that class itself"
+            )
     for kind, reason in NO_USE.items():
         if isinstance(layer, kind):
             raise UserError(
@@ -143,10 +173,15 @@ def _fold_norms(name, layers):
                 f"model {name}: the BatchNorm1d at layer {index} cannot be folded into weights; it "
                 "must stand directly behind a BitLinear, and not behind the last one"
             )
-        if layer.num_features != previous.out_features or layer.running_mean is None:
+        if (
+            layer.num_features != previous.out_features
+            or layer.running_mean is None
+            or layer.eps <= 0
+        ):
             raise UserError(
                 f"model {name}: the BatchNorm1d at layer {index} must take the "
-                f"{previous.out_features} outputs in front of it and track running statistics"
+                f"{previous.out_features} outputs in front of it, track running statistics, and "
+                "have an eps above 0"
             )
         result[-1] = BitNetMCU.BatchNormBitLinear(previous, layer)
     return result
@@ -157,6 +192,12 @@ def _check_choices(name, layers, config):
     if not isinstance(config["QuantType"], str):
         raise UserError(
             f"model {name} names the formats of its layers itself; give one QuantType, not a list"
+        )
+    floats = [layer.format is None for layer in layers if isinstance(layer, BitNetMCU.BitLinear)]
+    if any(floats) != (config["QuantType"] == BitNetMCU.FLOAT) or any(floats) != all(floats):
+        raise UserError(
+            f"model {name}: layers of QuantType={BitNetMCU.FLOAT} are not exported; all layers and "
+            f"the setting QuantType must be {BitNetMCU.FLOAT}, or none"
         )
     if config["WScale"] == "PerOutput" and any(
         isinstance(layer, BitNetMCU.BitLinear) and layer.format and layer.factors is None
