@@ -125,6 +125,19 @@ def test_a_file_is_enough_to_export_but_not_for_the_whole_test_set(settings, tmp
         assert "needs the data" in line and "x.npz" in line
 
 
+def test_committed_networks_are_exported_without_their_data(tmp_path):
+    """The proxy that does not exist stands for a machine without a network."""
+    offline = {"BITNETMCU_DATA": str(tmp_path / "none"), "https_proxy": "http://127.0.0.1:9"}
+    paths = sorted(checkpoint.MODELDATA.glob("*.pth"))
+    assert len(paths) == 9
+    for path in paths:
+        done = run_script("exportquant.py", path, "--build", tmp_path / path.stem, **offline)
+        assert done.returncode == 0, done.stderr
+    make = ["make", "-s", "ctest", f"BUILD={tmp_path / paths[0].stem}"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "differing_logits=0" in done.stdout
+
+
 def test_a_file_is_enough_where_its_folder_of_images_is_gone(settings, tmp_path, monkeypatch):
     from PIL import Image
 
