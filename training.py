@@ -111,6 +111,11 @@ def train_epoch(network, optimizer, samples, settings, generator, epoch):
             optimizer.step()
             loss_sum = loss_sum + loss.detach() * len(batch)
             correct = correct + (logits.detach().argmax(1) == truth).sum()
+    if not loss_sum.isfinite():
+        raise cli.UserError(
+            f"the loss of epoch {epoch} is not finite; use a smaller learning_rate (it is "
+            f"{settings['learning_rate']:g}), or other initial weights in a network of your own"
+        )
     return {
         "train_loss": loss_sum.item() / len(labels),
         "train_accuracy": 100 * correct.item() / len(labels),

@@ -246,6 +246,7 @@ PAIR = f"BitLinear(i, 8, {FOUR}), nn.ReLU(), BitLinear(8, c, {FOUR})"
         (PAIR, "        self.register_forward_pre_hook(lambda *a: None)\n", "forward hook"),
         (PAIR, "        nn.utils.parametrizations.weight_norm(self[0])\n", "parametrizations"),
         (PAIR, "        self.double()\n", "is torch.float64"),
+        (PAIR, "        nn.init.constant_(self[0].weight, float('nan'))\n", "is not finite"),
         (f"Sub(i, 8, {FOUR}), nn.ReLU(), BitLinear(8, c, {FOUR})",
          "class Sub(BitLinear):\n    pass\n", "use that class itself"),
         (f"BitLinear(i, 8, 'None'), nn.ReLU(), BitLinear(8, c, {FOUR})", "", "or none"),

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, random_model, refused, run_script
@@ -374,6 +375,12 @@ def test_curves_have_whole_epochs_and_legends_beside_them(epochs, figures, tmp_p
         assert all(tick == round(tick) for tick in axis.get_xticks())
         assert not axis.get_legend().get_window_extent().overlaps(axis.bbox)
         assert axis.get_title()
+
+
+def test_a_confusion_matrix_without_mistakes_is_white(tmp_path):
+    plots.confusion_matrix(np.arange(3), np.arange(3), ("a", "b", "c"), tmp_path / "c.png")
+    red, _, blue = pyplot.imread(tmp_path / "c.png")[..., :3].transpose(2, 0, 1)
+    assert (red - blue > 0.2).mean() < 0.1  # the colour bar
 
 
 # --- parity

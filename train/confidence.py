@@ -64,7 +64,8 @@ def lines(measured):
         values = "  ".join(map(str, group["percentiles"])) or "none"
         yield f"  {name} answers ({group['samples']}): {values}"
     wrong = measured["wrong"]
+    rejected = f" and rejects {wrong['below_threshold']} of {wrong['samples']} wrong ones"
     yield (
-        f"  BITNETMCU_MARGIN {measured['threshold']} keeps {100 * KEPT:.0f} % of the right answers "
-        f"and rejects {wrong['below_threshold']} of {wrong['samples']} wrong ones"
+        f"  BITNETMCU_MARGIN {measured['threshold']} keeps {100 * KEPT:.0f} % of the right answers"
+        f"{rejected if wrong['samples'] else ''}"
     )

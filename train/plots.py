@@ -92,10 +92,11 @@ def confusion_matrix(labels, predictions, class_names, path):
     side = min(14, 3 + 0.45 * classes)
     figure, axis = pyplot.subplots(figsize=(side + 1, side))
     mistakes = np.where(np.eye(classes, dtype=bool), np.nan, share)
-    image = axis.imshow(mistakes, cmap="Oranges")
+    most = max(np.nanmax(mistakes), 1)  # percent; without mistakes all is white
+    image = axis.imshow(mistakes, cmap="Oranges", vmin=0, vmax=most)
     if classes <= 26:
         for row, column in zip(*counts.nonzero()):
-            dark = row != column and share[row, column] > np.nanmax(mistakes) / 2
+            dark = row != column and share[row, column] > most / 2
             style = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
             axis.text(column, row, counts[row, column], fontsize=8, **style)
         slanted = {"rotation": 45, "ha": "right"} if max(map(len, class_names)) > 2 else {}
