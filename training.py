@@ -236,10 +236,10 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     """Train the network that the configuration `settings` describes.
 
     out: folder for NAME.pth and NAME.csv (one row per epoch). Until the run is complete,
-    NAME.partial.pth and .csv hold what it has done so far. report: called with a line on the data, then one per epoch.
-    state: what an earlier NAME.partial.pth of these settings holds, to go on from there. log: a
-    function that takes each epoch's row. Returns the path of the checkpoint. The test set is used
-    once, after the last epoch.
+    NAME.partial.pth and .csv hold what it has done so far. report: called with a line on the data,
+    then one per epoch. state: what an earlier NAME.partial.pth of these settings holds, to go on
+    from there. log: a function that takes each epoch's row. Returns the path of the checkpoint. The
+    test set is used once, after the last epoch.
     """
     stem = Path(out) / config.run_name(settings)
     size = settings["image_size"]
