@@ -4,7 +4,6 @@ if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
-import contextlib
 import hashlib
 import io
 import math
@@ -14,16 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
 import BitNetMCU
 import cli
-from train import checkpoint, confidence, config, data, loaders, models, schedules
+from train import checkpoint, confidence, config, data, epochs, loaders, models, schedules
 
-# Below this many weights a second thread waits more than it works, and far more on a busy machine;
-# with one the result does not depend on the number of cores.
-ONE_THREAD_WEIGHTS = 200_000
-CLIPPING_INTERVAL = 100  # steps between two updates of the clip values
 STATISTICS_SAMPLES = 10_000  # training samples on which the activations are counted
 
 BLIND = (
@@ -45,110 +39,14 @@ EXAMPLES = """examples:
 """
 
 
-def evaluate(network, inputs, labels, batch=10_000):
-    """Loss and accuracies of `network` over int8 `inputs` [N, I] and `labels` [N], all of them.
-
-    Returns {"loss", "accuracy_float", "accuracy"}: cross-entropy and percent correct of float
-    logits, and percent correct of eval mode (the integers of the C). Float logits are those of
-    training mode; of eval mode where the network has no integer form, and a norm with statistics.
-    """
-    loss = correct_float = correct = 0
-    with torch.no_grad():
-        for part, truth in zip(inputs.split(batch), labels.split(batch)):
-            logits = network.train(network.has_integer_form)(part.float())
-            loss += F.cross_entropy(logits, truth, reduction="sum").item()
-            correct_float += (logits.argmax(1) == truth).sum().item()
-            correct += (network.eval()(part.float()).argmax(1) == truth).sum().item()
-    count = len(labels)
-    return {
-        "loss": loss / count,
-        "accuracy_float": 100 * correct_float / count,
-        "accuracy": 100 * correct / count,
-    }
-
-
-def logits_of(network, inputs, labels, batch=10_000):
-    """(integer logits [N, O], labels [N]) as NumPy arrays, for int8 `inputs` [N, I]."""
-    network.eval()
-    with torch.no_grad():
-        logits = torch.cat([network(part.float()) for part in inputs.split(batch)])
-    return logits.cpu().numpy(), labels.cpu().numpy()
-
-
-@contextlib.contextmanager
-def few_threads(network):
-    """Inside, PyTorch uses one thread if `network` is small."""
-    threads = torch.get_num_threads()
-    if sum(parameter.numel() for parameter in network.parameters()) < ONE_THREAD_WEIGHTS:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def train_epoch(network, optimizer, samples, settings, generator, epoch):
-    """One pass over `samples` (int8 inputs [N, I], labels [N]) in random order.
-
-    Returns {"train_loss", "train_accuracy"}: their means over all samples, accuracy in percent.
-    """
-    inputs, labels = samples
-    update_clipping = epoch <= settings["maxw_update_until_epoch"]
-    title = f"epoch {epoch}/{settings['num_epochs']}"
-    network.train()
-    loss_sum = correct = torch.zeros((), device=labels.device)
-    order = torch.randperm(len(labels), device=labels.device, generator=generator)
-    batches = order.split(settings["batch_size"])
-    with few_threads(network):
-        for step, batch in enumerate(cli.progress(batches, desc=title, unit="batch")):
-            if update_clipping and step % CLIPPING_INTERVAL == 0:
-                network.update_clipping()
-            truth = labels[batch]
-            logits = network(inputs[batch].float())
-            loss = F.cross_entropy(logits, truth)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss_sum = loss_sum + loss.detach() * len(batch)
-            correct = correct + (logits.detach().argmax(1) == truth).sum()
-    if not loss_sum.isfinite():
-        raise cli.UserError(
-            f"the loss of epoch {epoch} is not finite; use a smaller learning_rate (it is "
-            f"{settings['learning_rate']:g}), or other initial weights in a network of your own"
-        )
-    return {
-        "train_loss": loss_sum.item() / len(labels),
-        "train_accuracy": 100 * correct.item() / len(labels),
-    }
-
-
-def layer_statistics(network, inputs):
-    """CSV columns for each layer, with what the network makes of int8 `inputs` [N, I].
-
-    Clip value and entropy (bits per weight) of quantised weights, and the fraction of hidden
-    activations that are positive: the others cost no work on the microcontroller.
-    """
-    row = {}
-    for index, layer in enumerate(network.bit_layers(), start=1):
-        if layer.format:
-            row[f"clip{index}"] = layer.maxw.item()
-            row[f"entropy{index}"] = BitNetMCU.entropy(layer.integer_weights())
-    with torch.no_grad():
-        outputs = network.eval().outputs(inputs.float())
-        hidden = [x for layer, x in outputs if not isinstance(layer, BitNetMCU.BitLinear)]
-    for index, activations in enumerate(hidden, start=1):
-        row[f"positive{index}"] = (activations > 0).double().mean().item()
-    return row
-
-
-def format_epoch(row, epochs):
+def format_epoch(row, num_epochs):
     """One epoch's CSV row as a line to read."""
 
     def each(prefix):
         return " ".join(f"{value:.3g}" for key, value in row.items() if key.startswith(prefix))
 
     line = (
-        f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.4f}  "
+        f"epoch {row['epoch']:{len(str(num_epochs))}}/{num_epochs}  loss {row['train_loss']:.4f}  "
         f"accuracy {row['train_accuracy']:.2f} %"
     )
     if "validation_loss" in row:
@@ -223,10 +121,13 @@ class Run:
             group["lr"] = rate
         samples = data.epoch_samples(images, inputs, labels, settings, self.generator)
         row = {"epoch": number, "learning_rate": rate}
-        row |= train_epoch(self.network, self.optimizer, samples, settings, self.generator, number)
+        row |= epochs.train_epoch(
+            self.network, self.optimizer, samples, settings, self.generator, number
+        )
         if validation:
-            row |= {f"validation_{k}": v for k, v in evaluate(self.network, *validation).items()}
-        row |= layer_statistics(self.network, inputs[:STATISTICS_SAMPLES])
+            found = epochs.evaluate(self.network, *validation)
+            row |= {f"validation_{key}": value for key, value in found.items()}
+        row |= epochs.layer_statistics(self.network, inputs[:STATISTICS_SAMPLES])
         row["seconds"] = time.perf_counter() - start
         self.rows.append(row)
         return row
@@ -278,10 +179,10 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
 
     metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(("train", "valid"))}
     network = run.network.folded()
-    test = evaluate(network, *prepared(dataset.test_images, dataset.test_labels))
+    test = epochs.evaluate(network, *prepared(dataset.test_images, dataset.test_labels))
     metrics |= {f"test_{key}": value for key, value in test.items()}
     samples, source = (validation, "validation") if validation else ((inputs, labels), "training")
-    sure = confidence.measure(*logits_of(network, *samples), source)
+    sure = confidence.measure(*epochs.logits_of(network, *samples), source)
     path = Path(f"{stem}.pth")
     checkpoint.save(path, network, settings, dataset, metrics, sure)
     cli.write_atomic(f"{stem}.csv", cli.csv_text(run.rows))

@@ -22,8 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 import cli
-import training
-from train import config, data, loaders, models
+from train import config, data, epochs, loaders, models
 
 EXAMPLES = """examples:
   python benchmarks/training_speed.py
@@ -65,14 +64,14 @@ def make_network(settings, dataset):
 
 
 def tensor_epoch(dataset, settings, samples):
-    """Seconds for one epoch of `samples` augmented images through training.py's own code."""
+    """Seconds for one epoch of `samples` augmented images through training.py's functions."""
     network, optimizer = make_network(settings, dataset)
     images, labels = dataset.train_images[:samples], dataset.train_labels[:samples]
     generator = torch.Generator().manual_seed(0)
     nothing = torch.empty(0, settings["image_size"] ** 2, dtype=torch.int8)
     start = time.perf_counter()
     inputs, _ = data.epoch_samples(images, nothing, labels, settings, generator)
-    training.train_epoch(network, optimizer, (inputs, labels), settings, generator, epoch=1)
+    epochs.train_epoch(network, optimizer, (inputs, labels), settings, generator, epoch=1)
     return time.perf_counter() - start
 
 

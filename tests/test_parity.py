@@ -16,7 +16,7 @@ from BitNetMCU import FORMATS
 from cli import UserError
 from lowbit import integermodel, selection
 from lowbit.integermodel import IntegerLayer, IntegerModel
-from train import checkpoint, models
+from train import checkpoint, epochs, models
 
 WIDTHS = (1, 3, 17, 60, 100)
 
@@ -239,7 +239,7 @@ def test_batchnorm_takes_a_last_batch_of_one(settings):
 
 def test_evaluating_leaves_the_statistics_of_batchnorm_alone(settings):
     network = models.build(settings | {"NormType": "BatchNorm"}, 16, 3)
-    training.evaluate(network, torch.ones(4, 16, dtype=torch.int8), torch.zeros(4).long())
+    epochs.evaluate(network, torch.ones(4, 16, dtype=torch.int8), torch.zeros(4).long())
     assert network.norm.num_batches_tracked == 0
 
 

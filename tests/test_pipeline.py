@@ -25,7 +25,7 @@ import test_inference
 import training
 from cli import UserError
 from lowbit import integermodel, selection
-from train import checkpoint, config, data, loaders, plots, schedules
+from train import checkpoint, config, data, epochs, loaders, plots, schedules
 
 QUICK = ("dataset=Digits", "num_epochs=2", "widths=17,9")
 
@@ -71,7 +71,7 @@ def test_each_epoch_takes_every_sample_once_in_a_new_order(settings):
     samples = torch.arange(10, dtype=torch.int8)[:, None], torch.zeros(10, dtype=torch.long)
     generator = torch.Generator().manual_seed(0)
     for epoch in (1, 2):
-        training.train_epoch(
+        epochs.train_epoch(
             network, optimizer, samples, settings | {"batch_size": 4}, generator, epoch
         )
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2
@@ -196,7 +196,7 @@ def test_positive_fraction_is_that_of_the_exported_network(trained):
     loaded = checkpoint.load(path)
     dataset = loaders.load(loaded.config)
     inputs = data.image_inputs(dataset.train_images, 16)
-    row = training.layer_statistics(loaded.network, inputs)
+    row = epochs.layer_statistics(loaded.network, inputs)
     traces = integermodel.lower(loaded.network).execute(inputs.numpy())
     for index, trace in enumerate(traces[:-1], start=1):
         activations = integermodel.shiftnorm_relu(trace.accumulators, trace.shifts)
