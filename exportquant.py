@@ -171,7 +171,7 @@ def export(path, build, pictures=None, optimise="size", multiplier=False, name=e
     samples = checkpoint.samples_of(trained)
     dataset = checkpoint.load_data(trained) if pictures or trained.confidence is None else None
     if trained.confidence is None:  # a file of an older version
-        known = dataset.inputs(dataset.train_images, trained.config["image_size"]).numpy()
+        known = dataset.inputs(dataset.train_images, trained.settings.image_size).numpy()
         sure = confidence.measure(model.logits(known), dataset.train_labels.numpy(), "training")
         trained = replace(trained, confidence=sure)
     inputs, labels = samples.inputs.numpy(), samples.labels.numpy()
@@ -203,7 +203,7 @@ def export(path, build, pictures=None, optimise="size", multiplier=False, name=e
     if pictures:
         from train import plots  # slow to load, and seldom wanted
 
-        tests = dataset.inputs(dataset.test_images, trained.config["image_size"]).numpy()
+        tests = dataset.inputs(dataset.test_images, trained.settings.image_size).numpy()
         for picture in plots.draw(pictures, trained, model, tests, dataset.test_labels.numpy()):
             print(f"picture={picture}")
     return report

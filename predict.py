@@ -36,7 +36,7 @@ def read_inputs(trained, path):
         return [(f"{path}[{index}]", row[None]) for index, row in enumerate(inputs)]
     if trained.input_map is not None:
         raise cli.UserError(f"{path}: {trained.name} takes rows of an .npz or .csv file")
-    size = trained.config["image_size"]
+    size = trained.settings.image_size
     image = loaders.read_images([Path(path)], size, path)
     return [(str(path), loaders.data.image_inputs(image, size).numpy())]
 

@@ -16,6 +16,7 @@ import math
 import os
 import statistics
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import BitNetMCU
@@ -25,6 +26,7 @@ import test_inference
 import training
 import workers
 from train import checkpoint, config, loaders
+from train.settings import Settings
 
 EXAMPLES = """examples:
   python study.py studies/fc.yaml              -> docs/study-fc.csv
@@ -51,7 +53,7 @@ COLUMNS = ("name", *config.PARAMETERS, *RESULTS)
 
 
 def expand(study, source):
-    """The configurations of a study (a dict with the keys above), in order."""
+    """The `Settings` of all runs of a study (a dict with the keys above), in order."""
     shapes = {"base": dict, "grid": dict, "variants": list, "seeds": list}
     for key, value in study.items():
         if key not in shapes:
@@ -70,19 +72,19 @@ def expand(study, source):
         if not isinstance(variant, dict):
             raise cli.UserError(f"{source}: a variant is {{parameter: value}}, not {variant!r}")
     base = config.read() | config.parse(study.get("base", {}), source)
-    settings = []
+    runs = []
     for variant, *values in itertools.product(variants, *grid.values()):
         changes = config.parse(variant | dict(zip(grid, values)), source)
         for seed in study.get("seeds", [base["seed"]]):
             changed = base | changes | config.parse({"seed": seed}, source)
-            settings.append(config.complete(changed, source))
-    if len(set(map(config.run_name, settings))) < len(settings):
+            runs.append(config.complete(changed, source))
+    if len(set(map(config.run_name, runs))) < len(runs):
         raise cli.UserError(f"{source} names the same run twice; give each seed once, in 'seeds'")
-    return settings
+    return runs
 
 
-def run(settings, folder):
-    """Train, export and prove one configuration; returns its CSV row as a dict of strings."""
+def run(settings: Settings, folder):
+    """Train, export and prove one network; returns its CSV row as a dict of strings."""
     start = time.perf_counter()
     build = Path(folder) / config.run_name(settings)
     path = training.train(settings, out=build, report=lambda line: None)
@@ -93,7 +95,7 @@ def run(settings, folder):
         "validation_accuracy": metrics.get("validation_accuracy", ""),
         "train_loss": metrics["train_loss"],
     }
-    if settings["QuantType"] != BitNetMCU.FLOAT:
+    if settings.QuantType != BitNetMCU.FLOAT:
         report = exportquant.export(path, build)
         results |= {key: report[key] for key in ("weight_bytes", "entropy_bytes")}
         parity = test_inference.compare(build)
@@ -101,7 +103,8 @@ def run(settings, folder):
         results |= {key: value for key, value in parity.items() if key.startswith("differing")}
     results["seconds"] = time.perf_counter() - start
     texts = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in results.items()}
-    return {"name": build.name} | {key: str(value) for key, value in settings.items()} | texts
+    chosen = {key: str(value) for key, value in asdict(settings).items()}
+    return {"name": build.name} | chosen | texts
 
 
 def read_rows(path):
@@ -183,14 +186,14 @@ def summarise(rows):
     ]
 
 
-def run_all(settings, out, folder, jobs):
-    """Run the configurations whose names are not in the CSV `out` yet; returns all of its rows."""
+def run_all(runs, out, folder, jobs):
+    """Run the `Settings` whose names are not in the CSV `out` yet; returns all of its rows."""
     rows = {row["name"]: row for row in read_rows(out)}
-    waiting = [s for s in settings if config.run_name(s) not in rows]
-    print(f"{len(settings)} runs, {len(settings) - len(waiting)} of them done; writing {out}")
+    waiting = [settings for settings in runs if config.run_name(settings) not in rows]
+    print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them done; writing {out}")
     if waiting:
         loaders.load(waiting[0])  # fails, or downloads, once and before the work is spread
-    finished = workers.run(run, [(s, folder) for s in waiting], jobs, ordered=False)
+    finished = workers.run(run, [(settings, folder) for settings in waiting], jobs, ordered=False)
     for row in cli.progress(finished, total=len(waiting), unit="run"):
         rows[row["name"]] = row
         cli.write_atomic(out, cli.csv_text([rows[name] for name in sorted(rows)]))
@@ -214,15 +217,15 @@ def main():
     if arguments.jobs < 1:
         raise cli.UserError(f"--jobs {arguments.jobs} is not valid; it takes 1 or more")
 
-    settings = expand(config.read_yaml(arguments.study), arguments.study)
+    runs = expand(config.read_yaml(arguments.study), arguments.study)
     out = Path(arguments.out or f"docs/study-{Path(arguments.study).stem}.csv")
     if arguments.summary:
         rows = read_rows(out)
     else:
         with cli.alone(out, "--out"), cli.alone(arguments.build, "--build"):
-            rows = run_all(settings, out, arguments.build, arguments.jobs)
+            rows = run_all(runs, out, arguments.build, arguments.jobs)
     by_name = {row["name"]: row for row in rows}
-    rows = [by_name[name] for name in map(config.run_name, settings) if name in by_name]
+    rows = [by_name[name] for name in map(config.run_name, runs) if name in by_name]
     if not rows:
         raise cli.UserError(f"{out} has no row of this study yet; run it without --summary")
     print("\n".join(summarise(rows)))

@@ -182,7 +182,7 @@ def compare(build):
         )
 
     dataset = checkpoint.load_data(trained)
-    inputs = dataset.inputs(dataset.test_images, trained.config["image_size"])
+    inputs = dataset.inputs(dataset.test_images, trained.settings.image_size)
     labels = dataset.test_labels
     differing = {"values": 0, "values_multiplier": 0, "predictions": 0}
     correct = {"c": 0, "pytorch": 0, "float": 0}

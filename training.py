@@ -9,7 +9,7 @@ import io
 import math
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ import torch
 import BitNetMCU
 import cli
 from train import checkpoint, confidence, config, data, epochs, loaders, models, schedules
+from train.settings import Settings
 
 STATISTICS_SAMPLES = 10_000  # training samples on which the activations are counted
 
@@ -27,8 +28,9 @@ BLIND = (
 
 FEW_STEPS = 500
 FEW = (
-    "num_epochs={num_epochs} of batch_size={batch_size} are only {steps} steps, which may be too "
-    "few to learn; with few samples use a smaller batch_size, as 16, or more epochs"
+    "num_epochs={settings.num_epochs} of batch_size={settings.batch_size} are only {steps} steps, "
+    "which may be too few to learn; with few samples use a smaller batch_size, as 16, or more "
+    "epochs"
 )
 
 EXAMPLES = """examples:
@@ -62,7 +64,7 @@ def format_epoch(row, num_epochs):
 class Run:
     """A training run between two epochs: its settings and all that changes."""
 
-    settings: dict
+    settings: Settings
     network: BitNetMCU.Network
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
@@ -70,24 +72,24 @@ class Run:
     rows: list = field(default_factory=list)
 
     @classmethod
-    def start(cls, settings, inputs, labels, classes, device):
+    def start(cls, settings: Settings, inputs, labels, classes, device):
         """A run of `settings` before its first epoch, for int8 `inputs` [N, I] and `labels` [N]."""
-        torch.manual_seed(settings["seed"])
+        torch.manual_seed(settings.seed)
         content = hashlib.sha256(inputs.cpu().numpy().tobytes())
         content.update(labels.cpu().numpy().tobytes())
         network = models.build(settings, inputs.shape[1], classes).to(device)
         return cls(
             settings,
             network,
-            torch.optim.Adam(network.parameters(), settings["learning_rate"], fused=True),
-            torch.Generator(device).manual_seed(settings["seed"]),
+            torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True),
+            torch.Generator(device).manual_seed(settings.seed),
             content.hexdigest(),
         )
 
     def save(self, path):
         buffer = io.BytesIO()
         state = {
-            "config": self.settings,
+            "config": asdict(self.settings),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -133,8 +135,8 @@ class Run:
         return row
 
 
-def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None):
-    """Train the network that the configuration `settings` describes.
+def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None, log=None):
+    """Train the network that `settings` describe.
 
     out: folder for NAME.pth and NAME.csv (one row per epoch). Until the run is complete,
     NAME.partial.pth and .csv hold what it has done so far. report: called with a line on the data,
@@ -143,13 +145,13 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     test set is used once, after the last epoch.
     """
     stem = Path(out) / config.run_name(settings)
-    size = settings["image_size"]
+    size = settings.image_size
     partial, partial_csv = (Path(f"{stem}.partial{suffix}") for suffix in (".pth", ".csv"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     whole = loaders.load(settings)
-    dataset, held_out = whole.hold_out(settings["validation_samples"], settings["seed"])
-    dataset, warnings = dataset.fitted(settings["raw_units_per_value"])
+    dataset, held_out = whole.hold_out(settings.validation_samples, settings.seed)
+    dataset, warnings = dataset.fitted(settings.raw_units_per_value)
 
     def prepared(samples, labels):
         return dataset.inputs(samples, size).to(device), labels.to(device)
@@ -161,19 +163,19 @@ def train(settings, out=checkpoint.MODELDATA, report=print, state=None, log=None
     report(dataset.describe())
     if dataset.measured and not run.network.bit_layers()[0].has_bias:
         warnings.append(BLIND)
-    samples = len(labels) * (1 + settings["augmented_copies"])
-    steps = settings["num_epochs"] * math.ceil(samples / settings["batch_size"])
+    samples = len(labels) * (1 + settings.augmented_copies)
+    steps = settings.num_epochs * math.ceil(samples / settings.batch_size)
     if steps < FEW_STEPS:
-        warnings.append(FEW.format(steps=steps, **settings))
+        warnings.append(FEW.format(steps=steps, settings=settings))
     for line in warnings:
         cli.warn(line)
     if state:
         run.restore(state)
-    while len(run.rows) < settings["num_epochs"]:
+    while len(run.rows) < settings.num_epochs:
         row = run.epoch(images, inputs, labels, validation)
         cli.write_atomic(partial_csv, cli.csv_text(run.rows))
         run.save(partial)
-        report(format_epoch(row, settings["num_epochs"]))
+        report(format_epoch(row, settings.num_epochs))
         if log:
             log(row)
 
@@ -244,7 +246,7 @@ def main():
         out = partial.parent
     else:
         settings = config.load(arguments.params, arguments.overrides)
-    for key, value in settings.items():
+    for key, value in asdict(settings).items():
         print(f"{key}: {value}")
     name = config.run_name(settings)
     log = arguments.tensorboard and tensorboard_log(arguments.tensorboard, name)

@@ -39,13 +39,13 @@ class PerSample(Dataset):
             [
                 transforms.ToPILImage(),
                 transforms.RandomAffine(
-                    settings["rotation"],
-                    (settings["shift"],) * 2,
-                    (1 - settings["scale"], 1 + settings["scale"]),
-                    settings["shear"],
+                    settings.rotation,
+                    (settings.shift,) * 2,
+                    (1 - settings.scale, 1 + settings.scale),
+                    settings.shear,
                     transforms.InterpolationMode.BILINEAR,
                 ),
-                transforms.Resize((settings["image_size"],) * 2),
+                transforms.Resize((settings.image_size,) * 2),
                 transforms.PILToTensor(),
             ]
         )
@@ -58,9 +58,9 @@ class PerSample(Dataset):
 
 
 def make_network(settings, dataset):
-    torch.manual_seed(settings["seed"])
-    network = models.build(settings, settings["image_size"] ** 2, dataset.classes)
-    return network, torch.optim.Adam(network.parameters(), settings["learning_rate"], fused=True)
+    torch.manual_seed(settings.seed)
+    network = models.build(settings, settings.image_size**2, dataset.classes)
+    return network, torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True)
 
 
 def tensor_epoch(dataset, settings, samples):
@@ -68,7 +68,7 @@ def tensor_epoch(dataset, settings, samples):
     network, optimizer = make_network(settings, dataset)
     images, labels = dataset.train_images[:samples], dataset.train_labels[:samples]
     generator = torch.Generator().manual_seed(0)
-    nothing = torch.empty(0, settings["image_size"] ** 2, dtype=torch.int8)
+    nothing = torch.empty(0, settings.image_size**2, dtype=torch.int8)
     start = time.perf_counter()
     inputs, _ = data.epoch_samples(images, nothing, labels, settings, generator)
     epochs.train_epoch(network, optimizer, (inputs, labels), settings, generator, epoch=1)
@@ -81,7 +81,7 @@ def pil_epoch(dataset, settings, samples):
     images = PerSample(dataset.train_images[:samples], dataset.train_labels[:samples], settings)
     loader = DataLoader(
         images,
-        settings["batch_size"],
+        settings.batch_size,
         shuffle=True,
         num_workers=os.cpu_count(),
         persistent_workers=True,
@@ -106,7 +106,7 @@ def main():
     if arguments.samples < 1 or arguments.rounds < 1:
         raise cli.UserError("--samples and --rounds take 1 or more")
 
-    settings = config.load() | {"augmented_copies": 1}
+    settings = config.load(overrides=["augmented_copies=1"])
     dataset = loaders.load(settings)
     samples = min(arguments.samples, len(dataset.train_labels))
     pipelines = {"tensors": tensor_epoch, "per-sample PIL": pil_epoch}

@@ -4,7 +4,7 @@ Nothing here depends on time or place: the same model gives the same bytes.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from lowbit import selection
 from lowbit.inputmap import Affine, InputMap
@@ -221,7 +221,8 @@ def model_header(model, trained, choices, name=NAME):
     variables = [*buffers, "uint32_t shift;", ""] if buffers else []
     body = "\n    ".join([*variables, *_calls(name, model, choices)])
     trace_values = sum(layer.outputs + 1 for layer in model.layers)
-    listing = "\n".join(f" *   {k}: {_comment(v)}" for k, v in trained.config.items())
+    settings = asdict(trained.settings).items()
+    listing = "\n".join(f" *   {key}: {_comment(value)}" for key, value in settings)
     values, constants, quantise = _input_description(name, trained)
     weights = "\n".join(
         _constants(name, index, layer, choice)

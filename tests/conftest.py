@@ -43,7 +43,7 @@ def mnist():
     source = loaders.DATASETS["MNIST"]
     if source.missing(loaders.data_folder() / "MNIST" / "raw"):
         pytest.skip("no MNIST in $BITNETMCU_DATA or datasets/; training.py downloads it")
-    return loaders.DATASETS["MNIST"]({})
+    return loaders.DATASETS["MNIST"]()
 
 
 def random_model(rng, formats, sizes, factors=False, bias=False):
@@ -67,7 +67,7 @@ def header_of(
     """The text of BitNetMCU_model.h for a model that was never trained."""
     names = data.numbered("", model.classes)
     trained = SimpleNamespace(
-        name="test", sha256="0", config={}, class_names=names, confidence=None,
+        name="test", sha256="0", settings=config.load(), class_names=names, confidence=None,
         input_map=input_map, channel_names=channel_names,
     )  # fmt: skip
     choices = selection.choose(model, optimise, signed, multiplier)

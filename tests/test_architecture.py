@@ -2,6 +2,7 @@
 
 import itertools
 import subprocess
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def own(tmp_path, settings):
     """(the file of a user's network, its checkpoint)."""
     file = tmp_path / "own.py"
     file.write_text(OWN)
-    settings = settings | {"model": f"{file}:Own", "num_epochs": 3}
+    settings = replace(settings, model=f"{file}:Own", num_epochs=3)
     return file, training.train(settings, tmp_path, report=str)
 
 
@@ -82,7 +83,7 @@ def test_architecture_builds_the_same_network_again(settings):
         {"QuantType": "None", "activation": "GELU", "NormType": "BatchNorm"},
         {"QuantType": ["Binary", "NF4", "FP130"], "maxw_algo": "prop", "shiftnorm_aware": False},
     ):
-        network = models.build(settings | changes, 20, 5).train()
+        network = models.build(replace(settings, **changes), 20, 5).train()
         again = BitNetMCU.from_architecture(network.architecture())
         again.load_state_dict(network.state_dict())
         assert str(again.layers) == str(network.layers)
@@ -110,7 +111,7 @@ def test_a_file_is_enough_to_export_but_not_for_the_whole_test_set(settings, tmp
     file = tmp_path / "x.npz"
     np.savez(file, x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
     changes = {"dataset": str(file), "augmented_copies": 0}
-    path = training.train(settings | changes, tmp_path, report=str)
+    path = training.train(replace(settings, **changes), tmp_path, report=str)
     whole = exported(path, tmp_path / "whole")
     file.unlink()
     assert exported(path, tmp_path / "alone") == whole
@@ -148,7 +149,7 @@ def test_a_file_is_enough_where_its_folder_of_images_is_gone(settings, tmp_path,
         for number in range(10):
             pixels = rng.integers(0, 256, (9, 9), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
-    path = training.train(settings | {"dataset": "photos"}, tmp_path, report=str)
+    path = training.train(replace(settings, dataset="photos"), tmp_path, report=str)
     monkeypatch.chdir(ROOT)
     exportquant.export(path, tmp_path / "b")
     with pytest.raises(UserError, match="needs the data.*no folder photos"):
@@ -175,7 +176,7 @@ def test_entries_of_a_file_that_cannot_be_are_refused(change, tmp_path, settings
     x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
-    path = training.train(settings | changes, tmp_path, report=str)
+    path = training.train(replace(settings, **changes), tmp_path, report=str)
     content = torch.load(path, weights_only=True)
     change(content)
     torch.save(content, path)
@@ -198,7 +199,7 @@ def test_a_stopped_run_goes_on_with_the_same_data_only(settings, tmp_path):
 
 
 def test_a_changed_weight_in_a_file_is_found_when_it_is_loaded(settings, tmp_path):
-    path = training.train(settings | {"num_epochs": 3}, tmp_path, report=str)
+    path = training.train(replace(settings, num_epochs=3), tmp_path, report=str)
     content = torch.load(path, weights_only=True)
     content["state_dict"]["layers.4.weight"][0] *= -1
     torch.save(content, path)
@@ -221,6 +222,13 @@ def write_own(tmp_path, layers, extra=""):
 FOUR = "'4bitsym'"
 FORWARD = "    def forward(self, x):\n        return self[0](x)\n"
 PAIR = f"BitLinear(i, 8, {FOUR}), nn.ReLU(), BitLinear(8, c, {FOUR})"
+
+
+def test_own_networks_get_the_settings_as_a_dict(settings, tmp_path):
+    settings = replace(settings, model=f"{tmp_path / 'own.py'}:Own")
+    values = repr(asdict(settings))
+    write_own(tmp_path, "BitLinear(i, c, '4bitsym')", f"        assert config == {values}\n")
+    assert len(models.build(settings, 16, 3).layers) == 1
 
 
 @pytest.mark.parametrize(
@@ -279,7 +287,7 @@ def test_own_networks_that_would_not_be_exported_as_they_are_are_refused(
 @pytest.mark.parametrize("optimise", ["size", "speed"])
 def test_own_networks_go_through_the_chain(layers, optimise, settings, tmp_path):
     changes = {"model": write_own(tmp_path, layers), "num_epochs": 12}
-    path = training.train(settings | changes, tmp_path, report=str)
+    path = training.train(replace(settings, **changes), tmp_path, report=str)
     exportquant.export(path, tmp_path, optimise=optimise)
     result = test_inference.compare(tmp_path)
     assert result["differing_values"] == result["differing_predictions"] == 0
@@ -344,7 +352,7 @@ def test_measuring_leaves_running_statistics_alone(settings, tmp_path):
 def two_headers(settings, tmp_path, names):
     """Two different networks exported under `names`; returns their folders."""
     for seed, name in enumerate(names):
-        path = training.train(settings | {"seed": seed, "num_epochs": 1}, tmp_path, report=str)
+        path = training.train(replace(settings, seed=seed, num_epochs=1), tmp_path, report=str)
         exportquant.export(path, tmp_path / f"{seed}", name=name)
     return [tmp_path / f"{seed}" for seed in range(len(names))]
 
@@ -416,7 +424,7 @@ def test_two_networks_of_one_name_are_a_compile_error(settings, tmp_path):
 
 @pytest.mark.parametrize("name", ["3cats", "a-b", "", "bitnetmcu", "BITNETMCU", "ä"])
 def test_names_that_c_does_not_take_are_refused(name, settings, tmp_path):
-    path = training.train(settings | {"num_epochs": 1}, tmp_path, report=str)
+    path = training.train(replace(settings, num_epochs=1), tmp_path, report=str)
     with pytest.raises(UserError, match="is not valid; it takes a C name"):
         exportquant.export(path, tmp_path / "b", name=name)
     assert not (tmp_path / "b").exists()
@@ -427,7 +435,7 @@ def test_300_classes_go_through_the_chain(settings, tmp_path):
     x = np.stack([y % 20, y // 20], axis=1) + np.random.default_rng(0).normal(0, 0.1, (900, 2))
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x[290:300], y_test=y[290:300])
     changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0}
-    path = training.train(settings | changes, tmp_path, report=str)
+    path = training.train(replace(settings, **changes), tmp_path, report=str)
     exportquant.export(path, tmp_path)
     text = (tmp_path / exportquant.TEST_DATA_HEADER).read_text()
     assert "uint16_t BitNetMCU_test_labels" in text

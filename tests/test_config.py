@@ -1,6 +1,7 @@
 """Hyperparameters: strict files, strict overrides, names of runs."""
 
 import re
+from dataclasses import asdict, fields, replace
 
 import pytest
 from conftest import refused, run_script
@@ -9,12 +10,27 @@ import study
 from BitNetMCU import FORMATS
 from cli import UserError
 from train import config
+from train.settings import Settings
 
 
 def test_committed_parameters_are_complete_and_each_has_a_comment():
-    assert list(config.load()) == list(config.PARAMETERS)
+    assert list(config.read()) == list(config.PARAMETERS)
     for line in config.DEFAULT_PARAMETERS.read_text().splitlines():
         assert not line or line.lstrip().startswith("#") or re.search(r": .* # \w", line), line
+
+
+def test_settings_have_the_types_that_the_rules_give():
+    types = {
+        config.Choice: lambda rule: str,
+        config.Name: lambda rule: str,
+        config.Number: lambda rule: rule.kind,
+        config.Flag: lambda rule: bool,
+        config.Widths: lambda rule: list[int],
+        config.OnePerLayer: lambda rule: str | list[str],
+        config.RawUnits: lambda rule: str | float | list[float],
+    }
+    for field, (key, rule) in zip(fields(Settings), config.PARAMETERS.items(), strict=True):
+        assert (field.name, field.type) == (key, types[type(rule)](rule))
 
 
 @pytest.mark.parametrize(
@@ -79,23 +95,21 @@ def test_misspelt_keys_and_choices_get_a_suggestion(override, expected):
 
 def test_overrides_change_what_they_name_and_nothing_else():
     changed = config.load(overrides=["learning_rate=1e-2", "widths=[16, 16]", "seed=7"])
-    different = {key for key, value in config.load().items() if changed[key] != value}
+    different = {k for k, v in asdict(config.load()).items() if getattr(changed, k) != v}
     assert different == {"learning_rate", "widths", "seed"}
-    assert changed["learning_rate"] == 0.01
+    assert changed.learning_rate == 0.01
     assert config.load(overrides=config.overrides_from(config.load(), changed)) == changed
 
 
 def test_a_format_for_each_layer_comes_from_yaml_and_command_line(tmp_path):
     formats = ["Ternary", "2bitsym", "2bitsym", "4bitsym"]
-    config_of_text = config.load(overrides=["QuantType=Ternary,2bitsym, 2bitsym,4bitsym"])
+    from_text = config.load(overrides=["QuantType=Ternary,2bitsym, 2bitsym,4bitsym"])
     file = tmp_path / "p.yaml"
     text = config.DEFAULT_PARAMETERS.read_text()
     file.write_text(text.replace("QuantType: 4bitsym", f"QuantType: {formats}"))
-    assert config.load(file) == config_of_text and config_of_text["QuantType"] == formats
-    assert "-Ternary+2bitsym+4bitsym-" in config.run_name(config_of_text)
-    assert config.load(overrides=config.overrides_from(config.load(), config_of_text)) == (
-        config_of_text
-    )
+    assert config.load(file) == from_text and from_text.QuantType == formats
+    assert "-Ternary+2bitsym+4bitsym-" in config.run_name(from_text)
+    assert config.load(overrides=config.overrides_from(config.load(), from_text)) == from_text
     file.write_text(text.replace("QuantType: 4bitsym", "QuantType: []"))
     with pytest.raises(UserError, match="one for each layer"):
         config.load(file)
@@ -103,6 +117,7 @@ def test_a_format_for_each_layer_comes_from_yaml_and_command_line(tmp_path):
 
 def test_every_parameter_is_part_of_the_name():
     base = config.load()
+    values = asdict(base)
     other = {
         int: lambda v: v + 1,
         float: lambda v: v + 0.25,
@@ -110,8 +125,8 @@ def test_every_parameter_is_part_of_the_name():
         str: lambda v: v + "x",
         list: lambda v: [*v, 1],
     }
-    names = {config.run_name(base | {key: other[type(v)](v)}) for key, v in base.items()}
-    assert len(names | {config.run_name(base)}) == len(base) + 1
+    names = {config.run_name(replace(base, **{k: other[type(v)](v)})) for k, v in values.items()}
+    assert len(names | {config.run_name(base)}) == len(values) + 1
 
 
 def test_parameter_files_with_faults_are_refused(tmp_path):
@@ -162,13 +177,14 @@ def test_numbers_in_yaml_are_what_they_are_on_the_command_line(text, value, tmp_
         with pytest.raises(UserError):
             config.load(overrides=[f"{key}={written}"])
     else:
-        assert config.load(file)[key] == config.load(overrides=[f"{key}={written}"])[key] == value
+        for settings in (config.load(file), config.load(overrides=[f"{key}={written}"])):
+            assert getattr(settings, key) == value
 
 
 def test_studies_read_numbers_as_parameters_do(tmp_path):
     (tmp_path / "s.yaml").write_text("seeds: [08, 010]\ngrid: {learning_rate: [1e-3]}\n")
     runs = study.expand(config.read_yaml(tmp_path / "s.yaml"), "s.yaml")
-    assert [(run["seed"], run["learning_rate"]) for run in runs] == [(8, 0.001), (10, 0.001)]
+    assert [(run.seed, run.learning_rate) for run in runs] == [(8, 0.001), (10, 0.001)]
     (tmp_path / "s.yaml").write_text("seeds: [1:30]")
     with pytest.raises(UserError, match="seed='1:30' is not valid"):
         study.expand(config.read_yaml(tmp_path / "s.yaml"), "s.yaml")
@@ -180,4 +196,4 @@ def test_names_that_look_like_numbers_or_dates_stay_as_they_are(tmp_path, monkey
         (tmp_path / name).mkdir()
         text = config.DEFAULT_PARAMETERS.read_text().replace("dataset: MNIST", f"dataset: {name}")
         (tmp_path / "p.yaml").write_text(text)
-        assert config.load(tmp_path / "p.yaml")["dataset"] == name
+        assert config.load(tmp_path / "p.yaml").dataset == name

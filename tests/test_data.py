@@ -1,6 +1,7 @@
 """Data sets, the fixed resize and the batched augmentation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +9,9 @@ import torch
 from conftest import run_script
 
 from cli import UserError
-from train import data, loaders
+from train import config, data, loaders
 
-STILL = {
-    **{"rotation": 0, "shift": 0, "scale": 0, "shear": 0, "image_size": 16},
-    **{"elastic_strength": 0, "elastic_smoothness": 4},
-}
+STILL = replace(config.load(), rotation=0, shift=0, scale=0, shear=0, elastic_strength=0)
 
 
 def bars(count=4, size=28):
@@ -67,18 +65,18 @@ def test_augmentation_without_distortion_changes_nothing():
 
 
 def test_augmentation_is_repeatable_and_random():
-    config = STILL | {"rotation": 20, "shift": 0.1, "scale": 0.1, "shear": 10}
+    settings = replace(STILL, rotation=20, shift=0.1, scale=0.1, shear=10)
     first, again = (
-        data.augment(bars(), config, torch.Generator().manual_seed(3)) for _ in range(2)
+        data.augment(bars(), settings, torch.Generator().manual_seed(3)) for _ in range(2)
     )
-    other = data.augment(bars(), config, torch.Generator().manual_seed(4))
+    other = data.augment(bars(), settings, torch.Generator().manual_seed(4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])
 
 
 def test_shift_moves_by_at_most_its_fraction_of_the_image():
-    moved = data.augment(bars(200), STILL | {"shift": 0.1}, torch.Generator().manual_seed(0))
+    moved = data.augment(bars(200), replace(STILL, shift=0.1), torch.Generator().manual_seed(0))
     x, y = centroid(bars()[0])
     offsets = np.array([centroid(image) for image in moved]) - (x, y)
     assert 2.5 < np.abs(offsets).max() <= 2.8 + 1e-3
@@ -88,7 +86,7 @@ def test_shift_moves_by_at_most_its_fraction_of_the_image():
 def test_rotation_keeps_shape_and_turns_by_at_most_its_angle():
     images = torch.zeros(200, 28, 28, dtype=torch.uint8)
     images[:, 12:16, 2:26] = 200  # a horizontal bar through the centre
-    turned = data.augment(images, STILL | {"rotation": 30}, torch.Generator().manual_seed(0))
+    turned = data.augment(images, replace(STILL, rotation=30), torch.Generator().manual_seed(0))
     axis = torch.arange(28) - 13.5
     angles = []
     for image in turned.double():
@@ -102,7 +100,7 @@ def test_rotation_keeps_shape_and_turns_by_at_most_its_angle():
 def test_scale_changes_the_area_by_its_factor_squared():
     images = torch.zeros(200, 28, 28, dtype=torch.uint8)
     images[:, 9:19, 9:19] = 200
-    scaled = data.augment(images, STILL | {"scale": 0.2}, torch.Generator().manual_seed(0))
+    scaled = data.augment(images, replace(STILL, scale=0.2), torch.Generator().manual_seed(0))
     factors = (scaled.sum((1, 2)) / images[0].sum()).sqrt()
     assert 0.79 < factors.min() < 0.85 and 1.15 < factors.max() < 1.21
 
@@ -110,7 +108,7 @@ def test_scale_changes_the_area_by_its_factor_squared():
 def test_shear_slants_vertical_lines_and_keeps_the_area():
     images = torch.zeros(200, 28, 28, dtype=torch.uint8)
     images[:, 4:24, 13:15] = 200
-    sheared = data.augment(images, STILL | {"shear": 20}, torch.Generator().manual_seed(0))
+    sheared = data.augment(images, replace(STILL, shear=20), torch.Generator().manual_seed(0))
     axis = torch.arange(28) - 13.5
     slopes = [
         ((i * axis * axis[:, None]).sum() / (i * axis[:, None] ** 2).sum()).item() for i in sheared
@@ -120,8 +118,8 @@ def test_shear_slants_vertical_lines_and_keeps_the_area():
 
 @pytest.mark.parametrize("strength", [0.5, 2.0])
 def test_elastic_displacements_have_their_strength_and_are_smooth(strength):
-    settings = STILL | {"elastic_strength": strength, "elastic_smoothness": 4}
-    field = data.elastic_field(bars(300), settings, torch.Generator().manual_seed(0)) * 14  # pixels
+    generator = torch.Generator().manual_seed(0)
+    field = data.elastic_field(bars(300), strength, 4, generator) * 14  # pixels
     assert field.shape == (300, 28, 28, 2)
     assert field.square().mean().sqrt().item() == pytest.approx(strength, rel=1e-4)
     assert field.mean().abs() < 0.1 * strength
@@ -131,7 +129,7 @@ def test_elastic_displacements_have_their_strength_and_are_smooth(strength):
 
 
 def test_elastic_warp_moves_pixels_and_keeps_the_rest():
-    settings = STILL | {"elastic_strength": 1.0}
+    settings = replace(STILL, elastic_strength=1.0)
     warped = data.augment(bars(), settings, torch.Generator().manual_seed(0))
     assert 0.5 < warped.sum() / bars().sum() < 1.5
     assert (warped - bars()).abs().mean() > 1
@@ -141,14 +139,14 @@ def test_elastic_warp_moves_pixels_and_keeps_the_rest():
 def test_epoch_holds_every_image_as_it_is_and_its_copies():
     images, labels = bars(10), torch.arange(10)
     inputs = data.image_inputs(images, 16)
-    config = STILL | {"augmented_copies": 2}
-    samples, truth = data.epoch_samples(images, inputs, labels, config, torch.Generator())
+    settings = replace(STILL, augmented_copies=2)
+    samples, truth = data.epoch_samples(images, inputs, labels, settings, torch.Generator())
     assert torch.equal(samples, inputs.repeat(3, 1))
     assert torch.equal(truth, labels.repeat(3))
 
 
 def test_digits_are_real_and_fill_the_range():
-    digits = loaders.DATASETS["Digits"]({})
+    digits = loaders.DATASETS["Digits"]()
     assert len(digits.train_labels) + len(digits.test_labels) == 1797
     assert digits.train_images.shape[1:] == (8, 8)
     assert digits.train_images.max() == 255 and digits.train_images.min() == 0
@@ -156,7 +154,7 @@ def test_digits_are_real_and_fill_the_range():
 
 
 def test_hold_out_splits_the_training_set_without_overlap():
-    digits = loaders.DATASETS["Digits"]({})
+    digits = loaders.DATASETS["Digits"]()
     training, (images, labels) = digits.hold_out(300, seed=1)
     assert len(labels) == 300
     assert len(training.train_labels) == len(digits.train_labels) - 300
@@ -168,7 +166,7 @@ def test_hold_out_splits_the_training_set_without_overlap():
 
 def test_hold_out_of_everything_is_refused():
     with pytest.raises(UserError, match="use 0 to 1346"):
-        loaders.DATASETS["Digits"]({}).hold_out(1347, seed=0)
+        loaders.DATASETS["Digits"]().hold_out(1347, seed=0)
 
 
 def test_missing_mnist_names_the_files_and_the_ways_out(tmp_path):

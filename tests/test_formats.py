@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_gradient_passes_the_activation_quantiser_where_accumulators_are_positiv
 
 
 def test_float_layers_train_without_quantisation(settings):
-    network = models.build(settings | {"QuantType": "None"}, 16, 3)
+    network = models.build(replace(settings, QuantType="None"), 16, 3)
     x = torch.randn(4, 16)
     assert torch.equal(network.layers[0](x), x @ network.layers[0].weight.T)
     assert torch.equal(network.train()(x), network.eval()(x))
@@ -131,7 +132,7 @@ def test_float_layers_train_without_quantisation(settings):
 def test_a_norm_between_hidden_layers_changes_neither_logits_nor_gradients(settings, norm):
     """The claim of BitNetMCU.py: one normalisation, in front of the last layer, is enough."""
     torch.manual_seed(0)
-    network = models.build(settings | {"QuantType": "None", "NormType": norm}, 16, 3)
+    network = models.build(replace(settings, QuantType="None", NormType=norm), 16, 3)
     x, weights = torch.rand(6, 16), torch.randn(6, 3)
     results = []
     for inner in (torch.nn.Identity(), network.norm):
@@ -270,7 +271,7 @@ def test_every_combination_of_choices_trains_a_step(settings):
         if key == "activation" or not isinstance(rule, (config.Choice, config.OnePerLayer)):
             continue
         for option in rule.options:
-            changed = config.complete(settings | {key: option}, "test")
+            changed = config.complete(asdict(settings) | {key: option}, "test")
             network = models.build(changed, 16, 3).train()
             network(torch.randint(0, 128, (4, 16)).float()).sum().backward()
             assert all(p.grad.isfinite().all() for p in network.parameters()), (key, option)

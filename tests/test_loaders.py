@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,13 +60,13 @@ def chain(settings, folder):
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_formats_load_with_upright_images_and_labels_from_0(
-    name, tmp_path, monkeypatch
+    name, tmp_path, monkeypatch, settings
 ):
     monkeypatch.setenv("BITNETMCU_DATA", str(tmp_path))
     images, labels = write_torchvision(tmp_path, name)
     with warnings.catch_warnings():  # torch warns of read-only memory inside torchvision
         warnings.simplefilter("ignore")
-        dataset = loaders.load({"dataset": name})
+        dataset = loaders.load(replace(settings, dataset=name))
     assert torch.equal(dataset.test_images, torch.from_numpy(images))
     assert torch.equal(dataset.test_labels, torch.from_numpy(labels))
     assert dataset.classes == loaders.DATASETS[name].classes
@@ -77,14 +78,14 @@ def test_torchvision_formats_go_through_the_chain(name, tmp_path, monkeypatch, s
     monkeypatch.setenv("BITNETMCU_DATA", str(tmp_path))
     write_torchvision(tmp_path, name)
     changes = {"dataset": name, "widths": [17, 9], "num_epochs": 1}
-    assert chain(settings | changes, tmp_path / "build")["images"] == 120
+    assert chain(replace(settings, **changes), tmp_path / "build")["images"] == 120
 
 
 def test_vibration_example_learns_and_goes_through_the_chain(tmp_path, settings):
     file = tmp_path / "vibration.npz"
     assert run_script("examples/vibration.py", file).returncode == 0
     changes = {"dataset": str(file), "augmented_copies": 0, "num_epochs": 20, "widths": [32, 32]}
-    result = chain(settings | changes | {"bias": "first"}, tmp_path)
+    result = chain(replace(settings, **changes, bias="first"), tmp_path)
     assert result["accuracy_c"] > 98 and result["differing_inputs"] == 0
     header = (tmp_path / exportquant.MODEL_HEADER).read_text()
     assert "#define BITNETMCU_CHANNELS 1\n" in header
@@ -174,7 +175,7 @@ def test_folder_of_images_goes_through_the_chain(split, tmp_path, settings):
     for part, count in (("train", 10), ("test", 5)) if split else ((".", 10),):
         write_images(folder / part, ["cat", "dog", "eel"], count, ".jpg")
     changes = {"dataset": str(folder), "image_size": 12, "num_epochs": 2}
-    result = chain(settings | changes, tmp_path / "build")
+    result = chain(replace(settings, **changes), tmp_path / "build")
     assert result["images"] == (15 if split else 6)
     dataset = loaders.load_folder(folder, 12)
     assert len(dataset.train_labels) == (30 if split else 24)
@@ -312,7 +313,7 @@ def test_unknown_data_names_the_sources(tmp_path):
 
 def test_example_network_goes_through_the_chain(tmp_path, settings, monkeypatch):
     monkeypatch.chdir(ROOT)
-    result = chain(settings | {"model": "examples/mixed.py:Mixed", "num_epochs": 8}, tmp_path)
+    result = chain(replace(settings, model="examples/mixed.py:Mixed", num_epochs=8), tmp_path)
     assert result["accuracy_c"] > 80
     header = (tmp_path / exportquant.MODEL_HEADER).read_text()
     for kernel in ("fc_2bitsym(input", "fc_4bitsym(act", "fc_8bit(act"):

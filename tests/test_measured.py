@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_the_map_knows_only_the_training_split(tmp_path, settings):
     maps = []
     for file in files:
         changes = {"dataset": str(file), "augmented_copies": 0, "validation_samples": 30}
-        path = training.train(settings | changes | {"num_epochs": 1}, tmp_path, report=str)
+        path = training.train(replace(settings, **changes, num_epochs=1), tmp_path, report=str)
         maps.append(checkpoint.load(path).input_map)
     assert maps[0] == maps[1]
 
@@ -60,7 +61,7 @@ def test_csv_goes_through_the_chain_with_its_names(tmp_path, settings):
     file.write_text(text.replace("é", 'é"'), encoding="utf-8")
     changes = {"dataset": str(file), "augmented_copies": 0, "widths": [16, 16], "num_epochs": 20}
     path = training.train(
-        settings | changes | {"bias": "first", "batch_size": 16}, tmp_path, report=str
+        replace(settings, **changes, bias="first", batch_size=16), tmp_path, report=str
     )
     report = exportquant.export(path, tmp_path)
     result = test_inference.compare(tmp_path)
@@ -195,7 +196,7 @@ def test_sensors_are_learned(kind, least, tmp_path, settings):
     np.savez(tmp_path / "x.npz", **arrays)
     changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "bias": "first"}
     changes |= {"widths": [32, 32], "num_epochs": 60}
-    path = training.train(settings | changes, tmp_path, report=str)
+    path = training.train(replace(settings, **changes), tmp_path, report=str)
     assert checkpoint.load(path).metrics["test_accuracy"] >= least
 
 
@@ -203,10 +204,10 @@ def test_without_a_bias_the_training_warns(tmp_path, settings, capsys):
     np.savez(tmp_path / "x.npz", **sensors.simulate("constant", 0))
     changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
     cli.warn.cache_clear()
-    training.train(settings | changes, tmp_path, report=str)
+    training.train(replace(settings, **changes), tmp_path, report=str)
     assert "warning: the first layer has no bias" in capsys.readouterr().err
     cli.warn.cache_clear()
-    training.train(settings | changes | {"bias": "first"}, tmp_path, report=str)
+    training.train(replace(settings, **changes, bias="first"), tmp_path, report=str)
     useless, few = capsys.readouterr().err.splitlines()
     assert useless.startswith("warning: useless") and "feature 9 (1e+06)" in useless
     assert "only 5 steps" in few
@@ -216,7 +217,7 @@ def test_maps_of_older_versions_still_hold(tmp_path, settings):
     """A file whose one affine constant maps all values to int8."""
     np.savez(tmp_path / "x.npz", **sensors.simulate("mixed", 0))
     changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
-    path = training.train(settings | changes, tmp_path, report=str)
+    path = training.train(replace(settings, **changes), tmp_path, report=str)
     content = torch.load(path, weights_only=True)
     for key in ("input_map", "class_names", "channel_names", "confidence"):
         del content[key]
@@ -304,8 +305,8 @@ def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp
         ("empty.npz", "x is empty"),
     ):
         assert expected in refused(run_script("predict.py", path, tmp_path / name))
-    digits = training.train(settings | {"num_epochs": 15}, tmp_path, report=str)
-    dataset = loaders.DATASETS["Digits"]({})
+    digits = training.train(replace(settings, num_epochs=15), tmp_path, report=str)
+    dataset = loaders.DATASETS["Digits"]()
     from PIL import Image
 
     Image.fromarray(dataset.test_images[0].numpy()).save(tmp_path / "digit.png")
@@ -324,7 +325,7 @@ def test_predict_takes_rows_of_a_csv_as_samples_of_several_channels(tmp_path, se
     x = rng.normal(0, 1, (60, 5, 3)) + 3 * y[:, None, None]
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "bias": "first"}
-    path = training.train(settings | changes, tmp_path, report=str)
+    path = training.train(replace(settings, **changes), tmp_path, report=str)
     rows = "\n".join(",".join(map(str, row)) for row in x[:4].reshape(4, -1))
     (tmp_path / "x.csv").write_text(",".join(f"c{i}" for i in range(15)) + "\n" + rows + "\n")
     np.savez(tmp_path / "four.npz", x=x[:4])
@@ -339,7 +340,7 @@ def predict_json(*arguments):
 
 
 def test_predict_knows_older_files_without_a_threshold(tmp_path, settings):
-    path = training.train(settings | {"num_epochs": 1}, tmp_path, report=str)
+    path = training.train(replace(settings, num_epochs=1), tmp_path, report=str)
     content = torch.load(path, weights_only=True)
     del content["confidence"]
     torch.save(content, path)

@@ -1,6 +1,7 @@
 """One contract, three executors: PyTorch in eval mode, the integer model, the C."""
 
 import itertools
+from dataclasses import replace
 
 import fuzz
 import numpy as np
@@ -114,7 +115,7 @@ def test_rounding_up_to_128_saturates_at_127(tmp_path, build_harness):
 def test_pytorch_eval_mode_matches_integer_model(name, inputs, scale, bias, rng, settings):
     torch.manual_seed(inputs)
     changes = {"QuantType": name, "WScale": scale, "bias": bias, "widths": [60, 3, 17]}
-    network = models.build(settings | changes, inputs, 10)
+    network = models.build(replace(settings, **changes), inputs, 10)
     images = torch.from_numpy(extreme_inputs(rng, inputs))
     with torch.no_grad():
         in_pytorch = test_inference.pytorch_traces(network, images)
@@ -131,7 +132,7 @@ def test_training_logits_with_biases_are_those_of_eval_mode_but_for_a_scale(norm
     """A scale for each sample, the same for all classes."""
     torch.manual_seed(0)
     changes = {"bias": "all", "NormType": norm, "WScale": scale}
-    network = models.build(settings | changes, 30, 5)
+    network = models.build(replace(settings, **changes), 30, 5)
     images = torch.randint(-127, 128, (50, 30)).float()
     with torch.no_grad():
         ratios = network.train()(images) / network.eval()(images)
@@ -158,7 +159,7 @@ def test_a_bias_is_learned_as_a_constant_input_would_be():
 
 
 def test_biases_that_could_leave_int32_are_refused(settings):
-    network = models.build(settings | {"bias": "first"}, 16, 3)
+    network = models.build(replace(settings, bias="first"), 16, 3)
     for value, fits in ((1e4, True), (1e12, False), (1e30, False)):
         torch.nn.init.constant_(network.layers[0].bias, value)
         if fits:
@@ -169,14 +170,14 @@ def test_biases_that_could_leave_int32_are_refused(settings):
 
 
 def test_float_networks_have_biases_too(settings):
-    network = models.build(settings | {"QuantType": "None", "bias": "all"}, 16, 3)
+    network = models.build(replace(settings, QuantType="None", bias="all"), 16, 3)
     zeros = torch.zeros(1, 16)
     assert not torch.equal(network.layers[0](zeros), torch.zeros(1, 8))
 
 
 def test_pytorch_eval_mode_is_exact_past_2_to_the_24(settings):
     """4,096 inputs of 8 bits: odd accumulators that float32 cannot hold."""
-    network = models.build(settings | {"QuantType": "8bit"}, 4096, 3)
+    network = models.build(replace(settings, QuantType="8bit"), 4096, 3)
     with torch.no_grad():
         network.layers[0].weight.fill_(1.0)
         network.layers[0].weight[:, 0] = 0.0
@@ -205,7 +206,7 @@ def test_shift_and_rounding_of_every_bit_length():
 @pytest.mark.parametrize(("inputs", "fits"), [(65_279, True), (65_280, False)])
 def test_accumulators_that_could_leave_int32_are_refused(settings, inputs, fits):
     """128 * 256 * inputs, and the 2^23 that rounding adds, must stay below 2^31."""
-    network = models.build(settings | {"QuantType": "FP130", "widths": [1, 1]}, inputs, 2)
+    network = models.build(replace(settings, QuantType="FP130", widths=[1, 1]), inputs, 2)
     torch.nn.init.constant_(network.layers[0].weight, -1000.0)
     if fits:
         images = np.full((1, inputs), -128, np.int8)
@@ -224,7 +225,7 @@ def test_norms_divide_by_root_mean_square_and_mean_magnitude(name, magnitude):
 
 @pytest.mark.parametrize("name", ["BatchNorm", "LayerNorm"])
 def test_norms_that_subtract_means_train_but_are_refused_by_the_exporter(name, settings, tmp_path):
-    path = training.train(settings | {"NormType": name}, tmp_path, report=lambda line: None)
+    path = training.train(replace(settings, NormType=name), tmp_path, report=lambda line: None)
     metrics = checkpoint.load(path).metrics
     assert metrics["test_accuracy"] == metrics["test_accuracy_float"] > 20
     with pytest.raises(UserError, match=f"NormType={name} subtracts.*NormType=RMS"):
@@ -233,12 +234,12 @@ def test_norms_that_subtract_means_train_but_are_refused_by_the_exporter(name, s
 
 
 def test_batchnorm_takes_a_last_batch_of_one(settings):
-    network = models.build(settings | {"NormType": "BatchNorm"}, 16, 3).train()
+    network = models.build(replace(settings, NormType="BatchNorm"), 16, 3).train()
     assert network(torch.randint(0, 128, (1, 16)).float()).isfinite().all()
 
 
 def test_evaluating_leaves_the_statistics_of_batchnorm_alone(settings):
-    network = models.build(settings | {"NormType": "BatchNorm"}, 16, 3)
+    network = models.build(replace(settings, NormType="BatchNorm"), 16, 3)
     epochs.evaluate(network, torch.ones(4, 16, dtype=torch.int8), torch.zeros(4).long())
     assert network.norm.num_batches_tracked == 0
 
@@ -253,7 +254,7 @@ def test_layers_without_an_integer_form_are_refused_by_name(settings):
 def test_factors_that_could_leave_int32_are_refused(settings):
     """128 * 128 * 8192 * 16 = 2^31."""
     changes = {"QuantType": "8bit", "WScale": "PerOutput", "widths": [1, 1]}
-    network = models.build(settings | changes, 8192, 2)
+    network = models.build(replace(settings, **changes), 8192, 2)
     torch.nn.init.constant_(network.layers[0].weight, -1000.0)
     with pytest.raises(UserError, match="past int32"):
         integermodel.lower(network)

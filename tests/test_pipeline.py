@@ -45,7 +45,7 @@ def trained(tmp_path_factory):
 
 def test_training_is_repeatable_byte_by_byte(settings, tmp_path):
     first, again = (training.train(settings, tmp_path / folder, report=str) for folder in "ab")
-    other = training.train(settings | {"seed": 1}, tmp_path, report=str)
+    other = training.train(replace(settings, seed=1), tmp_path, report=str)
     assert first.read_bytes() == again.read_bytes()
     first, other = (checkpoint.load(path).network.layers[0].weight for path in (first, other))
     assert not torch.equal(first, other)
@@ -72,7 +72,7 @@ def test_each_epoch_takes_every_sample_once_in_a_new_order(settings):
     generator = torch.Generator().manual_seed(0)
     for epoch in (1, 2):
         epochs.train_epoch(
-            network, optimizer, samples, settings | {"batch_size": 4}, generator, epoch
+            network, optimizer, samples, replace(settings, batch_size=4), generator, epoch
         )
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2
     orders = [sum(seen[:3], []), sum(seen[3:], [])]
@@ -83,7 +83,7 @@ def test_each_epoch_takes_every_sample_once_in_a_new_order(settings):
 def test_training_learns_the_digits(settings, tmp_path):
     for aware in (False, True):
         changes = {"num_epochs": 15, "widths": [32, 32], "shiftnorm_aware": aware}
-        path = training.train(settings | changes, tmp_path, report=lambda line: None)
+        path = training.train(replace(settings, **changes), tmp_path, report=lambda line: None)
         metrics = checkpoint.load(path).metrics
         assert metrics["test_accuracy"] > 85
         assert abs(metrics["test_accuracy"] - metrics["test_accuracy_float"]) < 3
@@ -91,7 +91,7 @@ def test_training_learns_the_digits(settings, tmp_path):
 
 def test_epoch_rows_have_every_column(settings, tmp_path):
     lines = []
-    changes = settings | {"validation_samples": 200, "maxw_update_until_epoch": 1}
+    changes = replace(settings, validation_samples=200, maxw_update_until_epoch=1)
     path = training.train(changes, tmp_path, report=lines.append)
     with path.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -103,7 +103,7 @@ def test_epoch_rows_have_every_column(settings, tmp_path):
 
 
 def test_accuracies_count_all_samples(settings, tmp_path):
-    path = training.train(settings | {"validation_samples": 131}, tmp_path, report=str)
+    path = training.train(replace(settings, validation_samples=131), tmp_path, report=str)
     metrics = checkpoint.load(path).metrics
     for accuracy, count in ((metrics["validation_accuracy"], 131), (metrics["test_accuracy"], 450)):
         assert accuracy * count / 100 == pytest.approx(round(accuracy * count / 100), abs=1e-6)
@@ -130,9 +130,9 @@ def test_learning_rate_schedules_are_torchs(changes, reference):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.001)
     scheduler = reference(optimizer)
     for epoch in range(1, 13):
-        rate = schedules.learning_rate(config.load() | changes, epoch)
+        rate = schedules.learning_rate(replace(config.load(), **changes), epoch)
         assert rate == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
-        halved = schedules.learning_rate(config.load() | changes | {"halve_lr_epoch": 5}, epoch)
+        halved = schedules.learning_rate(replace(config.load(), **changes, halve_lr_epoch=5), epoch)
         assert halved == pytest.approx(rate * (0.5 if epoch > 5 else 1))
         optimizer.step()
         scheduler.step()
@@ -194,7 +194,7 @@ def test_resume_takes_no_other_overrides_and_only_its_own_files(trained, tmp_pat
 def test_positive_fraction_is_that_of_the_exported_network(trained):
     (path,) = trained.glob("*.pth")
     loaded = checkpoint.load(path)
-    dataset = loaders.load(loaded.config)
+    dataset = loaders.load(loaded.settings)
     inputs = data.image_inputs(dataset.train_images, 16)
     row = epochs.layer_statistics(loaded.network, inputs)
     traces = integermodel.lower(loaded.network).execute(inputs.numpy())
@@ -269,7 +269,7 @@ def test_checkpoints_with_flipped_bits_are_refused_or_unharmed(trained, tmp_path
 
 
 def test_float_networks_are_not_exported(settings, tmp_path):
-    path = training.train(settings | {"QuantType": "None"}, tmp_path, report=str)
+    path = training.train(replace(settings, QuantType="None"), tmp_path, report=str)
     with pytest.raises(UserError, match="no integer form"):
         exportquant.export(path, tmp_path / "build")
     assert not (tmp_path / "build").exists()
@@ -436,9 +436,9 @@ def test_c_program_checks_the_embedded_logits(trained, tmp_path):
 
 
 def committed():
-    """{path: configuration} of the committed networks: the first seed of each in the study."""
+    """{path: `Settings`} of the committed networks: the first seed of each in the study."""
     runs = study.expand(config.read_yaml(ROOT / "studies" / "fc.yaml"), "fc.yaml")
-    first = [settings for settings in runs if settings["seed"] == runs[0]["seed"]]
+    first = [settings for settings in runs if settings.seed == runs[0].seed]
     return {checkpoint.MODELDATA / f"{config.run_name(s)}.pth": s for s in first}
 
 
@@ -448,7 +448,7 @@ def committed():
 def test_mixed_formats_go_through_the_whole_chain(algorithm, optimise, scale, settings, tmp_path):
     changes = {"QuantType": ["Ternary", "NF4", "5bitsym"], "WScale": scale}
     changes |= {"maxw_algo": algorithm, "num_epochs": 8, "widths": [33, 20]}
-    path = training.train(settings | changes, tmp_path, report=lambda line: None)
+    path = training.train(replace(settings, **changes), tmp_path, report=lambda line: None)
     report = exportquant.export(path, tmp_path, optimise=optimise)
     assert [layer["format"] for layer in report["layers"]] == changes["QuantType"]
     assert [layer["factor_bytes"] for layer in report["layers"]] == (
@@ -491,7 +491,7 @@ def test_committed_models_agree_on_all_mnist_test_images(path, mnist, tmp_path):
 @pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)
 def test_committed_models_have_a_card_with_their_numbers(path, mnist, tmp_path):
     trained = checkpoint.load(path)
-    rows = modelcard.seeds_of(trained.config, study.read_rows(ROOT / "docs" / "study-fc.csv"))
+    rows = modelcard.seeds_of(trained.settings, study.read_rows(ROOT / "docs" / "study-fc.csv"))
     assert len(rows) >= 5 and study.differing(rows) == 0
     report = exportquant.export(path, tmp_path)
     relative = replace(trained, path=path.relative_to(ROOT))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_study_files_with_faults_are_refused(tmp_path):
 
 def a_row(**changes):
     """A row as study.py writes them."""
-    settings = {key: str(value) for key, value in config.load().items()}
+    settings = {key: str(value) for key, value in asdict(config.load()).items()}
     results = dict.fromkeys(study.RESULTS, "1") | {"accuracy": "98.5000", "validation_accuracy": ""}
     return {"name": config.run_name(config.load())} | settings | results | changes
 

@@ -1,4 +1,4 @@
-"""Trained models on disk: one .pth file with weights, configuration, metrics and versions."""
+"""Trained models on disk: one .pth file with weights, settings, metrics and versions."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ from cli import UserError, write_atomic
 from lowbit.inputmap import Affine, InputMap
 from train import confidence, config, loaders, models
 from train.data import numbered
+from train.settings import Settings
 
 MODELDATA = Path(__file__).parent.parent / "modeldata"
 SAMPLES = 10  # of the test set that travel in the file, for the header of test data
@@ -39,7 +40,7 @@ class Samples:
 class Checkpoint:
     path: Path
     sha256: str
-    config: dict
+    settings: Settings
     network: BitNetMCU.Network  # in eval mode, on the CPU
     input_map: InputMap | Affine | None  # from measured values to inputs; None for images
     channel_names: tuple  # of measured values
@@ -54,16 +55,16 @@ class Checkpoint:
         return self.path.stem
 
 
-def save(path, network, settings, dataset, metrics, sure):
-    """Write `network`, trained with the configuration `settings`, to `path`, atomically.
+def save(path, network, settings: Settings, dataset, metrics, sure):
+    """Write `network`, trained with `settings`, to `path`, atomically.
 
     dataset: a `data.Dataset`, for samples, names and the map to int8; sure: what
     `confidence.measure` found. What export needs is in the file.
     """
     content = {
-        "config": settings,
+        "config": asdict(settings),
         "architecture": network.architecture(),
-        "samples": vars(_samples(network, dataset, settings["image_size"])),
+        "samples": vars(_samples(network, dataset, settings.image_size)),
         "inputs": network.layers[0].in_features,
         "classes": dataset.classes,
         "class_names": list(dataset.class_names),
@@ -106,7 +107,7 @@ def _read(path, keys):
 
 
 def load_partial(path):
-    """(state, settings) of a run that was stopped, from its NAME.partial.pth."""
+    """(state, `Settings`) of a run that was stopped, from its NAME.partial.pth."""
     content, _ = _read(Path(path), PARTIAL_KEYS)
     return content, config.from_file(content["config"], path)
 
@@ -156,7 +157,7 @@ def load(path):
     )
 
 
-def _build(path, content, settings):
+def _build(path, content, settings: Settings):
     """The network that a file's content describes. No code that the file names is run."""
     if "architecture" in content:
         for index, layer in enumerate(content["architecture"]["layers"]):
@@ -166,9 +167,9 @@ def _build(path, content, settings):
             if list(weight.shape) != sizes:
                 raise ValueError("weights of another architecture")
         return BitNetMCU.from_architecture(content["architecture"])
-    if settings["model"] not in models.MODELS:
+    if settings.model not in models.MODELS:
         raise UserError(
-            f"{path} is of an older version and leaves its network to {settings['model']}, which "
+            f"{path} is of an older version and leaves its network to {settings.model}, which "
             "only training runs; train it anew"
         )
     return models.build(settings, content["inputs"], content["classes"])
@@ -202,7 +203,7 @@ def samples_of(trained, count=SAMPLES):
     ):
         kept = (getattr(trained.samples, key)[:count] for key in ("inputs", "labels", "logits"))
         return Samples(*kept, trained.samples.of_test_samples)
-    return _samples(trained.network, load_data(trained), trained.config["image_size"], count)
+    return _samples(trained.network, load_data(trained), trained.settings.image_size, count)
 
 
 def _input_map(content, inputs):
@@ -250,18 +251,18 @@ def load_data(trained):
     Raises `UserError` if the data cannot be had, or is no longer what it was in the training.
     """
     try:
-        dataset = replace(loaders.load(trained.config), input_map=trained.input_map)
+        dataset = replace(loaders.load(trained.settings), input_map=trained.input_map)
     except UserError as error:
         raise UserError(
             f"this needs the data that {trained.name} was trained on, not only the few samples in "
             f"its file: {error}"
         )
     layers = trained.network.bit_layers()
-    now = (dataset.input_count(trained.config["image_size"]), dataset.classes)
+    now = (dataset.input_count(trained.settings.image_size), dataset.classes)
     then = (layers[0].in_features, layers[-1].out_features)
     if now != then:
         raise UserError(
-            f"{trained.config['dataset']} now has {now[0]} inputs and {now[1]} classes, "
+            f"{trained.settings.dataset} now has {now[0]} inputs and {now[1]} classes, "
             f"{trained.path} was trained for {then[0]} and {then[1]}; train it anew"
         )
     for kind in ("class_names", "channel_names"):
@@ -269,7 +270,7 @@ def load_data(trained):
         unknown = not then or then == numbered("", len(then))  # as in files of older versions
         if now != then and not unknown:
             raise UserError(
-                f"{trained.config['dataset']} now has the {kind.replace('_', ' ')} "
+                f"{trained.settings.dataset} now has the {kind.replace('_', ' ')} "
                 f"{', '.join(now)}, {trained.path} was trained with {', '.join(then)}; "
                 "train it anew"
             )
@@ -279,7 +280,7 @@ def load_data(trained):
 def test_data(trained):
     """(inputs int8 [N, I], labels int64 [N]) of the test set of a `Checkpoint`."""
     dataset = load_data(trained)
-    inputs = dataset.inputs(dataset.test_images, trained.config["image_size"])
+    inputs = dataset.inputs(dataset.test_images, trained.settings.image_size)
     return inputs, dataset.test_labels
 
 

@@ -1,6 +1,7 @@
 """The hyperparameters of a run: which there are, which values they take, and the run's name.
 
-The values and what they mean stand in `trainingparameters.yaml`; this module is strict about them.
+The values and what they mean stand in `trainingparameters.yaml`; this module is strict about them,
+and what it has checked is a `Settings`.
 
 A parameter that came later has an `absent` value, with which everything is as it was before. Where
 it is not given it has that value, and then it does not count for the name of the run: names of
@@ -11,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ import BitNetMCU
 from cli import UserError, suggest
 from lowbit import inputmap
 from train import loaders, measured, models, schedules
+from train.settings import Settings
 
 AUTO_BIAS = "auto"
 DEFAULT_PARAMETERS = Path(__file__).parent.parent / "trainingparameters.yaml"
@@ -202,6 +204,7 @@ PARAMETERS = {
     "restart_factor": Number(int, 1, 100, absent=2),
     "halve_lr_epoch": Number(int, 0, 100_000, absent=0),
 }
+assert list(PARAMETERS) == [field.name for field in fields(Settings)]
 
 ABSENT = {
     key: rule.absent
@@ -273,25 +276,24 @@ def read_yaml(path):
 
 
 def from_file(values, path):
-    """The complete configuration that a file of a training holds; its data may be gone by now."""
+    """The `Settings` that a file of a training holds as a dict; its data may be gone by now."""
     dataset = values.get("dataset")
     known = {key: value for key, value in values.items() if key != "dataset"}
     return complete(parse(known, path) | {"dataset": str(dataset)}, path)
 
 
 def load(path=DEFAULT_PARAMETERS, overrides=()):
-    """The configuration in the YAML file `path`, changed by `overrides` ("key=value" strings).
+    """The `Settings` in the YAML file `path`, changed by `overrides` ("key=value" strings).
 
-    Returns a dict with every key of PARAMETERS. Raises `UserError` for unknown keys, missing keys,
-    wrong types and values out of range.
+    Raises `UserError` for unknown keys, missing keys, wrong types and values out of range.
     """
-    config = read(path)
+    values = read(path)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise UserError(f"'{override}' is not an override; write key=value, as num_epochs=10")
-        config.update(parse({key: text}, "command line"))
-    return complete(config, path)
+        values.update(parse({key: text}, "command line"))
+    return complete(values, path)
 
 
 def read(path=DEFAULT_PARAMETERS):
@@ -299,35 +301,36 @@ def read(path=DEFAULT_PARAMETERS):
     return parse(read_yaml(path), path)
 
 
-def complete(config, source):
-    """The checked dict `config` with every key of PARAMETERS, in their order.
+def complete(values, source):
+    """The `Settings` of the checked dict `values`; a `UserError` names `source` if it lacks any.
 
     bias=auto becomes what it stands for: a bias in the first layer for measured values, whose level
     and amplitude tell something, none for images.
     """
-    config = ABSENT | config
-    if config["bias"] == AUTO_BIAS:
-        config["bias"] = "first" if measured.is_measured(config.get("dataset", "")) else "none"
-    missing = [key for key in PARAMETERS if key not in config]
+    values = ABSENT | values
+    if values["bias"] == AUTO_BIAS:
+        values["bias"] = "first" if measured.is_measured(values.get("dataset", "")) else "none"
+    missing = [key for key in PARAMETERS if key not in values]
     if missing:
         raise UserError(f"{source} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")
-    return {key: config[key] for key in PARAMETERS}
+    return Settings(**values)
 
 
-def run_name(config):
-    """MODEL-DATASET-FORMAT-8HEX; the hex digits are a hash of the whole configuration."""
-    counting = {key: value for key, value in config.items() if value != ABSENT.get(key)}
+def run_name(settings):
+    """MODEL-DATASET-FORMAT-8HEX; the hex digits are a hash of all of the `Settings`."""
+    counting = {k: value for k, value in asdict(settings).items() if value != ABSENT.get(k)}
     digest = hashlib.sha256(json.dumps(counting, sort_keys=True).encode()).hexdigest()
-    model = config["model"].rpartition(":")[2]
-    dataset = re.sub(r"\W+", "_", Path(config["dataset"]).stem)
-    given = config["QuantType"]
+    model = settings.model.rpartition(":")[2]
+    dataset = re.sub(r"\W+", "_", Path(settings.dataset).stem)
+    given = settings.QuantType
     formats = given if isinstance(given, str) else "+".join(dict.fromkeys(given))
     return f"{model}-{dataset}-{formats}-{digest[:8]}"
 
 
-def overrides_from(base, config):
-    """The "key=value" arguments that turn the configuration `base` into `config`."""
-    return [f"{key}={_text(value)}" for key, value in config.items() if value != base[key]]
+def overrides_from(base, settings):
+    """The "key=value" arguments that turn the `Settings` `base` into `settings`."""
+    before = asdict(base)
+    return [f"{k}={_text(value)}" for k, value in asdict(settings).items() if value != before[k]]
 
 
 def _text(value):

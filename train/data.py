@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from cli import UserError
 from lowbit import inputmap
+from train.settings import Settings
 
 CHUNK = 512  # images at a time: their intermediate results fit into a cache
 
@@ -151,7 +152,7 @@ def image_inputs(images, size):
     return torch.cat(parts)
 
 
-def augment(images, settings, generator):
+def augment(images, settings: Settings, generator):
     """Each image randomly rotated, shifted, scaled and sheared about its centre, and warped.
 
     images: uint8 [N, H, W]; generator: a torch.Generator on their device. Returns float32
@@ -162,9 +163,9 @@ def augment(images, settings, generator):
         return (torch.rand(len(images), device=images.device, generator=generator) * 2 - 1) * limit
 
     count, height, width = images.shape
-    angle, shear = (uniform(math.radians(settings[key])) for key in ("rotation", "shear"))
-    size = 1 + uniform(settings["scale"])
-    move_x, move_y = (2 * uniform(settings["shift"]) for _ in range(2))
+    angle, shear = (uniform(math.radians(most)) for most in (settings.rotation, settings.shear))
+    size = 1 + uniform(settings.scale)
+    move_x, move_y = (2 * uniform(settings.shift) for _ in range(2))
     # Where each pixel comes from, the inverse of the visible distortion; coordinates run from -1
     # to 1. A sum of a row and a column per image: half the work of affine_grid's matrix products.
     cosine, sine, slant = angle.cos() / size, angle.sin() / size, shear.tan()
@@ -181,25 +182,27 @@ def augment(images, settings, generator):
         ],
         dim=-1,
     )
-    if settings["elastic_strength"]:
-        grid = grid + elastic_field(images, settings, generator)
+    if settings.elastic_strength:
+        grid = grid + elastic_field(
+            images, settings.elastic_strength, settings.elastic_smoothness, generator
+        )
     return F.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
 
 
-def elastic_field(images, settings, generator):
+def elastic_field(images, strength, smoothness, generator):
     """Random smooth displacements for `images` [N, H, W], as grid offsets [N, H, W, 2].
 
     Uniform noise for each pixel, blurred by a Gaussian (Simard, Steinkraus and Platt, "Best
     practices for convolutional neural networks applied to visual document analysis", ICDAR 2003).
-    `elastic_smoothness` is the Gaussian's standard deviation and `elastic_strength` the root mean
-    square displacement, both in pixels.
+    smoothness: the Gaussian's standard deviation; strength: the root mean square displacement;
+    both in pixels.
     """
     count, height, width = images.shape
     noise = torch.rand(2 * count, height, width, device=images.device, generator=generator) * 2 - 1
-    blurred = _blur_matrix(height, settings["elastic_smoothness"]).to(images.device) @ noise
-    blurred = blurred @ _blur_matrix(width, settings["elastic_smoothness"]).to(images.device).T
+    blurred = _blur_matrix(height, smoothness).to(images.device) @ noise
+    blurred = blurred @ _blur_matrix(width, smoothness).to(images.device).T
     blurred = blurred.view(count, 2, height, width).permute(0, 2, 3, 1)
-    pixels = blurred * (settings["elastic_strength"] / blurred.square().mean().sqrt())
+    pixels = blurred * (strength / blurred.square().mean().sqrt())
     return pixels * torch.tensor([2 / width, 2 / height], device=images.device)
 
 
@@ -210,16 +213,16 @@ def _blur_matrix(size, sigma):
     return weights / weights.sum(1).max()
 
 
-def epoch_samples(images, inputs, labels, settings, generator):
+def epoch_samples(images, inputs, labels, settings: Settings, generator):
     """What one epoch trains on: every sample as it is, and its augmented copies.
 
     images: the samples as loaded (only images can be augmented), [N, ...]; inputs: int8 [N, I],
     the same as network inputs; labels: int64 [N].
     Returns (inputs int8 [N * (1 + copies), I], labels), not shuffled.
     """
-    copies = settings["augmented_copies"]
+    copies = settings.augmented_copies
     augmented = [
-        image_inputs(augment(part, settings, generator), settings["image_size"])
+        image_inputs(augment(part, settings, generator), settings.image_size)
         for _ in range(copies)
         for part in images.split(CHUNK)
     ]

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import BitNetMCU
 import cli
+from train.settings import Settings
 
 # Below this many weights a second thread waits more than it works, and far more on a busy machine;
 # with one the result does not depend on the number of cores.
@@ -26,18 +27,18 @@ def few_threads(network):
         torch.set_num_threads(threads)
 
 
-def train_epoch(network, optimizer, samples, settings, generator, epoch):
+def train_epoch(network, optimizer, samples, settings: Settings, generator, epoch):
     """One pass over `samples` (int8 inputs [N, I], labels [N]) in random order.
 
     Returns {"train_loss", "train_accuracy"}: their means over all samples, accuracy in percent.
     """
     inputs, labels = samples
-    update_clipping = epoch <= settings["maxw_update_until_epoch"]
-    title = f"epoch {epoch}/{settings['num_epochs']}"
+    update_clipping = epoch <= settings.maxw_update_until_epoch
+    title = f"epoch {epoch}/{settings.num_epochs}"
     network.train()
     loss_sum = correct = torch.zeros((), device=labels.device)
     order = torch.randperm(len(labels), device=labels.device, generator=generator)
-    batches = order.split(settings["batch_size"])
+    batches = order.split(settings.batch_size)
     with few_threads(network):
         for step, batch in enumerate(cli.progress(batches, desc=title, unit="batch")):
             if update_clipping and step % CLIPPING_INTERVAL == 0:
@@ -53,7 +54,7 @@ def train_epoch(network, optimizer, samples, settings, generator, epoch):
     if not loss_sum.isfinite():
         raise cli.UserError(
             f"the loss of epoch {epoch} is not finite; use a smaller learning_rate (it is "
-            f"{settings['learning_rate']:g}), or other initial weights in a network of your own"
+            f"{settings.learning_rate:g}), or other initial weights in a network of your own"
         )
     return {
         "train_loss": loss_sum.item() / len(labels),

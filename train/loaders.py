@@ -16,6 +16,7 @@ import torch
 from cli import UserError, natural_key, warn
 from lowbit import inputmap
 from train import data, measured
+from train.settings import Settings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".webp", ".tif", ".tiff")
 # Folders that people call what we call train and test.
@@ -44,7 +45,7 @@ class Torchvision:
     transposed: bool = False
     first_label: int = 0
 
-    def __call__(self, settings):
+    def __call__(self):
         from torchvision import datasets  # slow to load, and not needed for other sources
 
         raw = data_folder() / self.kind / "raw"
@@ -97,7 +98,7 @@ def _emnist(split, classes, first_label=0):
     )
 
 
-def load_digits(settings):
+def load_digits():
     """1,797 handwritten 8x8 digits from scikit-learn (UCI Optical Recognition, test part).
 
     The last 450 images are the test set. The file's order, which follows the writers, is kept: a
@@ -132,26 +133,26 @@ def is_source(name):
     return name in DATASETS or measured.is_measured(name) or Path(name).is_dir()
 
 
-def load(settings):
-    """The data set that `settings["dataset"]` names. Raises `UserError` if it cannot be had."""
-    name = settings["dataset"]
+def load(settings: Settings):
+    """The data set that `settings.dataset` names. Raises `UserError` if it cannot be had."""
+    name = settings.dataset
     if measured.is_measured(name):
-        if settings["augmented_copies"]:
+        if settings.augmented_copies:
             raise UserError(
-                f"augmented_copies={settings['augmented_copies']} distorts images, but {name} "
+                f"augmented_copies={settings.augmented_copies} distorts images, but {name} "
                 "holds measured values; use augmented_copies=0"
             )
         return measured.load(name)
-    if settings.get("raw_units_per_value", inputmap.AUTO) != inputmap.AUTO:
+    if settings.raw_units_per_value != inputmap.AUTO:
         raise UserError(
-            f"raw_units_per_value={settings['raw_units_per_value']} is for measured values, but "
+            f"raw_units_per_value={settings.raw_units_per_value} is for measured values, but "
             f"{name} holds images; use raw_units_per_value={inputmap.AUTO}"
         )
     if name in DATASETS:
-        return DATASETS[name](settings)
+        return DATASETS[name]()
     if not Path(name).is_dir():
         raise UserError(f"there is no folder {name}; its images are needed")
-    return load_folder(name, settings["image_size"])
+    return load_folder(name, settings.image_size)
 
 
 def load_folder(path, size):

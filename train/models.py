@@ -1,8 +1,9 @@
-"""The networks that a configuration can name: this project's, and users' own."""
+"""The networks that settings can name: this project's, and users' own."""
 
 from BitNetMCU import ACTIVATIONS, FLOAT, BitLinear, Network, ShiftNormReLU
 from cli import UserError
 from train import usermodel
+from train.settings import Settings
 
 BIASES = {  # bias: index of a layer -> whether it has one
     "none": lambda index: False,
@@ -14,67 +15,66 @@ BIASES = {  # bias: index of a layer -> whether it has one
 class FCMNIST(Network):
     """A fully connected network with two or three hidden layers, `widths` wide."""
 
-    def __init__(self, inputs, classes, config):
-        sizes = [inputs, *config["widths"], classes]
+    def __init__(self, inputs, classes, settings: Settings):
+        sizes = [inputs, *settings.widths, classes]
         layers = []
-        has_bias = BIASES[config["bias"]]
-        formats = layer_formats(config)
+        has_bias = BIASES[settings.bias]
+        formats = layer_formats(settings.QuantType, len(sizes) - 1)
         for index, (QuantType, size_in, size_out) in enumerate(zip(formats, sizes, sizes[1:])):
             if layers:
-                layers.append(activation(config))
+                layers.append(activation(settings))
             layers.append(
                 BitLinear(
                     size_in,
                     size_out,
                     QuantType,
-                    config["maxw_algo"],
-                    config["maxw_quantscale"],
-                    config["WScale"],
+                    settings.maxw_algo,
+                    settings.maxw_quantscale,
+                    settings.WScale,
                     has_bias(index),
                 )
             )
-        super().__init__(layers, config["NormType"])
+        super().__init__(layers, settings.NormType)
 
 
-def layer_formats(config):
-    """The QuantType of each layer of a `config` with one for all, or a list of them."""
-    given, layers = config["QuantType"], len(config["widths"]) + 1
-    if isinstance(given, str):
-        return [given] * layers
-    if len(given) != layers:
+def layer_formats(QuantType, layers):
+    """The format of each of `layers` layers for a `QuantType` of one for all, or a list of them."""
+    if isinstance(QuantType, str):
+        return [QuantType] * layers
+    if len(QuantType) != layers:
         raise UserError(
-            f"QuantType names {len(given)} formats for {layers} layers "
+            f"QuantType names {len(QuantType)} formats for {layers} layers "
             f"({layers - 1} hidden and the last); name one for all, or one for each"
         )
-    return given
+    return QuantType
 
 
-def activation(config):
+def activation(settings: Settings):
     """The module between two layers: a float activation by name, or the contract's."""
-    if config["QuantType"] == FLOAT:
-        return ACTIVATIONS[config["activation"]]()
-    if config["activation"] != "ReLU":
+    if settings.QuantType == FLOAT:
+        return ACTIVATIONS[settings.activation]()
+    if settings.activation != "ReLU":
         raise UserError(
-            f"activation '{config['activation']}' is not part of the integer contract; "
+            f"activation '{settings.activation}' is not part of the integer contract; "
             f"use activation=ReLU, or train a float network with QuantType={FLOAT}"
         )
-    return ShiftNormReLU(aware=config["shiftnorm_aware"])
+    return ShiftNormReLU(aware=settings.shiftnorm_aware)
 
 
 MODELS = {"FCMNIST": FCMNIST}
 
 
-def build(config, inputs, classes):
-    """The network that `config` (see config.py) names, for `inputs` values and `classes` classes.
+def build(settings: Settings, inputs, classes):
+    """The network that `settings.model` names, for `inputs` values and `classes` classes.
 
-    `config["model"]` is a class of MODELS or a user's own as file.py:Class. Raises `UserError` for
+    That is a class of MODELS or a user's own as file.py:Class. Raises `UserError` for
     a class that is not known and for a combination that cannot be built.
     """
-    name = config["model"]
+    name = settings.model
     if name in MODELS:
-        return MODELS[name](inputs, classes, config)
+        return MODELS[name](inputs, classes, settings)
     if ".py:" in name:
-        return usermodel.build(name, inputs, classes, config)
+        return usermodel.build(settings, inputs, classes)
     raise UserError(
         f"model '{name}' is not known; choose one of: {', '.join(MODELS)}, or file.py:Class"
     )

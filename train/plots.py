@@ -140,7 +140,7 @@ def draw(folder, trained, model, inputs, labels):
         weight_histograms(trained.network, paths[0])
         confusion_matrix(labels, predictions, names, paths[1])
         if trained.input_map is None:
-            size = trained.config["image_size"]
+            size = trained.settings.image_size
             paths += [folder / "first_layer.png", folder / "misread.png"]
             first_layer(model, size, paths[2])
             misread(inputs, labels, predictions, names, size, paths[3])

@@ -2,29 +2,31 @@
 
 import math
 
-
-def _cosine(settings, epoch):
-    return (1 + math.cos(math.pi * epoch / settings["num_epochs"])) / 2
+from train.settings import Settings
 
 
-def _step(settings, epoch):
-    return settings["lr_decay"] ** (epoch // settings["step_size"])
+def _cosine(settings: Settings, epoch):
+    return (1 + math.cos(math.pi * epoch / settings.num_epochs)) / 2
 
 
-def _warm_restarts(settings, epoch):
+def _step(settings: Settings, epoch):
+    return settings.lr_decay ** (epoch // settings.step_size)
+
+
+def _warm_restarts(settings: Settings, epoch):
     """Cosine cycles (Loshchilov and Hutter, "SGDR", arXiv 1608.03983)."""
-    length = settings["restart_epochs"]
+    length = settings.restart_epochs
     while epoch >= length:
         epoch -= length
-        length *= settings["restart_factor"]
+        length *= settings.restart_factor
     return (1 + math.cos(math.pi * epoch / length)) / 2
 
 
 SCHEDULES = {"Cosine": _cosine, "StepLR": _step, "CosineWarmRestarts": _warm_restarts}
 
 
-def learning_rate(settings, epoch):
+def learning_rate(settings: Settings, epoch):
     """The learning rate of `epoch`, counted from 1."""
-    halved = 0.5 if 0 < settings["halve_lr_epoch"] < epoch else 1.0
-    factor = SCHEDULES[settings["scheduler"]](settings, epoch - 1)
-    return settings["learning_rate"] * factor * halved
+    halved = 0.5 if 0 < settings.halve_lr_epoch < epoch else 1.0
+    factor = SCHEDULES[settings.scheduler](settings, epoch - 1)
+    return settings.learning_rate * factor * halved

@@ -5,6 +5,7 @@ The file runs in training only; the checkpoint keeps what it built (`Network.arc
 
 import importlib.util
 import inspect
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.utils import parametrize
 
 import BitNetMCU
 from cli import UserError
+from train.settings import Settings
 
 SUPPORTED = "BitLinear, ReLU, ShiftNormReLU, and BatchNorm1d directly behind a BitLinear"
 NO_USE = {  # layers that people try, and why they are not needed
@@ -23,16 +25,17 @@ NO_USE = {  # layers that people try, and why they are not needed
 }
 
 
-def build(name, inputs, classes, config):
-    """The `BitNetMCU.Network` around the layers of the class that `name` names.
+def build(settings: Settings, inputs, classes):
+    """The `BitNetMCU.Network` around the layers of the class that `settings.model` names.
 
     The class is an nn.Sequential that is called with (inputs, classes, config) and holds
     `BitLinear` layers with `nn.ReLU` between them; an nn.BatchNorm1d behind a BitLinear becomes
-    part of it. Raises `UserError` for anything else.
+    part of it. config: the settings as a dict. Raises `UserError` for anything else.
     """
+    name = settings.model
     made = _load_class(name)
     try:
-        layers = made(inputs, classes, config)
+        layers = made(inputs, classes, asdict(settings))
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's code raises
@@ -45,11 +48,11 @@ def build(name, inputs, classes, config):
     flat = list(_flatten(name, layers))
     _check_layers(name, flat)
     supported = _fold_norms(
-        name, [_supported(name, i, each, config) for i, each in enumerate(flat)]
+        name, [_supported(name, i, each, settings) for i, each in enumerate(flat)]
     )
-    _check_choices(name, supported, config)
+    _check_choices(name, supported, settings.QuantType, settings.WScale)
     _check_sizes(name, supported, inputs, classes)
-    return BitNetMCU.Network(supported, config["NormType"])
+    return BitNetMCU.Network(supported, settings.NormType)
 
 
 def _load_class(name):
@@ -135,12 +138,12 @@ def _check_layers(name, layers):
                 )
 
 
-def _supported(name, index, layer, config):
+def _supported(name, index, layer, settings: Settings):
     """`layer`, or what stands for it in the integer contract."""
     if type(layer) is nn.ReLU:
-        if config["QuantType"] == BitNetMCU.FLOAT:
+        if settings.QuantType == BitNetMCU.FLOAT:
             return layer
-        return BitNetMCU.ShiftNormReLU(aware=config["shiftnorm_aware"])
+        return BitNetMCU.ShiftNormReLU(aware=settings.shiftnorm_aware)
     if type(layer) in (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d):
         return layer
     for kind in (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d):
@@ -187,19 +190,19 @@ def _fold_norms(name, layers):
     return result
 
 
-def _check_choices(name, layers, config):
+def _check_choices(name, layers, QuantType, WScale):
     """Refuse settings that the layers were not built with, instead of dropping them silently."""
-    if not isinstance(config["QuantType"], str):
+    if not isinstance(QuantType, str):
         raise UserError(
             f"model {name} names the formats of its layers itself; give one QuantType, not a list"
         )
     floats = [layer.format is None for layer in layers if isinstance(layer, BitNetMCU.BitLinear)]
-    if any(floats) != (config["QuantType"] == BitNetMCU.FLOAT) or any(floats) != all(floats):
+    if any(floats) != (QuantType == BitNetMCU.FLOAT) or any(floats) != all(floats):
         raise UserError(
             f"model {name}: layers of QuantType={BitNetMCU.FLOAT} are not exported; all layers and "
             f"the setting QuantType must be {BitNetMCU.FLOAT}, or none"
         )
-    if config["WScale"] == "PerOutput" and any(
+    if WScale == "PerOutput" and any(
         isinstance(layer, BitNetMCU.BitLinear) and layer.format and layer.factors is None
         for layer in layers
     ):
