@@ -5,7 +5,6 @@ if __name__ == "__main__":
 
 import argparse
 import hashlib
-import io
 import math
 import sys
 import time
@@ -86,27 +85,24 @@ class Run:
             content.hexdigest(),
         )
 
-    def save(self, path):
-        buffer = io.BytesIO()
-        state = {
-            "config": asdict(self.settings),
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "rows": self.rows,
-            "data": self.data,
-        }
-        torch.save(state, buffer)
-        cli.write_atomic(path, buffer.getvalue())
+    def state(self):
+        """What `restore` needs to go on from here."""
+        return checkpoint.RunState(
+            self.network.state_dict(),
+            self.optimizer.state_dict(),
+            self.generator.get_state(),
+            self.rows,
+            self.data,
+        )
 
-    def restore(self, state):
-        """Go on from `state`, the content of a file that `save` wrote."""
+    def restore(self, state: checkpoint.RunState):
+        """Go on from where a run of these settings was."""
         try:
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.generator.set_state(state["generator"].cpu())
-            self.rows = list(state["rows"])
-            if state.get("data", self.data) != self.data:
+            self.network.load_state_dict(state.network)
+            self.optimizer.load_state_dict(state.optimizer)
+            self.generator.set_state(state.generator.cpu())
+            self.rows = list(state.rows)
+            if state.data not in (None, self.data):
                 raise ValueError("the data has changed")
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise cli.UserError(
@@ -140,9 +136,9 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
 
     out: folder for NAME.pth and NAME.csv (one row per epoch). Until the run is complete,
     NAME.partial.pth and .csv hold what it has done so far. report: called with a line on the data,
-    then one per epoch. state: what an earlier NAME.partial.pth of these settings holds, to go on
-    from there. log: a function that takes each epoch's row. Returns the path of the checkpoint. The
-    test set is used once, after the last epoch.
+    then one per epoch. state: the `checkpoint.RunState` in an earlier NAME.partial.pth of these
+    settings, to go on from there. log: a function that takes each epoch's row. Returns the path of
+    the checkpoint. The test set is used once, after the last epoch.
     """
     stem = Path(out) / config.run_name(settings)
     size = settings.image_size
@@ -174,7 +170,7 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     while len(run.rows) < settings.num_epochs:
         row = run.epoch(images, inputs, labels, validation)
         cli.write_atomic(partial_csv, cli.csv_text(run.rows))
-        run.save(partial)
+        checkpoint.save_partial(partial, settings, run.state())
         report(format_epoch(row, settings.num_epochs))
         if log:
             log(row)
@@ -242,7 +238,7 @@ def main():
                 f"{resume[0]} goes on with the settings in that file; leave out the other overrides"
             )
         partial = Path(resume[0].removeprefix("resume="))
-        state, settings = checkpoint.load_partial(partial)
+        settings, state = checkpoint.load_partial(partial)
         out = partial.parent
     else:
         settings = config.load(arguments.params, arguments.overrides)

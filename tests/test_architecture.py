@@ -184,18 +184,51 @@ def test_entries_of_a_file_that_cannot_be_are_refused(change, tmp_path, settings
         checkpoint.load(path)
 
 
-def test_a_stopped_run_goes_on_with_the_same_data_only(settings, tmp_path):
-    run = training.Run.start(
-        settings, torch.zeros(4, 256, dtype=torch.int8), torch.arange(4), 10, "cpu"
-    )
-    run.save(tmp_path / "a.partial.pth")
-    state, _ = checkpoint.load_partial(tmp_path / "a.partial.pth")
-    run.restore(state)
-    other = training.Run.start(
-        settings, torch.ones(4, 256, dtype=torch.int8), torch.arange(4), 10, "cpu"
-    )
+@pytest.fixture
+def stopped(settings, tmp_path):
+    """(a function that goes on with a run on x.npz, which was stopped after an epoch, its file)."""
+    x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    file = tmp_path / "x.npz"
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+    settings = replace(settings, dataset=str(file), augmented_copies=0, num_epochs=2)
+
+    def interrupt(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(settings, tmp_path, report=str, log=interrupt)
+    (partial,) = tmp_path.glob("*.partial.pth")
+
+    def go_on():
+        saved, state = checkpoint.load_partial(partial)
+        assert saved == settings and len(state.rows) == 1
+        return training.train(saved, tmp_path, report=str, state=state)
+
+    return go_on, partial
+
+
+def test_a_stopped_run_goes_on_with_the_same_data_only(stopped, tmp_path):
+    go_on, _ = stopped
+    before = dict(np.load(tmp_path / "x.npz"))
+    np.savez(tmp_path / "x.npz", **before | {"y_train": before["y_train"][::-1]})
     with pytest.raises(UserError, match="the data has changed"):
-        other.restore(state)
+        go_on()
+    np.savez(tmp_path / "x.npz", **before)
+    assert go_on().is_file()
+
+
+@pytest.mark.parametrize("key", ["network", "optimizer", "generator", "rows"])
+def test_a_stopped_run_needs_all_but_the_hash_of_its_data(key, stopped):
+    go_on, partial = stopped
+    content = torch.load(partial, weights_only=True)
+    assert list(content) == ["config", "network", "optimizer", "generator", "rows", "data"]
+    del content["data"]  # as in files of older versions
+    torch.save(content, partial)
+    assert go_on().is_file()
+    del content[key]
+    torch.save(content, partial)
+    with pytest.raises(UserError, match="not written by training.py"):
+        go_on()
 
 
 def test_a_changed_weight_in_a_file_is_found_when_it_is_loaded(settings, tmp_path):

@@ -19,7 +19,6 @@ MODELDATA = Path(__file__).parent.parent / "modeldata"
 SAMPLES = 10  # of the test set that travel in the file, for the header of test data
 LAST_RUN = "last_training"  # in the build folder: the path of the newest checkpoint
 KEYS = {"config", "inputs", "classes", "state_dict", "metrics", "versions"}
-PARTIAL_KEYS = {"config", "network", "optimizer", "generator", "rows"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,21 @@ class Checkpoint:
         return self.path.stem
 
 
+@dataclass(frozen=True)
+class RunState:
+    """What a run has come to after an epoch, as NAME.partial.pth keeps it beside the settings.
+
+    network, optimizer: what their state_dict() gives; generator: what its get_state() gives; rows:
+    one for each epoch; data: a hash of what is trained on, None in files of older versions.
+    """
+
+    network: dict
+    optimizer: dict
+    generator: torch.Tensor
+    rows: list
+    data: str | None = None
+
+
 def save(path, network, settings: Settings, dataset, metrics, sure):
     """Write `network`, trained with `settings`, to `path`, atomically.
 
@@ -75,6 +89,15 @@ def save(path, network, settings: Settings, dataset, metrics, sure):
         "metrics": metrics,
         "versions": {"torch": str(torch.__version__)},
     }
+    _write(path, content)
+
+
+def save_partial(path, settings: Settings, state: RunState):
+    """Write to `path`, atomically, what `load_partial` goes on with."""
+    _write(path, {"config": asdict(settings), **vars(state)})
+
+
+def _write(path, content):
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomic(path, buffer.getvalue())
@@ -107,9 +130,14 @@ def _read(path, keys):
 
 
 def load_partial(path):
-    """(state, `Settings`) of a run that was stopped, from its NAME.partial.pth."""
-    content, _ = _read(Path(path), PARTIAL_KEYS)
-    return content, config.from_file(content["config"], path)
+    """(`Settings`, `RunState`) of a run that was stopped, from its NAME.partial.pth."""
+    content, _ = _read(Path(path), {"config"})
+    values = content.pop("config")
+    try:
+        state = RunState(**content)
+    except TypeError:  # it lacks keys, or has others
+        raise _foreign(path)
+    return config.from_file(values, path), state
 
 
 def load(path):
