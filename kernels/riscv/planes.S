@@ -285,23 +285,23 @@ BitNetMCU_inner_planes:
     .set    frame.BitNetMCU_inner_planes, 0
 
 /* The entries: a format in t0. */
-    .macro  ENTRY name, planes, step, doubled, odd, lowest
-    .section .text.BitNetMCU_fc_planes_\name, "ax"
+    .macro  ENTRY function, planes, step, doubled, odd, lowest
+    .section .text.\function, "ax"
     .balign 4
-    .globl  BitNetMCU_fc_planes_\name
-    .type   BitNetMCU_fc_planes_\name, @function
-BitNetMCU_fc_planes_\name:
+    .globl  \function
+    .type   \function, @function
+\function:
     li      t0, \planes | \step << 4 | \doubled << 5 | \odd << 6 | \lowest << 7
     j       BitNetMCU_fc_planes
-    .size   BitNetMCU_fc_planes_\name, . - BitNetMCU_fc_planes_\name
-    .set    frame.BitNetMCU_fc_planes_\name, 0
+    .size   \function, . - \function
+    .set    frame.\function, 0
     .endm
 
-    ENTRY   Binary, 1, 1, 1, 1, 1
-    ENTRY   Ternary, 2, 0, 0, 1, 1
-    ENTRY   2bitsym, 2, 1, 1, 1, 2
-    ENTRY   5bitsym, 5, 1, 1, 1, 5
-    ENTRY   8bit, 8, 1, 0, 0, 7
+    ENTRY   BitNetMCU_fc_planes_Binary, 1, 1, 1, 1, 1
+    ENTRY   BitNetMCU_fc_planes_Ternary, 2, 0, 0, 1, 1
+    ENTRY   BitNetMCU_fc_planes_2bitsym, 2, 1, 1, 1, 2
+    ENTRY   BitNetMCU_fc_planes_5bitsym, 5, 1, 1, 1, 5
+    ENTRY   BitNetMCU_fc_planes_8bit, 8, 1, 0, 0, 7
 
     .section .text.BitNetMCU_fc_planes, "ax"
     .balign 4
