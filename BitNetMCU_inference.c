@@ -50,8 +50,9 @@ static int32_t times_FP130(int32_t x, uint32_t code) {
 
 /* x * (weight + 127) for NF4: the code is an index. */
 static int32_t times_NF4(int32_t x, uint32_t code) {
-    static const uint8_t levels[16] = {0,   39,  60,  77,  91,  104, 115, 127,
-                                       137, 147, 158, 170, 183, 198, 219, 254};
+    static const uint8_t levels[16] = {127 - 127, 127 - 88, 127 - 67, 127 - 50, 127 - 36, 127 - 23,
+                                       127 - 12,  127,      127 + 10, 127 + 20, 127 + 31, 127 + 43,
+                                       127 + 56,  127 + 71, 127 + 92, 127 + 127};
 
     return times_8(x, levels[code]);
 }
