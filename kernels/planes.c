@@ -10,9 +10,9 @@
  * summed as integers in the end. Rows lie by column, word, input; `pack_columns` of
  * lowbit/layouts.py writes them. */
 
+#include "planes.h"
 #include "BitNetMCU_inference.h"
 
-#define LISTED 38 /* inputs other than 0 that are added in one go */
 #define LANES 32u
 #define SUM_PLANES 32
 

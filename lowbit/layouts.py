@@ -8,6 +8,8 @@ Shapes: O, I = outputs and inputs of a layer; W = words of a row; P = planes of 
 
 import numpy as np
 
+from compiler.csource import constants
+
 
 def by_word(codes, per_word):
     """uint32 [O, I] -> [O, words, per_word], padded with zeros."""
@@ -69,7 +71,7 @@ def refuse_part_words(layer, _):
 # --- rows of inputs: nibbles
 
 NIBBLE_ORDER = (0, 4, 2, 6, 1, 5, 3, 7)  # of a word's outputs: where kernels/nibbles.c widens them
-NIBBLE_LISTS = (17, 24)  # rows in a list: of any weights, at most; also in kernels/nibbles.c
+NIBBLES = constants("kernels/nibbles.h")
 
 
 def pack_nibbles(layer):
@@ -99,7 +101,7 @@ def nibble_weights(layer):
 def nibble_lists(layer):
     """(rows, bias): any so many different rows sum to -bias .. 255 - bias in each output."""
     weights = nibble_weights(layer)
-    any_rows, most = NIBBLE_LISTS
+    any_rows, most = NIBBLES["ANY_ROWS"], NIBBLES["LIST_ROWS"]
     largest, lowest = (
         np.sort(np.maximum(sign * weights, 0), axis=1)[:, ::-1].cumsum(axis=1).max(axis=0)
         for sign in (1, -1)
@@ -186,11 +188,9 @@ def pack_columns(layer):
 
 
 def refuse_columns(layer, largest):
-    """BitNetMCU_fc_planes_* list an input by its byte in a column of words, in 16 bits.
-
-    So there may be 2^16 / 4 inputs; sums then stay below 2^30 (255 * 16,384 * 255, 8bit).
-    """
-    return f"{layer.inputs} inputs, at most 16384" if layer.inputs > 16_384 else ""
+    """What lists cannot name; sums of fewer stay below 2^30 (255 * 16,384 * 255, 8bit)."""
+    most = constants("kernels/planes.h")["MOST_INPUTS"]
+    return f"{layer.inputs} inputs, at most {most}" if layer.inputs > most else ""
 
 
 # --- rows of inputs: shifts, products, halfwords

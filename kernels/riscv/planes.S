@@ -1,7 +1,7 @@
 /* kernels/planes.c for RV32EC: fully connected layers on bit planes. The method, its sources and
  * the layout of the rows are told there.
  *
- * Contract: BitNetMCU_fc_by_input of BitNetMCU_inference.h, for up to 16,384 inputs.
+ * Contract: BitNetMCU_fc_by_input of BitNetMCU_inference.h, for up to MOST_INPUTS.
  * Borrows: gp and tp, restored on return; an interrupt handler must not rely on them.
  * Stack: FRAME bytes, all in the frame of BitNetMCU_fc_planes; the inner routines work in it too.
  *
@@ -10,8 +10,9 @@
  * is: minus its bytes. So the unrolled adder can be entered in the middle and always leaves at its
  * end. Lists lie by falling bits; below the last one is a positive word. */
 
-#define LISTED 38              /* inputs that fit into each list */
-#define LIST (2 * LISTED + 4)    /* its bytes */
+#include "../planes.h"
+
+#define LIST (2 * LISTED + 4)  /* bytes of a list, for as many as are listed in one go */
 
 /* The frame: */
 #define RA 0
