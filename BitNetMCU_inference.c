@@ -50,8 +50,9 @@ static int32_t times_FP130(int32_t x, uint32_t code) {
 
 /* x * (weight + 127) for NF4: the code is an index. */
 static int32_t times_NF4(int32_t x, uint32_t code) {
-    static const uint8_t levels[16] = {0,   39,  60,  77,  91,  104, 115, 127,
-                                       137, 147, 158, 170, 183, 198, 219, 254};
+    static const uint8_t levels[16] = {127 - 127, 127 - 88, 127 - 67, 127 - 50, 127 - 36, 127 - 23,
+                                       127 - 12,  127,      127 + 10, 127 + 20, 127 + 31, 127 + 43,
+                                       127 + 56,  127 + 71, 127 + 92, 127 + 127};
 
     return times_8(x, levels[code]);
 }
@@ -80,10 +81,10 @@ static int32_t level_FP130(int32_t sum, int32_t x) {
 }
 
 /* A word holds PER_WORD codes; FIRST is the one that is due, NEXT the word with the one after it
- * in its place. */
-#define FC_KERNEL(FORMAT, PER_WORD, FIRST, NEXT, TIMES)                                            \
-    void BitNetMCU_fc_##FORMAT(const int8_t *activations, const uint32_t *weights,                 \
-                               uint32_t inputs, uint32_t outputs, int32_t *accumulators) {         \
+ * in its place. TIMES and LEVEL are functions of those above. */
+#define FC_KERNEL(FUNCTION, PER_WORD, FIRST, NEXT, TIMES, LEVEL)                                   \
+    void FUNCTION(const int8_t *activations, const uint32_t *weights, uint32_t inputs,             \
+                  uint32_t outputs, int32_t *accumulators) {                                       \
         int32_t all = 0;                                                                           \
         uint32_t i;                                                                                \
                                                                                                    \
@@ -102,23 +103,23 @@ static int32_t level_FP130(int32_t sum, int32_t x) {
                 word = NEXT;                                                                       \
                 left--;                                                                            \
             }                                                                                      \
-            *accumulators++ = level_##FORMAT(sum, all);                                            \
+            *accumulators++ = LEVEL(sum, all);                                                     \
         }                                                                                          \
     }
 
-FC_KERNEL(Binary, 32, word & 1, word >> 1, times_1)
-FC_KERNEL(2bitsym, 16, word & 3, word >> 2, times_2)
-FC_KERNEL(4bit, 8, word & 15, word >> 4, times_4)
-FC_KERNEL(4bitsym, 8, word & 15, word >> 4, times_4)
-FC_KERNEL(FP130, 8, word & 15, word >> 4, times_FP130)
-FC_KERNEL(NF4, 8, word & 15, word >> 4, times_NF4)
-FC_KERNEL(5bitsym, 6, word & 31, word >> 5, times_8)
-FC_KERNEL(8bit, 4, word & 255, word >> 8, times_8)
+FC_KERNEL(BitNetMCU_fc_Binary, 32, word & 1, word >> 1, times_1, level_Binary)
+FC_KERNEL(BitNetMCU_fc_2bitsym, 16, word & 3, word >> 2, times_2, level_2bitsym)
+FC_KERNEL(BitNetMCU_fc_4bit, 8, word & 15, word >> 4, times_4, level_4bit)
+FC_KERNEL(BitNetMCU_fc_4bitsym, 8, word & 15, word >> 4, times_4, level_4bitsym)
+FC_KERNEL(BitNetMCU_fc_FP130, 8, word & 15, word >> 4, times_FP130, level_FP130)
+FC_KERNEL(BitNetMCU_fc_NF4, 8, word & 15, word >> 4, times_NF4, level_NF4)
+FC_KERNEL(BitNetMCU_fc_5bitsym, 6, word & 31, word >> 5, times_8, level_5bitsym)
+FC_KERNEL(BitNetMCU_fc_8bit, 4, word & 255, word >> 8, times_8, level_8bit)
 
 /* A word is a fraction of 2^32 with 20 digits to base 3. Three times the fraction carries the first
  * digit over 2^32: 0 below a third, 2 above two thirds. */
-FC_KERNEL(Ternary, 20, (uint32_t)(word > 0x55555555u) + (word > 0xaaaaaaaau), word + word + word,
-          times_2)
+FC_KERNEL(BitNetMCU_fc_Ternary, 20, (uint32_t)(word > 0x55555555u) + (word > 0xaaaaaaaau),
+          word + word + word, times_2, level_Ternary)
 
 /* Two words for 32 inputs: one bit for each weight of 1, then one for each of -1. */
 void BitNetMCU_fc_TernaryPlanes(const int8_t *activations, const uint32_t *weights, uint32_t inputs,

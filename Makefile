@@ -30,7 +30,7 @@ READY_ALL = $(VENV)/.bitnetmcu-ready-all
 DEMO = build/demo
 
 KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
-ENGINE = $(KERNELS) BitNetMCU_inference.h
+ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 
 .PHONY: help demo test fuzz pins test-long setup setup-all toolchain lint train export parity study-fc \
 	study-fc-choices study-formats study-bias study-sensors bench-training bench bench-firmware bench-tflite \
@@ -69,7 +69,7 @@ setup-all: $(READY_ALL) ## the same, and what tests, lint and TensorFlow Lite ne
 lint: $(READY_ALL) ## check style: ruff and clang-format
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c tinyengine/*.c tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
+	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c kernels/*.h tinyengine/*.c tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
 
 PACKAGES = gcc g++ clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
 

@@ -15,10 +15,9 @@ static int32_t scaled(int32_t x, uint32_t shift) { return (int32_t)((uint32_t)x 
 
 /* BITS of a weight. ADD adds x times its magnitude, in the BITS - 1 that are due, to `sum`, and
  * goes past them. */
-#define FC_BITTEST(FORMAT, BITS, ADD)                                                              \
-    void BitNetMCU_fc_##FORMAT##_bittest(const int8_t *activations, const uint32_t *weights,       \
-                                         uint32_t inputs, uint32_t outputs,                        \
-                                         int32_t *accumulators) {                                  \
+#define FC_BITTEST(FUNCTION, BITS, ADD)                                                            \
+    void FUNCTION(const int8_t *activations, const uint32_t *weights, uint32_t inputs,             \
+                  uint32_t outputs, int32_t *accumulators) {                                       \
         for (; outputs > 0; outputs--) {                                                           \
             const int8_t *end = activations + inputs, *activation = activations;                   \
             int32_t sum = 0;                                                                       \
@@ -39,14 +38,14 @@ static int32_t scaled(int32_t x, uint32_t shift) { return (int32_t)((uint32_t)x 
         }                                                                                          \
     }
 
-FC_BITTEST(Binary, 1, sum += x)
-FC_BITTEST(2bitsym, 2, {
+FC_BITTEST(BitNetMCU_fc_Binary_bittest, 1, sum += x)
+FC_BITTEST(BitNetMCU_fc_2bitsym_bittest, 2, {
     sum += x;
     if (BIT())
         sum += scaled(x, 1);
     NEXT();
 })
-FC_BITTEST(4bitsym, 4, {
+FC_BITTEST(BitNetMCU_fc_4bitsym_bittest, 4, {
     sum += x;
     if (BIT())
         sum += scaled(x, 3);
@@ -58,7 +57,7 @@ FC_BITTEST(4bitsym, 4, {
         sum += scaled(x, 1);
     NEXT();
 })
-FC_BITTEST(FP130, 4, {
+FC_BITTEST(BitNetMCU_fc_FP130_bittest, 4, {
     sum += scaled(x, word >> 29);
     word <<= 3;
 })

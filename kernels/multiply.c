@@ -7,11 +7,10 @@
  * A code counts the levels from the lowest upwards, so what is left to do for a group is to
  * subtract its sum of inputs times the lowest level, which is negative. */
 
+#include "multiply.h"
 #include "BitNetMCU_inference.h"
 
 #if BITNETMCU_MULTIPLIER
-
-enum { PAIR = 0x000f000f, GROUP_SUM = 4369, GROUP_INPUTS = 32 };
 
 typedef struct {
     const uint32_t *row;

@@ -19,13 +19,11 @@
  *             bits 16..31 as bits 0..14, if activations are 0..255
  */
 
+#include "nibbles.h"
 #include "BitNetMCU_inference.h"
 
-#define LISTS 7      /* one for each bit; bit 7 counts as bit 6 twice */
-#define LIST_ROWS 24 /* at most; also in lowbit/layouts.py */
-#define ANY_ROWS 17  /* of any weights, in any number of copies: 17 * 15 = 255 */
-#define STRIP 8      /* word columns that are summed together */
-#define OUTPUTS 64   /* the same in outputs */
+#define STRIP 8    /* word columns that are summed together */
+#define OUTPUTS 64 /* the same in outputs */
 #define LOW_NIBBLES 0x0f0f0f0fu
 #define EVEN_BYTES 0x00ff00ffu
 

@@ -10,9 +10,9 @@
  * summed as integers in the end. Rows lie by column, word, input; `pack_columns` of
  * lowbit/layouts.py writes them. */
 
+#include "planes.h"
 #include "BitNetMCU_inference.h"
 
-#define LISTED 38 /* inputs other than 0 that are added in one go */
 #define LANES 32u
 #define SUM_PLANES 32
 
@@ -188,17 +188,16 @@ static void fc(const Format *format, const int8_t *activations, int32_t offset,
     }
 }
 
-#define FC(NAME, PLANES, STEP, DOUBLED, ODD, LOWEST)                                               \
-    void BitNetMCU_fc_planes_##NAME(const int8_t *activations, int32_t offset,                     \
-                                    const uint32_t *rows, uint32_t inputs, uint32_t outputs,       \
-                                    int32_t *accumulators) {                                       \
+#define FC(FUNCTION, PLANES, STEP, DOUBLED, ODD, LOWEST)                                           \
+    void FUNCTION(const int8_t *activations, int32_t offset, const uint32_t *rows,                 \
+                  uint32_t inputs, uint32_t outputs, int32_t *accumulators) {                      \
         static const Format format = {PLANES, STEP, DOUBLED, ODD, LOWEST};                         \
                                                                                                    \
         fc(&format, activations, offset, rows, inputs, outputs, accumulators);                     \
     }
 
-FC(Binary, 1, 1, 1, 1, 1)
-FC(Ternary, 2, 0, 0, 1, 1) /* 0, 1 or both of two planes of the same worth */
-FC(2bitsym, 2, 1, 1, 1, 2)
-FC(5bitsym, 5, 1, 1, 1, 5)
-FC(8bit, 8, 1, 0, 0, 7)
+FC(BitNetMCU_fc_planes_Binary, 1, 1, 1, 1, 1)
+FC(BitNetMCU_fc_planes_Ternary, 2, 0, 0, 1, 1) /* 0, 1 or both of two planes of the same worth */
+FC(BitNetMCU_fc_planes_2bitsym, 2, 1, 1, 1, 2)
+FC(BitNetMCU_fc_planes_5bitsym, 5, 1, 1, 1, 5)
+FC(BitNetMCU_fc_planes_8bit, 8, 1, 0, 0, 7)

@@ -14,9 +14,8 @@
  * Rows lie in blocks of eight, column by column: the same word of all eight side by side. A turn
  * visits one row in each block; there are as many blocks as give a turn an eighth of the inputs. */
 
+#include "shifts.h"
 #include "BitNetMCU_inference.h"
-
-enum { MASK = 0x17171717, GROUP_SUM = 511, GROUP_INPUTS = 16 };
 
 typedef struct {
     const uint32_t *row[GROUP_INPUTS];

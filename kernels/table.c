@@ -5,7 +5,7 @@
 
 #include "BitNetMCU_inference.h"
 
-/* The products of x and the 16 levels -127 .. 127 of NF4, in their order. */
+/* The products of x and the levels of NF4 (times_NF4 of BitNetMCU_inference.c), in their order. */
 static void multiply_levels(int32_t x, int16_t *products) {
     const int32_t x4 = (int32_t)((uint32_t)x << 2), x8 = x4 + x4;
     const int32_t x32 = (int32_t)((uint32_t)x << 5), x64 = x32 + x32;

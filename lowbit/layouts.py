@@ -8,6 +8,8 @@ Shapes: O, I = outputs and inputs of a layer; W = words of a row; P = planes of 
 
 import numpy as np
 
+from compiler.csource import constants
+
 
 def by_word(codes, per_word):
     """uint32 [O, I] -> [O, words, per_word], padded with zeros."""
@@ -69,7 +71,7 @@ def refuse_part_words(layer, _):
 # --- rows of inputs: nibbles
 
 NIBBLE_ORDER = (0, 4, 2, 6, 1, 5, 3, 7)  # of a word's outputs: where kernels/nibbles.c widens them
-NIBBLE_LISTS = (17, 24)  # rows in a list: of any weights, at most; also in kernels/nibbles.c
+NIBBLES = constants("kernels/nibbles.h")
 
 
 def pack_nibbles(layer):
@@ -78,28 +80,27 @@ def pack_nibbles(layer):
     A header of two words before them holds what bounds the kernel's lanes: `nibble_lists` and
     `nibble_inputs`. All comes as rows of two words.
     """
-    q = nibble_weights(layer) + 8
     places = np.array([4 * place for place in NIBBLE_ORDER], np.uint32)
     padded = np.full((layer.inputs, -(-layer.outputs // 16) * 16), 8, np.uint32)
-    padded[:, : layer.outputs] = q.T
+    padded[:, : layer.outputs] = layer.codes().T
     words = np.bitwise_or.reduce(padded.reshape(layer.inputs, -1, 8) << places, axis=2)
     rows, bias = nibble_lists(layer)
     wide_bias, inputs, signed_inputs = nibble_inputs(layer, 4 * words.shape[1])
     header = np.zeros((1, 2), np.uint32)
     header[0, 0] = rows | bias << 8 | wide_bias << 16
-    header[0, 1] = inputs | (layer.format.kernel == "4bitsym") << 15 | signed_inputs << 16
+    header[0, 1] = inputs | (layer.format.spacing == 2) << 15 | signed_inputs << 16
     return np.concatenate([header, words.reshape(-1, 2)])
 
 
 def nibble_weights(layer):
-    """q - 8, int32 [O, I], where the weights are 2q - 15 (4bitsym) or q - 8 (4bit)."""
-    return layer.weights if layer.format.kernel == "4bit" else (layer.weights - 1) // 2
+    """q - 8, int32 [O, I], where the weights are q - 8 or, two apart, 2q - 15."""
+    return layer.codes().astype(np.int32) - 8
 
 
 def nibble_lists(layer):
     """(rows, bias): any so many different rows sum to -bias .. 255 - bias in each output."""
     weights = nibble_weights(layer)
-    any_rows, most = NIBBLE_LISTS
+    any_rows, most = NIBBLES["ANY_ROWS"], NIBBLES["LIST_ROWS"]
     largest, lowest = (
         np.sort(np.maximum(sign * weights, 0), axis=1)[:, ::-1].cumsum(axis=1).max(axis=0)
         for sign in (1, -1)
@@ -157,12 +158,15 @@ def describe_nibbles(layer):
 
 
 def binary_planes(layer):
-    """The weights, counted from the lowest level, as planes of 0 and 1: bool [P, O, I]."""
-    codes = layer.weights - min(layer.format.levels)
-    if layer.format.name == "Ternary":
-        return np.stack([codes > 0, codes > 1])
-    codes >>= int(layer.format.spacing) - 1
-    places = np.arange(int(layer.format.bits))
+    """The weights, counted from the lowest level, as planes of 0 and 1: bool [P, O, I].
+
+    The planes are the bits of that count; where its bits could make more than there are levels
+    (Ternary), one for each level above the lowest: all are worth 1.
+    """
+    codes, row = layer.codes(), layer.format
+    if row.bits % 1:
+        return np.stack([codes >= level for level in range(1, len(row.levels))])
+    places = np.arange(int(row.bits))
     return (codes >> places[:, None, None] & 1).astype(bool)
 
 
@@ -186,11 +190,9 @@ def pack_columns(layer):
 
 
 def refuse_columns(layer, largest):
-    """BitNetMCU_fc_planes_* list an input by its byte in a column of words, in 16 bits.
-
-    So there may be 2^16 / 4 inputs; sums then stay below 2^30 (255 * 16,384 * 255, 8bit).
-    """
-    return f"{layer.inputs} inputs, at most 16384" if layer.inputs > 16_384 else ""
+    """More inputs than lists can name. Sums of fewer stay below 2^30 (255 * 2^14 * 255, 8bit)."""
+    most = constants("kernels/planes.h")["MOST_INPUTS"]
+    return f"{layer.inputs} inputs, at most {most}" if layer.inputs > most else ""
 
 
 # --- rows of inputs: shifts, products, halfwords

@@ -50,8 +50,8 @@ class Choice:
 
 
 PLAIN = {  # one for each `Format.kernel`: few bytes, little code
-    name: Kernel(name, layouts.pack_digits if name == "Ternary" else layouts.pack_bits)
-    for name in sorted({row.kernel for row in FORMATS.values()})
+    row.kernel: Kernel(row.kernel, layouts.pack_digits if row.bits % 1 else layouts.pack_bits)
+    for row in FORMATS.values()
 }
 
 

@@ -134,7 +134,7 @@ def build(folder, multiplier):
         flags = ["-O1"]
     defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]
     for table, names in tables(multiplier).items():
-        defines.append(f"-D{table}={' '.join(f'K({name})' for name in names)}")
+        defines.append(f"-D{table}={','.join(f'BitNetMCU_fc_{name}' for name in names)}")
     sources = [ROOT / "tests/fuzz_harness.c", *selection.sources()]
     command = [compiler, *flags, *STRICT, *defines, "-o", program, *sources]
     subprocess.run(command, check=True)

@@ -2,16 +2,15 @@
  * accumulators and shift as int32. Every buffer is allocated at its exact size, so that
  * AddressSanitizer sees any access past it.
  *
- * KERNELS and KERNELS_BY_INPUT list the kernels as K(NAME) each; the input counts them in order. */
+ * KERNELS and KERNELS_BY_INPUT list the kernels; the input counts them in order. */
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "BitNetMCU_inference.h"
 
-#define K(NAME) BitNetMCU_fc_##NAME,
 static BitNetMCU_fc *const by_output[] = {KERNELS};
-static BitNetMCU_fc_by_input *const by_input[] = {KERNELS_BY_INPUT NULL};
+static BitNetMCU_fc_by_input *const by_input[] = {KERNELS_BY_INPUT};
 
 enum { KERNELS_BY_OUTPUT = sizeof by_output / sizeof *by_output };
 

@@ -25,8 +25,8 @@ STEPS = (  # file, the line before, what is added: steps 1 and 2 of CONTRIBUTING
     ),
     (
         "BitNetMCU_inference.c",
-        r"^FC_KERNEL\(2bitsym.*\n",
-        f"FC_KERNEL({NAME}, 10, word & 7, word >> 3, times_4)\n",
+        r"^FC_KERNEL\(BitNetMCU_fc_2bitsym,.*\n",
+        f"FC_KERNEL(BitNetMCU_fc_{NAME}, 10, word & 7, word >> 3, times_4, level_{NAME})\n",
     ),
     (
         "BitNetMCU_inference.h",

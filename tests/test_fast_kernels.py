@@ -191,6 +191,24 @@ def test_assembly_equals_the_integer_layer(name, kernel, shape, rng, in_assembly
         in_assembly([case])
 
 
+def every_level(name):
+    """(a layer whose output j has the level j of the format for weights, an input of 1)."""
+    levels = np.array(FORMATS[name].levels)
+    return layer_of(name, np.repeat(levels[:, None], 32, 1)), np.eye(1, 32, dtype=np.int8)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_kernel_in_c_has_the_levels_of_the_format(name, in_c):
+    layer, x = every_level(name)
+    in_c([(layer, selection.Choice(k, False), x) for k in selection.kernels(FORMATS[name])])
+
+
+@pytest.mark.parametrize(("name", "kernel"), IN_ASSEMBLY)
+def test_every_kernel_in_assembly_has_the_levels_of_the_format(name, kernel, in_assembly):
+    layer, x = every_level(name)
+    in_assembly([(layer, selection.Choice(kernel_of(name, kernel), False), x)])
+
+
 def extreme_layers(name, inputs, outputs):
     """All weights at one level: each end of the format, and the middle; and ends that alternate."""
     levels = np.sort(FORMATS[name].levels)

@@ -152,7 +152,7 @@ def unpack(row, words):
     base = len(row.levels)
     for word in words.tolist():
         for _ in range(row.per_word):
-            if row.name == "Ternary":  # digits of a fraction of 2^32
+            if row.bits % 1:  # digits of a fraction of 2^32
                 code, word = divmod(word * base, 2**32)
             else:
                 word, code = divmod(word, base)

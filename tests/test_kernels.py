@@ -91,6 +91,16 @@ def test_the_search_for_helpers_finds_one(tmp_path):
     assert any(HELPER.fullmatch(line.split()[-1]) for line in text.splitlines())
 
 
+def test_a_search_for_a_kernel_finds_its_definition():
+    """The full name stands there: in one C file, and in the assembly that replaces it."""
+    for name in {kernel.name for row in FORMATS.values() for kernel in selection.kernels(row)}:
+        word = re.compile(rf"\bBitNetMCU_fc_{name}\b")
+        found = [path for path in selection.sources() if word.search(path.read_text())]
+        assert len(found) == 1, name
+        assembly = ROOT / "kernels" / "riscv" / f"{found[0].stem}.S"
+        assert not assembly.exists() or word.search(assembly.read_text()), name
+
+
 def test_a_format_without_a_kernel_is_a_compile_error(rng, tmp_path):
     text = header_of(random_model(rng, ["4bit"] * 2, (3, 4, 5)))
     (tmp_path / "model.h").write_text(text.replace("BitNetMCU_fc_4bit", "BitNetMCU_fc_3bit"))

@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from cli import UserError
+from compiler.csource import constants
 from tinyengine import quantisation, shapes
 
-RANK = 5  # TE_RANK
+RANK = constants("tinyengine/kernels/tinyengine.h")["TE_RANK"]
 SOFTMAX_SIZE = 512  # from here on the sum of exponentials could leave int32, in the reference too
 
 

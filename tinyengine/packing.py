@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RELU_SHIFT = 12  # of TE_RELU, in kernels/simd.h: te_ssat8_asr12
+from compiler.csource import constants
+
+RELU_SHIFT = constants("tinyengine/kernels/relu_shift.h")["TE_RELU_SHIFT"]
+HIGHEST_WINDOW = constants("tinyengine/kernels/depthwise_conv_2d_planes.c")["HIGHEST_WINDOW"]
+ADD_LEFT_SHIFT = constants("tinyengine/kernels/add_fast.c")["LEFT_SHIFT"]
 
 
 class Unfit(Exception):
@@ -228,8 +232,8 @@ def pack_depthwise_conv_2d_planes(
     """
     height, width, channels = weights.shape
     _, stride, *dilation, pad_left = window
-    if stride not in (1, 2) or dilation != [1, 1] or height > 8:
-        raise Unfit("only stride 1 and 2, no dilation, windows of at most 8 rows")
+    if stride not in (1, 2) or dilation != [1, 1] or height > HIGHEST_WINDOW:
+        raise Unfit(f"only stride 1 and 2, no dilation, windows of at most {HIGHEST_WINDOW} rows")
     weights = weights.transpose(2, 0, 1).reshape(channels, -1).astype(np.int64)
     folded, least, greatest = accumulator_ranges(weights, bias, input_zero_point)
     constant = freeze_constant_channels(weights, folded, least, greatest, requantise)
@@ -267,7 +271,7 @@ def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, 
     """For te_add_fast.
 
     zero_points: of both inputs. scales, output_scale: (multiplier, shift), as of te_add with
-    left_shift 20.
+    left_shift ADD_LEFT_SHIFT.
     """
     half = (1 << 30, 0)
     swapped = tuple(scales[0]) != half
@@ -275,9 +279,9 @@ def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, 
     if tuple(scales[larger]) != half:
         raise Unfit("no input with the multiplier 1/2")
     multiplier, shift = scales[other]
-    left = 21
+    left = ADD_LEFT_SHIFT + 1
     if (multiplier, shift) == half:  # twice as much, halved exactly by the right shift
-        left, shift = 22, -1
+        left, shift = left + 1, -1
     if not -22 <= shift <= -1 or not -22 <= output_scale[1] <= -1:
         raise Unfit("a multiplier outside 2^-23 .. 2^-1")
     right = -output_scale[1]
@@ -287,7 +291,7 @@ def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, 
         "other_multiplier": multiplier,
         "other_addend": 1 << (-shift - 1),
         "other_right": -shift,
-        "input_offset": -zero_points[larger] << 20,
+        "input_offset": -zero_points[larger] << ADD_LEFT_SHIFT,
         "multiplier": output_scale[0],
         "addend": (output_zero_point << right) + (1 << (right - 1)),
         "right": right,

@@ -9,9 +9,7 @@
 
 #if defined(__riscv_mul) || defined(__riscv_zmmul)
 
-#define PAIR 0x000f000f
-#define GROUP_INPUTS 32
-#define GROUP_SUM 4369
+#include "../multiply.h"
 
 /* The frame; the list is last, so that the rest is in reach of compressed instructions. */
 #define SUMS 0                      /* accumulators of this column */

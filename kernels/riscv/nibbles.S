@@ -11,9 +11,13 @@
  * BitNetMCU_fc_nibbles alone, on its frame.
  */
 
+#include "../nibbles.h"
+
 /* The frame. Lists of 16-bit row offsets lie in blocks of 64 bytes and fill up to the block's end;
- * their first 16 bytes, which no list needs as it has 24 rows at most, hold other variables. */
-#define LISTS 7
+ * their first 16 bytes hold other variables. */
+#if 16 + 2 * LIST_ROWS > 64
+#error "lists of LIST_ROWS do not fit into their blocks"
+#endif
 #define ENDS 0            /* of each list */
 #define BUILD 28          /* registers of the loop that fills lists, while one is emptied */
 #define BASE 52           /* address of the strip in the row that has offset 0 */
@@ -199,8 +203,8 @@ BitNetMCU_fc_nibbles:
     slli    t0, t0, 17
     srli    t0, t0, 17
     j       2f
-1:  li      s0, 17
-    li      s1, 136
+1:  li      s0, ANY_ROWS
+    li      s1, 8 * ANY_ROWS
     srli    t0, t0, 16
     lui     t1, 0x80000
     add     t2, t2, t1

@@ -1,7 +1,7 @@
 /* kernels/planes.c for RV32EC: fully connected layers on bit planes. The method, its sources and
  * the layout of the rows are told there.
  *
- * Contract: BitNetMCU_fc_by_input of BitNetMCU_inference.h, for up to 16,384 inputs.
+ * Contract: BitNetMCU_fc_by_input of BitNetMCU_inference.h, for up to MOST_INPUTS.
  * Borrows: gp and tp, restored on return; an interrupt handler must not rely on them.
  * Stack: FRAME bytes, all in the frame of BitNetMCU_fc_planes; the inner routines work in it too.
  *
@@ -10,8 +10,9 @@
  * is: minus its bytes. So the unrolled adder can be entered in the middle and always leaves at its
  * end. Lists lie by falling bits; below the last one is a positive word. */
 
-#define LISTED 38              /* inputs that fit into each list */
-#define LIST (2 * LISTED + 4)    /* its bytes */
+#include "../planes.h"
+
+#define LIST (2 * LISTED + 4)  /* bytes of a list, for as many as are listed in one go */
 
 /* The frame: */
 #define RA 0
@@ -285,23 +286,23 @@ BitNetMCU_inner_planes:
     .set    frame.BitNetMCU_inner_planes, 0
 
 /* The entries: a format in t0. */
-    .macro  ENTRY name, planes, step, doubled, odd, lowest
-    .section .text.BitNetMCU_fc_planes_\name, "ax"
+    .macro  ENTRY function, planes, step, doubled, odd, lowest
+    .section .text.\function, "ax"
     .balign 4
-    .globl  BitNetMCU_fc_planes_\name
-    .type   BitNetMCU_fc_planes_\name, @function
-BitNetMCU_fc_planes_\name:
+    .globl  \function
+    .type   \function, @function
+\function:
     li      t0, \planes | \step << 4 | \doubled << 5 | \odd << 6 | \lowest << 7
     j       BitNetMCU_fc_planes
-    .size   BitNetMCU_fc_planes_\name, . - BitNetMCU_fc_planes_\name
-    .set    frame.BitNetMCU_fc_planes_\name, 0
+    .size   \function, . - \function
+    .set    frame.\function, 0
     .endm
 
-    ENTRY   Binary, 1, 1, 1, 1, 1
-    ENTRY   Ternary, 2, 0, 0, 1, 1
-    ENTRY   2bitsym, 2, 1, 1, 1, 2
-    ENTRY   5bitsym, 5, 1, 1, 1, 5
-    ENTRY   8bit, 8, 1, 0, 0, 7
+    ENTRY   BitNetMCU_fc_planes_Binary, 1, 1, 1, 1, 1
+    ENTRY   BitNetMCU_fc_planes_Ternary, 2, 0, 0, 1, 1
+    ENTRY   BitNetMCU_fc_planes_2bitsym, 2, 1, 1, 1, 2
+    ENTRY   BitNetMCU_fc_planes_5bitsym, 5, 1, 1, 1, 5
+    ENTRY   BitNetMCU_fc_planes_8bit, 8, 1, 0, 0, 7
 
     .section .text.BitNetMCU_fc_planes, "ax"
     .balign 4

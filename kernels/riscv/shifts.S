@@ -8,9 +8,7 @@
  * Borrows: gp and tp, which interrupt handlers must not rely on meanwhile. Stack: FRAME bytes; the
  * inner routine uses those of its caller. */
 
-#define MASK 0x17171717
-#define GROUP_INPUTS 16
-#define GROUP_SUM 511
+#include "../shifts.h"
 
 /* The frame. */
 #define LIST 0                      /* per input of the group: address of its row - MASK, x; 0 */

@@ -4,6 +4,8 @@
 #include "fast.h"
 #include "simd.h"
 
+enum { LEFT_SHIFT = 20 }; /* of te_add, always */
+
 /* a * multiplier with both roundings of gemmlowp: acc is twice the sum, addend has the half. */
 static inline uint32_t scaled(uint32_t acc, uint32_t multiplier, uint32_t addend, uint32_t right) {
     return te_asr(te_smmlar(acc, multiplier, addend + te_asr(acc, 31)), right);
@@ -13,7 +15,7 @@ static inline uint32_t scaled(uint32_t acc, uint32_t multiplier, uint32_t addend
     do {                                                                                           \
         uint32_t sum = (uint32_t)*other++ * other_factor + other_offset;                           \
         sum = scaled(sum, other_multiplier, other_addend, other_right);                            \
-        sum = (uint32_t)*input++ * (1u << 20) + (input_offset + 2 * sum);                          \
+        sum = (uint32_t)*input++ * (1u << LEFT_SHIFT) + (input_offset + 2 * sum);                  \
         *output++ = (int8_t)te_ssat8(scaled(sum, multiplier, addend, right));                      \
     } while (0)
 

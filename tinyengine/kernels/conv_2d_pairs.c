@@ -126,7 +126,7 @@ static void multiply(const te_pairs_tile *tile, int32_t pixels, te_rounding roun
 /* parameters: multiplier, addend, right shift */
 static int8_t requantise(uint32_t acc, const uint32_t *parameters, te_rounding rounding) {
     if (rounding == TE_RELU)
-        return (int8_t)te_ssat8_asr12(te_smmla(acc, parameters[0], parameters[1]));
+        return (int8_t)te_ssat8(te_asr(te_smmla(acc, parameters[0], parameters[1]), TE_RELU_SHIFT));
     acc = te_smmlar(acc, parameters[0], parameters[1] + te_asr(acc, 31));
     return (int8_t)te_ssat8(te_asr(acc, parameters[2]));
 }

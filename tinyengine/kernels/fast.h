@@ -8,6 +8,7 @@
 #ifndef TINYENGINE_FAST_H
 #define TINYENGINE_FAST_H
 
+#include "relu_shift.h"
 #include "tinyengine.h"
 
 /* How accumulators become int8. TE_SIGNED holds for every activation. TE_RELU is shorter where the

@@ -7,6 +7,8 @@
  * r10-r12 lr weights.
  */
 
+#include "relu_shift.h"
+
 #if defined __ARM_FEATURE_DSP && defined __thumb2__ /* as in simd.h */
     .syntax unified
     .thumb
@@ -51,7 +53,7 @@
     \shift  \acc, \acc, r2
     .if     \relu
     smmla   \acc, \acc, r3, r4
-    ssat    \acc, #8, \acc, asr #12
+    ssat    \acc, #8, \acc, asr #TE_RELU_SHIFT
     .else
     add     r4, r4, \acc, asr #31   /* half away from zero */
     smmlar  \acc, \acc, r3, r4

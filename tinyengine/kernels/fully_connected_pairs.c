@@ -41,7 +41,7 @@ static void multiply(const te_full_tile *tile, te_rounding rounding) {
 /* parameters: shift, multiplier, addend, right shift */
 static int8_t requantise(uint32_t acc, const uint32_t *parameters, te_rounding rounding) {
     if (rounding == TE_RELU)
-        return (int8_t)te_ssat8_asr12(te_smmla(acc, parameters[1], parameters[2]));
+        return (int8_t)te_ssat8(te_asr(te_smmla(acc, parameters[1], parameters[2]), TE_RELU_SHIFT));
     acc = te_smmlar(acc, parameters[1], parameters[2] + te_asr(acc, 31));
     return (int8_t)te_ssat8(te_asr(acc, parameters[3]));
 }

@@ -8,6 +8,8 @@
  * leave room for r2 r3 r7 activations of all, r11 r12 lr weights of three steps: fewer loads.
  */
 
+#include "relu_shift.h"
+
 #if defined __ARM_FEATURE_DSP && defined __thumb2__ /* as in simd.h */
     .syntax unified
     .thumb
@@ -59,7 +61,7 @@
     .macro  requantise acc, multiplier, addend, right, temporary, relu
     .if     \relu
     smmla   \acc, \acc, \multiplier, \addend
-    ssat    \acc, #8, \acc, asr #12
+    ssat    \acc, #8, \acc, asr #TE_RELU_SHIFT
     .else
     add     \temporary, \addend, \acc, asr #31
     smmlar  \acc, \acc, \multiplier, \temporary

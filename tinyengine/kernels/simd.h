@@ -112,7 +112,6 @@ TE_INSTRUCTION_2(te_sxtab16_ror8, "sxtab16 %0, %1, %2, ror #8")
 TE_INSTRUCTION_2(te_pkhbt, "pkhbt %0, %1, %2, lsl #16")
 TE_INSTRUCTION_2(te_pkhtb, "pkhtb %0, %1, %2, asr #16")
 TE_INSTRUCTION_1(te_ssat8, "ssat %0, #8, %1")
-TE_INSTRUCTION_1(te_ssat8_asr12, "ssat %0, #8, %1, asr #12")
 TE_INSTRUCTION_3(te_smlad, "smlad %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smlabt, "smlabt %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smlatb, "smlatb %0, %1, %2, %3")
@@ -161,8 +160,6 @@ static inline uint32_t te_ssat8(uint32_t a) {
 
     return (uint32_t)(value < -128 ? -128 : value > 127 ? 127 : value);
 }
-/* clamp(a >> 12, -128, 127) */
-static inline uint32_t te_ssat8_asr12(uint32_t a) { return te_ssat8(te_asr(a, 12)); }
 #endif
 
 /* clamp(each of `size` values, lowest, highest), in place, unless that is what int8 does */

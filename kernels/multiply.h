@@ -1,0 +1,5 @@
+/* What multiply.c and riscv/multiply.S have in common. */
+
+#define PAIR 0x000f000f /* the codes of two outputs in a word */
+#define GROUP_SUM 4369  /* of inputs, at most: 4369 * 15 < 2^16 */
+#define GROUP_INPUTS 32
