@@ -18,8 +18,10 @@ import argparse
 import csv
 import itertools
 import os
-import re
 import subprocess
+
+import budget
+import link
 
 import cli
 import exportquant
@@ -45,7 +47,7 @@ MODELS = {  # the committed networks
     "2bitsym11k": "FCMNIST-MNIST-2bitsym-b1cbebfd",
 }
 KERNELS = ("bittest", "plain", "c", "assembly")
-PLACEMENTS = ("auto", "sram", "inner", "flash")
+PLACEMENTS = ("auto", *link.PLACES)
 TARGETS = ("CH32V003", "CH32V002", "cortex-m0")
 KEYS = {"target": TARGETS, "model": tuple(MODELS), "kernel": KERNELS, "placement": PLACEMENTS}
 YARDSTICK = "bittest"
@@ -147,10 +149,10 @@ def measure(case, images, out):
         raise cli.UserError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     (build,) = (out / "-".join(case.values())).glob(f"*/{path.stem}")
     row = dict.fromkeys(COLUMNS, "") | case | {"images": images}
-    budget = (build / "budget.txt").read_text(encoding="utf-8")
-    parts = {name: int(size) for name, size in re.findall(r"^  ([\w ]+): (\d+)$", budget, re.M)}
-    row["code_bytes"] = parts["code and constants"] + parts["code and data copied to RAM"]
-    row["flash_bytes"], row["ram_bytes"] = re.search(r"flash=(\d+) ram=(\d+)", budget).groups()
+    needs = budget.read(build / "firmware.elf")
+    row["code_bytes"] = needs.flash["code and constants"]
+    row["code_bytes"] += needs.flash["code and data copied to RAM"]
+    row |= {f"{kind}_bytes": total for kind, total in needs.totals.items()}
     if measured:
         with (build / "emulate.csv").open(newline="", encoding="utf-8") as file:
             figures = next(csv.DictReader(file))

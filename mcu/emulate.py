@@ -19,6 +19,7 @@ import os
 import subprocess
 import tempfile
 
+import budget
 import numpy as np
 
 import cli
@@ -120,12 +121,6 @@ def demo_stack(path):
     return json.loads(lines[-1])["stack"] if lines and lines[-1].startswith("{") else 0
 
 
-def read_budget(path):
-    """{"flash", "ram", "stack"} in bytes from the last line of the budget at `path`."""
-    last = path.read_text(encoding="utf-8").splitlines()[-1]
-    return {key: int(value) for key, value in (pair.split("=") for pair in last.split())}
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -137,7 +132,7 @@ def main():
         "--counter", choices=("cycles", "instructions"), default="cycles", help="what it counts"
     )
     parser.add_argument(
-        "--stack-bound", metavar="FILE", default="budget.txt", help="budget of what is emulated"
+        "--stack-bound", metavar="ELF", default="firmware.elf", help="whose bound holds"
     )
     parser.add_argument("command", nargs="+", help="the emulator and its options")
     arguments = parser.parse_args()
@@ -155,9 +150,9 @@ def main():
     predictions, counts, differing, total, seconds = run_all(
         arguments.command, arguments.build, model, inputs
     )
-    budget = read_budget(arguments.build / "budget.txt")
+    needs = budget.read(arguments.build / "firmware.elf")
     total["stack"] = max(total["stack"], demo_stack(arguments.build / "demo.txt"))
-    bound = read_budget(arguments.build / arguments.stack_bound)["stack"]
+    bound = budget.read(arguments.build / arguments.stack_bound).stack
     counter = arguments.counter
     row = {
         "target": arguments.target,
@@ -169,7 +164,8 @@ def main():
         f"{counter}_min": counts.min(),
         f"{counter}_max": counts.max(),
         f"{counter}_dense": dense_counts[0],
-        **budget,
+        **needs.totals,
+        "stack": needs.stack,
     }
     line = " ".join(f"{k}={v}" for k, v in row.items() if not k.endswith("_min"))
     if counter == "cycles":

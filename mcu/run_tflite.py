@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 import argparse
 
-import emulate
+import budget
 import numpy as np
 import qemu
 
@@ -75,10 +75,7 @@ def run_firmware(compiled, arguments, files, count, trace):
     name = "-trace" * trace
     content = qemu.run(arguments.build / f"tflite{name}.elf", arguments.machine, files)
     results, stack = split(compiled, content, count, trace)
-    bound = emulate.read_budget(arguments.build / f"tflite-budget{name}.txt")["stack"]
-    print(f"deepest stack seen: {stack} bytes, static bound {bound} bytes")
-    if stack > bound:
-        raise cli.UserError("the stack went deeper than its static bound")
+    budget.read(arguments.build / f"tflite{name}.elf").check_stack(stack)
     return results
 
 
@@ -102,11 +99,11 @@ def run(compiled, arguments):
     for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
         count = int(trace[f"instructions {step}"].mean())
         print(f"{operator.index:>4}  {operator.kind:18} {choice.kernel.name:26} {count:>10}")
-    budget = emulate.read_budget(arguments.build / "tflite-budget.txt")
+    needs = budget.read(arguments.build / "tflite.elf").totals
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={different} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
-        f"flash={budget['flash']} constants={compiled.files()[1]} ram={budget['ram']} "
+        f"flash={needs['flash']} constants={compiled.files()[1]} ram={needs['ram']} "
         f"target={arguments.target} instructions={int(results['instructions'].mean())}"
     )
     return different

@@ -24,10 +24,10 @@ tflite: tflite-build ## a TensorFlow Lite model on a target under QEMU (MODEL=, 
 		--inputs $(INPUTS) --target $(TARGET) --machine $(MACHINE)
 
 $(TFLITE)/tflite.elf: $(addprefix $(TFLITE)/,main.o model.o) $(TFLITE_COMMON) link.ld.S
-	$(call link,$(filter %.o,$^),$(TFLITE)/tflite-budget.txt,$(FLASH_SIZE))
+	$(call link,$(filter %.o,$^),$(FLASH_SIZE))
 
 $(TFLITE)/tflite-trace.elf: $(addprefix $(TFLITE)/,main-trace.o model-trace.o) $(TFLITE_COMMON) link.ld.S
-	$(call link,$(filter %.o,$^),$(TFLITE)/tflite-budget-trace.txt,$(FLASH_SIZE))
+	$(call link,$(filter %.o,$^),$(FLASH_SIZE))
 
 $(TFLITE)/%-trace.o: EXTRA_FLAGS = -DTRACE_BUILD -include tflite_plan.h
 $(TFLITE)/main.o $(TFLITE)/main-trace.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h
