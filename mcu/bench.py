@@ -15,13 +15,14 @@ if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
-import csv
 import itertools
+import json
 import os
 import subprocess
 
 import budget
 import link
+import machine
 
 import cli
 import exportquant
@@ -126,9 +127,8 @@ def export(model, optimise, multiplier, folder):
 
 def exported(case, out):
     """(model, optimise, multiplier, folder) of the export that a case needs."""
-    optimise = {"plain": "size", "bittest": "bittest"}.get(case["kernel"], "speed")
-    target = (ROOT / "mcu" / "targets" / f"{case['target']}.mk").read_text(encoding="utf-8")
-    multiplier = "HAS_MULTIPLIER = 1" in target
+    optimise = machine.facts("Makefile")[f"OPTIMISE_{case['kernel']}"]
+    multiplier = "HAS_MULTIPLIER" in machine.facts(f"targets/{case['target']}.mk")
     return case["model"], optimise, multiplier, out / f"{case['model']}-{optimise}-{multiplier}"
 
 
@@ -154,8 +154,7 @@ def measure(case, images, out):
     row["code_bytes"] += needs.flash["code and data copied to RAM"]
     row |= {f"{kind}_bytes": total for kind, total in needs.totals.items()}
     if measured:
-        with (build / "emulate.csv").open(newline="", encoding="utf-8") as file:
-            figures = next(csv.DictReader(file))
+        figures = json.loads((build / "emulate.json").read_text(encoding="utf-8"))
         row |= {key: figures[key] for key in COLUMNS if key in figures and key not in case}
     return row
 
@@ -210,7 +209,7 @@ def main():
         cli.write_atomic(arguments.out or default, cli.csv_text(rows))
     print(table(rows))
     print(f"csv={arguments.out or default}")
-    return 1 if any(row["mismatches"] not in ("0", "") for row in rows) else 0
+    return 1 if any(row["mismatches"] not in (0, "") for row in rows) else 0
 
 
 if __name__ == "__main__":

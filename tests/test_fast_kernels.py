@@ -1,12 +1,12 @@
 """The fast kernels, layer by layer, in C and in assembly: exact at every bound they rely on."""
 
 import itertools
-import json
 import shutil
 import subprocess
 
 import budget
 import fuzz
+import machine
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -120,14 +120,12 @@ def on_chip(tmp_path_factory):
         sources = [ROOT / "tests" / firmware, MCU / "riscv/start.S", MCU / "riscv/chip.c"]
         subprocess.run([*command, "-o", elf, *sources, assembly], check=True)
         core = ["--flash", str(FLASH), "--sram", str(SRAM), *["--mul"] * multiplier]
-        done = subprocess.run([emulator, *core, elf], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        printed, _, statistics = done.stdout.rpartition("{")
+        done = machine.Emulator(emulator, *core).run(elf)
         compiled, stated = budget.frames(folder.glob("*.su")), budget.stated_frames(elf)
         graph = budget.calls(elf, cross.replace("gcc", "objdump"), stated)
         bound, path = budget.worst_stack("main", graph, stated | compiled)
-        assert 0 < json.loads("{" + statistics)["stack"] <= bound, path
-        return printed.strip()
+        assert 0 < done.stack <= bound, path
+        return done.console.strip()
 
     return run
 

@@ -6,6 +6,7 @@ import subprocess
 
 import budget
 import emulate
+import machine
 import numpy as np
 import pytest
 from conftest import ROOT, run_script
@@ -118,12 +119,12 @@ def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
     done = run_script(
         "mcu/emulate.py",
         "--target",
-        "x",
+        "CH32V003",
         "--build",
         copy,
         "--images",
         "20",
-        "--",
+        "--emulator",
         build / "emulator",
     )
     assert done.returncode == 1 and "mismatches=0 " not in done.stdout
@@ -194,20 +195,15 @@ def test_unknown_choices_name_the_known_ones(tmp_path):
         assert done.returncode != 0 and known in done.stderr and "one of" in done.stderr
 
 
-def test_instruction_count_equals_unicorns_on_the_real_firmware(network, tmp_path):
+def test_instruction_count_equals_unicorns_on_the_real_firmware(network):
     """From BitNetMCU_infer's first instruction to its return, for one image."""
     need("CH32V003")
     path, build = network
     make("emulate", f"MODEL={path}", "IMAGES=1", build=build)
     folder = build / "CH32V003-assembly-auto-debug" / path.stem
     inputs = checkpoint.test_data(checkpoint.load(path))[0][:1].numpy()
-    (tmp_path / "images").write_bytes(inputs.tobytes())
-    done = subprocess.run(
-        [build / "emulator", "--images", tmp_path / "images", "--results", tmp_path / "results",
-         folder / "firmware.elf"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    ours = int(re.search(r'"instructions": (\d+)', done.stdout)[1])
+    done = machine.Emulator(build / "emulator").run(folder / "firmware.elf", inputs.tobytes())
+    ours = done.counted["instructions"]
 
     engine = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
     engine.mem_map(0, 0x4000)
@@ -273,12 +269,15 @@ def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
     subprocess.run(["cc", "-O2", "-o", emulator, *sources], check=True)
     trained = checkpoint.load(path)
     inputs = checkpoint.test_data(trained)[0][:20].numpy()
-    command = [emulator, *(["--mul", "--sram", "4096"] if target == "CH32V002" else [])]
-    values, statistics = emulate.run_emulator([*command, "--interrupt", "11"], elf, inputs, 2 + 10)
-    _, quiet = emulate.run_emulator(command, elf, inputs, 2 + 10)
-    assert statistics["instructions"] > 3 * quiet["instructions"]  # they did come
-    expected = integermodel.lower(trained.network).execute(inputs)[-1].accumulators
-    assert np.array_equal(values[:, 2:], expected)
+    core = ["--mul", "--sram", "4096"] if target == "CH32V002" else []
+    disturbed, quiet = (
+        machine.Emulator(emulator, *core, *options).run(elf, inputs.tobytes())
+        for options in (("--interrupt", "11"), ())
+    )
+    assert disturbed.counted["instructions"] > 3 * quiet.counted["instructions"]  # they did come
+    model = integermodel.lower(trained.network)
+    rows = disturbed.rows(emulate.record(model), len(inputs))
+    assert np.array_equal(rows["logits"], model.execute(inputs)[-1].accumulators)
 
 
 @pytest.mark.parametrize("path", sorted(checkpoint.MODELDATA.glob("*.pth")), ids=lambda p: p.stem)
@@ -331,15 +330,12 @@ def test_demo_ends_where_nobody_listens(network):
     path, build = network
     make(f"MODEL={path}", "emulate", "IMAGES=1", build=build)
     elf = build / "CH32V003-assembly-auto-debug" / path.stem / "firmware.elf"
-    outputs = [
-        subprocess.run([build / "emulator", *flags, elf], capture_output=True, text=True)
-        for flags in ((), ("--deaf",))
-    ]
-    assert all(done.returncode == 0 for done in outputs)
-    heard, unheard = (done.stdout.splitlines() for done in outputs)
-    assert heard[1].startswith("sample 0: predicted") and len(unheard) == 1
-    cycles = [int(re.search(r'"cycles_sum": (\d+)', lines[-1])[1]) for lines in (heard, unheard)]
-    assert 5_760_000 < cycles[1] - cycles[0] + 1_000_000 < 7_000_000
+    heard, unheard = (
+        machine.Emulator(build / "emulator", *flags).run(elf) for flags in ((), ("--deaf",))
+    )
+    assert "\nsample 0: predicted" in heard.console and unheard.console == ""
+    more = unheard.counted["cycles_sum"] - heard.counted["cycles_sum"]
+    assert 5_760_000 < more + 1_000_000 < 7_000_000
 
 
 def test_damaged_elf_files_are_refused(network, tmp_path, rng):

@@ -5,14 +5,7 @@ FAMILY_OBJECTS = start.o chip.o
 ifneq ($(PLACE),flash)
 $(error PLACE=$(PLACE) brings nothing on $(TARGET); use PLACE=flash)
 endif
-FAMILY_EMULATOR = $(BUILD)/host.elf $(BUILD)/host-trace.elf
-QEMU = qemu-system-arm -M $(MACHINE) -nographic -monitor none -icount shift=0 \
-	-semihosting-config enable=on,target=native
-FAMILY_RUN = command -v qemu-system-arm >/dev/null || { \
-	echo "error: qemu-system-arm is not installed; make toolchain installs it" >&2; exit 1; }; \
-	$(QEMU) -kernel $(ELF)
-FAMILY_IMAGES = $(PYTHON) $(TOP)/mcu/cortexm/qemu.py --machine $(MACHINE)
-FAMILY_COUNTER = --counter instructions --stack-bound host.elf
+FAMILY_EMULATED = $(BUILD)/host.elf $(BUILD)/host-trace.elf
 
 # The whole test set: a main() that reads images from the computer through semihosting.
 HOST = $(addprefix $(BUILD)/,host.o $(KERNEL_OBJECTS) $(FAMILY_OBJECTS))

@@ -21,7 +21,7 @@ tflite-build: tflite-check
 
 tflite: tflite-build ## a TensorFlow Lite model on a target under QEMU (MODEL=, TARGET=, OPTIMISE=, INPUTS=)
 	$(Q)$(RUN) mcu/run_tflite.py run $(NETWORK) --build $(TFLITE) --optimise $(OPTIMISE) \
-		--inputs $(INPUTS) --target $(TARGET) --machine $(MACHINE)
+		--inputs $(INPUTS) --target $(TARGET)
 
 $(TFLITE)/tflite.elf: $(addprefix $(TFLITE)/,main.o model.o) $(TFLITE_COMMON) link.ld.S
 	$(call link,$(filter %.o,$^),$(FLASH_SIZE))
