@@ -18,6 +18,7 @@ from elftools.elf.elffile import ELFFile
 
 import cli
 
+WEIGHTS = re.compile(r"\w+_weights_\d+")  # of a layer, as lowbit/emission.py names them
 FRAME = "frame."  # frame.NAME: an absolute symbol
 JUMP = r"\t(?:c\.)?(?:jal|j|bl|b|call|tail)"  # in the disassembly of RISC-V and Arm code
 CALL = re.compile(JUMP + r"\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")
@@ -139,7 +140,7 @@ def sections(elf):
         image = ELFFile(file)
         sizes = {s.name: s["sh_size"] for s in image.iter_sections()}
         symbols = list(image.get_section_by_name(".symtab").iter_symbols())
-    weights = sum(s["st_size"] for s in symbols if s.name.startswith("BitNetMCU_weights_"))
+    weights = sum(s["st_size"] for s in symbols if WEIGHTS.fullmatch(s.name))
     images = sum(s["st_size"] for s in symbols if s.name == "demo_images")
     code_in_ram = sum(
         s["st_size"]

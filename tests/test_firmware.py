@@ -1,11 +1,13 @@
 """The firmware: built for each target, run in the emulator, compared with the integer model."""
 
+import json
 import re
 import shutil
 import subprocess
 
 import budget
 import emulate
+import link
 import machine
 import numpy as np
 import pytest
@@ -146,6 +148,28 @@ def test_network_that_does_not_fit_is_refused_with_the_numbers(tmp_path):
     done = make(f"MODEL={path}", build=tmp_path / "b", check=False)
     assert done.returncode != 0
     assert re.search(r"needs \d+ bytes of flash, \d+ more than the 16384", done.stderr)
+
+
+def test_the_budget_knows_weights_of_any_name_and_each_frame(network, tmp_path):
+    need("CH32V003")
+    path, _ = network
+    export = tmp_path / "export"
+    for script in (("exportquant.py", path, "--name", "digits"), ("mcu/demo_images.py",)):
+        assert run_script(*script, "--build", export).returncode == 0
+    make(f"MODEL={path}", f"EXPORTED={export}", build=tmp_path / "b")
+    elf = next((tmp_path / "b").glob("*/*/firmware.elf"))
+    needs = budget.read(elf)
+    report = json.loads((export / "export.json").read_text())
+    assert needs.flash["weights"] == report["weight_bytes"]
+    assert needs.limits == {"flash": 16_384, "ram": 2_048} and not needs.excess
+    (first, frame), (second, _), *_ = needs.path
+    assert (first, second) == ("main", "digits_infer") and 0 < frame < needs.stack
+    words = dict(pair.split("=") for pair in needs.text().splitlines()[-1].split())
+    assert words == {
+        key: str(value) for key, value in (needs.totals | {"stack": needs.stack}).items()
+    }
+    text = elf.with_suffix(".budget.txt").read_text()
+    assert text == f"kernels in SRAM: {link.PLACES[needs.place].kernels}\n{needs.text()}"
 
 
 def test_changed_options_are_built_anew(network, tmp_path):
