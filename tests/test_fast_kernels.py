@@ -6,6 +6,7 @@ import subprocess
 
 import budget
 import fuzz
+import link
 import machine
 import numpy as np
 import pytest
@@ -103,9 +104,7 @@ def on_chip(tmp_path_factory):
     emulator, elf, script = folder / "emulator", folder / "test.elf", folder / "link.ld"
     code = sorted((MCU / "emulator").glob("*.c"))
     subprocess.run(["cc", "-O2", "-o", emulator, *code], check=True)
-    memory = [f"-DFLASH_SIZE={FLASH}", f"-DSRAM_SIZE={SRAM}", "-DSTACK_BOUND=0", "-DINNER_IN_SRAM"]
-    preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *memory]
-    subprocess.run([*preprocess, "-o", script, MCU / "link.ld.S"], check=True)
+    link.write_script([cross], script, "inner", FLASH, SRAM)
     flags = ["-mabi=ilp32e", "-Os", "-ffreestanding", "-ffunction-sections", "-nostdlib", "-static"]
     flags += ["-DLED_BIT=0u", "-DLED_PORT='C'", "-Wl,--no-warn-rwx-segments", "-fstack-usage"]
     flags += [f"-I{ROOT}", f"-I{MCU}", f"-I{folder}", f"-Wl,-T{script}"]

@@ -330,10 +330,8 @@ def test_a_stack_that_grows_into_variables_is_found(tmp_path):
         'int main(void) { variables[1] = deeper(DEPTH); __asm__ volatile("wfi"); return 0; }\n'
     )
     cross = next(filter(None, map(shutil.which, RISCV)))
-    sizes = ["-DFLASH_SIZE=16384", "-DSRAM_SIZE=2048", "-DSTACK_BOUND=0"]
     script = tmp_path / "link.ld"
-    preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *sizes, "-o", script, MCU / "link.ld.S"]
-    subprocess.run(preprocess, check=True)
+    link.write_script([cross], script, "flash", 16_384, 2_048)
     make("emulator", build=tmp_path)
     flags = ["-march=rv32ec", "-mabi=ilp32e", "-O1", "-ffreestanding", "-nostdlib", f"-T{script}"]
     sources = [tmp_path / "main.c", MCU / "riscv" / "start.S"]
@@ -346,6 +344,22 @@ def test_a_stack_that_grows_into_variables_is_found(tmp_path):
     assert ends[0].returncode == 0, ends[0].stderr
     assert ends[1].returncode == 1 and "(deeper+0x" in ends[1].stderr
     assert re.search(r"the stack grows to 0x200005\w\w, into variables", ends[1].stderr)
+
+
+def test_what_cannot_run_is_one_line(monkeypatch, tmp_path):
+    make("emulator", build=tmp_path)
+    (tmp_path / "x.elf").write_bytes(b"hello")
+    with pytest.raises(cli.UserError, match=r"x\.elf: error: "):
+        machine.Emulator(tmp_path / "emulator").run(tmp_path / "x.elf")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(cli.UserError, match="qemu-system-arm is not installed; make toolchain"):
+        machine.Qemu("mps2-an385").run(tmp_path / "x.elf")
+
+
+def test_a_run_with_missing_records_is_refused():
+    run = machine.Run("", bytes(11), 0, 0.0)
+    with pytest.raises(cli.UserError, match="wrote 11 bytes, not 12"):
+        run.rows([("value", np.int32)], 3)
 
 
 def test_demo_ends_where_nobody_listens(network):

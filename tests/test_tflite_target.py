@@ -16,6 +16,7 @@ for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
         pytest.skip(f"no {program}; make toolchain installs it", allow_module_level=True)
 
 import budget  # noqa: E402
+import link  # noqa: E402
 import machine  # noqa: E402
 import tflite_graphs  # noqa: E402
 import tflite_models  # noqa: E402
@@ -37,9 +38,7 @@ def test_every_attribute_is_exact_on_the_target(tmp_path):
     """All of `tflite_models.cases()`, with the fast kernels and their assembly, in their stack."""
     batch = Batch(CASES, "speed")
     mcu, script = ROOT / "mcu", tmp_path / "link.ld"
-    memory = ["-DFLASH_SIZE=0x400000", "-DSRAM_SIZE=0x400000", "-DSTACK_BOUND=0"]
-    preprocess = ["arm-none-eabi-gcc", "-E", "-P", "-x", "c", "-undef", *memory]
-    subprocess.run([*preprocess, "-o", script, mcu / "link.ld.S"], check=True)
+    link.write_script(["arm-none-eabi-gcc"], script, "flash", 0x400000, 0x400000)
     command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-O2", "-ffreestanding"]
     command += ["-fno-tree-loop-distribute-patterns", *hostrun.WARNINGS, f"-I{mcu}", "-nostdlib"]
     command += ["-Wl,--no-warn-rwx-segments", f"-Wl,-T{script}", "-fstack-usage"]

@@ -17,5 +17,4 @@ $(BUILD)/host-trace.elf: $(HOST) $(BUILD)/host-network-trace.o link.ld.S
 	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(TRACE_FLASH))
 
 $(BUILD)/host-network-trace.o: network.c $(EXPORT) ../BitNetMCU_inference.h | toolchain-check
-	$(call say,CC $<)
-	$(Q)$(CC) $(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h -c -o $@ $<
+	$(call compile,$(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h)

@@ -31,23 +31,16 @@ $(TFLITE)/tflite-trace.elf: $(addprefix $(TFLITE)/,main-trace.o model-trace.o) $
 
 $(TFLITE)/%-trace.o: EXTRA_FLAGS = -DTRACE_BUILD -include tflite_plan.h
 $(TFLITE)/main.o $(TFLITE)/main-trace.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS) $(EXTRA_FLAGS))
 $(TFLITE)/memory.o: tflite/memory.c
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -fno-tree-loop-distribute-patterns -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS) -fno-tree-loop-distribute-patterns)
 $(TFLITE)/model.o $(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS) $(EXTRA_FLAGS))
 $(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.c $(wildcard $(KERNEL_FOLDER)/*.h)
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.S
-	$(call say,AS $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/%.o: $(FAMILY)/%.c chip.h
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/%.o: $(FAMILY)/%.S
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
