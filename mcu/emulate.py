@@ -100,7 +100,7 @@ def print_details(cycles, runs):
     counted = [run.counted for run in runs]
     classes = sum((Counter(summary["classes"]) for summary in counted), Counter())
     instructions = executed(runs)
-    shares = (f"{name} {count / len(cycles):.0f}" for name, count in classes.items() if count)
+    shares = (f"{name} {count / len(cycles):.0f}" for name, count in classes.items())
     print(f"instructions per inference: {instructions / len(cycles):.0f}, of these:")
     print(f"  {', '.join(shares)}")
     mhz = counted[0]["mhz"]
