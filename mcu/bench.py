@@ -15,11 +15,14 @@ if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
-import csv
 import itertools
+import json
 import os
-import re
 import subprocess
+
+import budget
+import link
+import machine
 
 import cli
 import exportquant
@@ -45,7 +48,7 @@ MODELS = {  # the committed networks
     "2bitsym11k": "FCMNIST-MNIST-2bitsym-b1cbebfd",
 }
 KERNELS = ("bittest", "plain", "c", "assembly")
-PLACEMENTS = ("auto", "sram", "inner", "flash")
+PLACEMENTS = ("auto", *link.PLACES)
 TARGETS = ("CH32V003", "CH32V002", "cortex-m0")
 KEYS = {"target": TARGETS, "model": tuple(MODELS), "kernel": KERNELS, "placement": PLACEMENTS}
 YARDSTICK = "bittest"
@@ -124,9 +127,8 @@ def export(model, optimise, multiplier, folder):
 
 def exported(case, out):
     """(model, optimise, multiplier, folder) of the export that a case needs."""
-    optimise = {"plain": "size", "bittest": "bittest"}.get(case["kernel"], "speed")
-    target = (ROOT / "mcu" / "targets" / f"{case['target']}.mk").read_text(encoding="utf-8")
-    multiplier = "HAS_MULTIPLIER = 1" in target
+    optimise = machine.facts("Makefile")[f"OPTIMISE_{case['kernel']}"]
+    multiplier = "HAS_MULTIPLIER" in machine.facts(f"targets/{case['target']}.mk")
     return case["model"], optimise, multiplier, out / f"{case['model']}-{optimise}-{multiplier}"
 
 
@@ -147,13 +149,12 @@ def measure(case, images, out):
         raise cli.UserError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     (build,) = (out / "-".join(case.values())).glob(f"*/{path.stem}")
     row = dict.fromkeys(COLUMNS, "") | case | {"images": images}
-    budget = (build / "budget.txt").read_text(encoding="utf-8")
-    parts = {name: int(size) for name, size in re.findall(r"^  ([\w ]+): (\d+)$", budget, re.M)}
-    row["code_bytes"] = parts["code and constants"] + parts["code and data copied to RAM"]
-    row["flash_bytes"], row["ram_bytes"] = re.search(r"flash=(\d+) ram=(\d+)", budget).groups()
+    needs = budget.read(build / "firmware.elf")
+    row["code_bytes"] = needs.flash["code and constants"]
+    row["code_bytes"] += needs.flash["code and data copied to RAM"]
+    row |= {f"{kind}_bytes": total for kind, total in needs.totals.items()}
     if measured:
-        with (build / "emulate.csv").open(newline="", encoding="utf-8") as file:
-            figures = next(csv.DictReader(file))
+        figures = json.loads((build / "emulate.json").read_text(encoding="utf-8"))
         row |= {key: figures[key] for key in COLUMNS if key in figures and key not in case}
     return row
 
@@ -208,7 +209,7 @@ def main():
         cli.write_atomic(arguments.out or default, cli.csv_text(rows))
     print(table(rows))
     print(f"csv={arguments.out or default}")
-    return 1 if any(row["mismatches"] not in ("0", "") for row in rows) else 0
+    return 1 if any(row["mismatches"] not in (0, "") for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -2,31 +2,23 @@
 
 The stack bound: the frame of each function, as the compiler states it (-fstack-usage) or its
 assembly does (`.set frame.NAME, BYTES`), added up along the deepest path of calls, as the linked
-code has them. Recursion and calls through pointers have no bound and are refused. Exits 2, with the
-numbers, if the firmware does not fit.
+code has them. Recursion and calls through pointers have no bound and are refused. mcu/link.py
+measures and writes a budget beside each ELF file; who wants one takes `read`.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-if __name__ == "__main__":
-    import startup  # noqa: F401  first: errors while the rest loads
-
-import argparse
+import json
 import re
 import subprocess
 import tempfile
+from dataclasses import asdict, dataclass, fields
 from functools import cache
+from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
 import cli
 
-EXAMPLES = """examples:
-  python mcu/budget.py firmware.elf --stack-usage *.su --flash 16384 --sram 2048
-"""
-
+WEIGHTS = re.compile(r"\w+_weights_\d+")  # of a layer, as lowbit/emission.py names them
 FRAME = "frame."  # frame.NAME: an absolute symbol
 JUMP = r"\t(?:c\.)?(?:jal|j|bl|b|call|tail)"  # in the disassembly of RISC-V and Arm code
 CALL = re.compile(JUMP + r"\S*\s+(?:\w+,)?\s*[0-9a-f]+ <([^>+]+)>")
@@ -148,7 +140,7 @@ def sections(elf):
         image = ELFFile(file)
         sizes = {s.name: s["sh_size"] for s in image.iter_sections()}
         symbols = list(image.get_section_by_name(".symtab").iter_symbols())
-    weights = sum(s["st_size"] for s in symbols if s.name.startswith("BitNetMCU_weights_"))
+    weights = sum(s["st_size"] for s in symbols if WEIGHTS.fullmatch(s.name))
     images = sum(s["st_size"] for s in symbols if s.name == "demo_images")
     code_in_ram = sum(
         s["st_size"]
@@ -167,46 +159,71 @@ def sections(elf):
     return flash, {"code": code_in_ram, "data": data - code_in_ram, "variables": bss}
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("elf")
-    parser.add_argument(
-        "--stack-usage", required=True, nargs="+", metavar="FILE", help=".su files of its objects"
-    )
-    parser.add_argument("--flash", type=int, required=True, help="bytes the target has")
-    parser.add_argument("--sram", type=int, required=True, help="bytes the target has")
-    parser.add_argument("--objdump", default="riscv64-unknown-elf-objdump")
-    parser.add_argument("--out", metavar="FILE", help="where to write the table")
-    arguments = parser.parse_args()
+@dataclass(frozen=True)
+class Budget:
+    """What a firmware takes of its target, in bytes."""
 
-    compiled = frames(arguments.stack_usage)
-    stated = stated_frames(arguments.elf)
-    graph = calls(arguments.elf, arguments.objdump, stated)
-    stack, path = worst_stack("main", graph, stated | compiled)
-    flash, ram = sections(arguments.elf)
-    ram["worst stack"] = stack
-    totals = {"flash": sum(flash.values()), "ram": sum(ram.values())}
-    limits = {"flash": arguments.flash, "ram": arguments.sram}
-    lines = []
-    for kind, parts in (("flash", flash), ("ram", ram)):
-        lines.append(f"{kind}: {totals[kind]} of {limits[kind]} bytes")
-        lines += [f"  {name}: {size}" for name, size in parts.items()]
-    lines.append(f"deepest calls: {' > '.join(path)}")
-    lines.append(f"flash={totals['flash']} ram={totals['ram']} stack={stack}")
-    text = "\n".join(lines) + "\n"
-    if arguments.out:
-        cli.write_atomic(arguments.out, text)
-    for kind, limit in limits.items():
-        if totals[kind] > limit:
-            print(text)
-            raise cli.UserError(
-                f"the firmware needs {totals[kind]} bytes of {kind}, {totals[kind] - limit} more "
-                f"than the {limit} of this target; use a smaller network, fewer DEMO_IMAGES, or "
-                "PLACE=auto, which moves code out of SRAM until it fits"
-            )
+    place: str  # of PLACES in link.py: which kernels run from SRAM
+    limits: dict  # what there is of "flash" and "ram"
+    flash: dict  # by part
+    ram: dict  # by part, the worst stack among them
+    path: list  # the deepest calls from main(): [function, its frame] of each
+
+    @property
+    def stack(self):
+        """The static bound of the worst stack."""
+        return sum(frame for _, frame in self.path)
+
+    @property
+    def totals(self):
+        """{"flash", "ram"}: the sums of their parts."""
+        return {"flash": sum(self.flash.values()), "ram": sum(self.ram.values())}
+
+    @property
+    def excess(self):
+        """{"flash", "ram"}: how much more it takes than there is; only those with too little."""
+        over = {kind: total - self.limits[kind] for kind, total in self.totals.items()}
+        return {kind: more for kind, more in over.items() if more > 0}
+
+    def text(self):
+        """A table for people; its last line has the totals as key=value."""
+        lines = []
+        for kind, parts in (("flash", self.flash), ("ram", self.ram)):
+            lines.append(f"{kind}: {self.totals[kind]} of {self.limits[kind]} bytes")
+            lines += [f"  {name}: {size}" for name, size in parts.items()]
+        lines.append(f"deepest calls: {' > '.join(function for function, _ in self.path)}")
+        figures = self.totals | {"stack": self.stack}
+        lines.append(" ".join(f"{key}={value}" for key, value in figures.items()))
+        return "\n".join(lines) + "\n"
+
+    def json(self):
+        """What `read` takes, with the sums for other readers."""
+        content = asdict(self) | {"totals": self.totals, "stack": self.stack}
+        return json.dumps(content, indent=1) + "\n"
+
+    def check_stack(self, deepest):
+        """Print how deep the stack went, and raise a `UserError` if that is below its bound."""
+        print(f"deepest stack seen: {deepest} bytes, static bound {self.stack} bytes")
+        if deepest > self.stack:
+            raise cli.UserError("the stack went deeper than its static bound")
 
 
-if __name__ == "__main__":
-    cli.run(main)
+def measure(elf, usage, objdump, limits, place):
+    """The `Budget` of the linked ELF file at `elf`; `usage`: the .su files of its objects."""
+    stated = stated_frames(elf)
+    sizes = stated | frames(usage)
+    stack, path = worst_stack("main", calls(elf, objdump, stated), sizes)
+    flash, ram = sections(elf)
+    path = [[function, sizes[function]] for function in path]
+    return Budget(place, limits, flash, ram | {"worst stack": stack}, path)
+
+
+def beside(elf, suffix):
+    """Where the budget of the ELF file at `elf` lies: as "txt" for people, as "json" for `read`."""
+    return Path(elf).with_suffix(f".budget.{suffix}")
+
+
+def read(elf):
+    """The `Budget` that was written when the ELF file at `elf` was linked."""
+    content = json.loads(beside(elf, "json").read_text(encoding="utf-8"))
+    return Budget(*(content[field.name] for field in fields(Budget)))

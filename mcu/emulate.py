@@ -1,9 +1,10 @@
-"""Run the firmware over the test set in the emulator and compare it with the integer model.
+"""Run the firmware over the test set on the desk and compare it with the integer model.
 
-For each image, BitNetMCU_infer of the very firmware that would be flashed is called with the image
-in the demo's place. Logits and predictions are compared; a second build that reports every layer
-is compared on every accumulator and shift. After the test images comes one more input, 127
-everywhere: the most work there can be. Exits 1 on any difference.
+First the demo runs as the chip would run it. Then, for each image, BitNetMCU_infer of the very
+firmware that would be flashed is called with the image in the demo's place (on Cortex-M, of a
+program that reads the images itself). Logits and predictions are compared; a second build that
+reports every layer is compared on every accumulator and shift. After the test images comes one
+more input, 127 everywhere: the most work there can be. Exits 1 on any difference.
 """
 
 import sys
@@ -15,10 +16,10 @@ if __name__ == "__main__":
 
 import argparse
 import json
-import os
-import subprocess
-import tempfile
+from collections import Counter
 
+import budget
+import machine
 import numpy as np
 
 import cli
@@ -30,29 +31,27 @@ EXAMPLES = """example:
   make -s -C mcu emulate TARGET=CH32V003 IMAGES=1000
 """
 
-CHUNK = 500  # images a run of the emulator
-CLOCK_KHZ = 48_000
-TRACE_FLASH = 65_536  # bytes; also in the Makefile
-CLASSES = ("alu", "mul", "load_sram", "load_flash", "load_io", "store", "taken", "not_taken")
+CHUNK = 500  # images a run
 
 
-def run_emulator(command, elf, inputs, words, trace=False):
-    """Call BitNetMCU_infer in `elf` for int8 `inputs` [B, I].
+def emulator_builds(facts, arguments):
+    """The firmware itself and its trace build, in our emulator."""
+    for name, options in (("firmware", ()), ("trace", ("--trace",))):
+        elf = arguments.build / f"{name}.elf"
+        limits = budget.read(elf).limits
+        memory = ("--flash", str(limits["flash"]), "--sram", str(limits["ram"]))
+        flags = facts["EMULATOR_FLAGS"].split()
+        yield machine.Emulator(arguments.emulator, *memory, *flags, *options), elf
 
-    command: the emulator and its options; words: int32 values that it writes for each image.
-    Returns (values int32 [B, words], statistics as a dict).
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        images, results = Path(folder) / "images", Path(folder) / "results"
-        images.write_bytes(inputs.tobytes())
-        options = ["--images", images, "--results", results]
-        if trace:  # its extra code need not fit into the target
-            options += ["--trace", "--flash", str(TRACE_FLASH)]
-        done = subprocess.run([*command, *options, elf], capture_output=True, text=True)
-        if done.returncode:
-            raise cli.UserError(f"{elf}: {done.stderr.strip()}")
-        values = np.frombuffer(results.read_bytes(), np.int32).reshape(len(inputs), words)
-    return values, json.loads(done.stdout.splitlines()[-1])
+
+def qemu_builds(facts, arguments):
+    """Programs of cortexm/host.c, which read the images themselves."""
+    for name in ("host", "host-trace"):
+        yield machine.Qemu(facts["MACHINE"]), arguments.build / f"{name}.elf"
+
+
+# FAMILY of a target: the (machine, ELF file) of what takes the images, and of its trace build.
+BUILDS = {"riscv": emulator_builds, "cortexm": qemu_builds}
 
 
 def differing_layers(values, expected):
@@ -65,65 +64,54 @@ def differing_layers(values, expected):
     return test_inference.differing_values(traces, expected)
 
 
-def cpu_seconds():
-    """CPU time of the processes that have ended; other programs beside them do not count."""
-    times = os.times()
-    return times.children_user + times.children_system
+def record(model):
+    """The fields of what a firmware writes for an image."""
+    logits = ("logits", np.int32, (model.classes,))
+    return [("prediction", np.int32), ("count", np.int32), logits]
 
 
-def run_all(command, build, model, inputs):
-    """Run all `inputs` through firmware and trace build.
+def run_all(builds, model, inputs):
+    """Run int8 `inputs` [B, I] through firmware and trace build, as BUILDS gives them.
 
-    Returns (predictions [B], cycles [B], differing values, statistics summed over the images,
-    seconds of CPU time that the firmware took to emulate).
+    Returns (records [B] of the firmware, differing values, the runs of the firmware).
     """
-    predictions, cycles, total, differing, seconds = [], [], {}, 0, 0.0
-    layer_words = sum(layer.outputs + 1 for layer in model.layers)
+    (firmware, elf), (tracer, trace_elf) = builds
+    layers = ("layers", np.int32, (sum(layer.outputs + 1 for layer in model.layers),))
+    records, runs, differing = [], [], 0
     for part in cli.progress(np.array_split(inputs, -(-len(inputs) // CHUNK)), unit="chunk"):
         expected = model.execute(part)
         logits = expected[-1].accumulators
-        start = cpu_seconds()
-        values, statistics = run_emulator(
-            command, build / "firmware.elf", part, 2 + logits.shape[1]
-        )
-        seconds += cpu_seconds() - start
-        differing += int((values[:, 2:] != logits).sum())
-        differing += int((values[:, 0] != logits.argmax(1)).sum())
-        predictions.append(values[:, 0])
-        cycles.append(values[:, 1])
-        for key, value in statistics.items():
-            known = total.get(key, 0)
-            total[key] = max(known, value) if key in ("stack", "ram_touched") else known + value
-        words = layer_words + 2 + logits.shape[1]
-        values, _ = run_emulator(command, build / "trace.elf", part, words, trace=True)
-        differing += differing_layers(values[:, :layer_words], expected)
-    return np.concatenate(predictions), np.concatenate(cycles), differing, total, seconds
+        runs.append(firmware.run(elf, part.tobytes()))
+        records.append(runs[-1].rows(record(model), len(part)))
+        differing += np.count_nonzero(records[-1]["logits"] != logits)
+        differing += np.count_nonzero(records[-1]["prediction"] != logits.argmax(1))
+        traced = tracer.run(trace_elf, part.tobytes()).rows([layers, *record(model)], len(part))
+        differing += differing_layers(traced["layers"], expected)
+    return np.concatenate(records), differing, runs
 
 
-def print_details(cycles, total, seconds, images):
-    """What the cycle-modelled emulator knows beyond the last line."""
-    classes = (f"{key} {total[key] / images:.0f}" for key in CLASSES if total[key])
-    print(f"instructions per inference: {total['instructions'] / images:.0f}, of these:")
-    print(f"  {', '.join(classes)}")
+def executed(runs):
+    """How many instructions the emulator executed in `runs`."""
+    return sum(run.counted["instructions"] for run in runs)
+
+
+def print_details(cycles, runs):
+    """What the emulator knows beyond the last line, from its `runs` over the images."""
+    counted = [run.counted for run in runs]
+    classes = sum((Counter(summary["classes"]) for summary in counted), Counter())
+    instructions = executed(runs)
+    shares = (f"{name} {count / len(cycles):.0f}" for name, count in classes.items())
+    print(f"instructions per inference: {instructions / len(cycles):.0f}, of these:")
+    print(f"  {', '.join(shares)}")
+    mhz = counted[0]["mhz"]
     print(
-        f"time per inference at 48 MHz: {cycles.mean() / CLOCK_KHZ:.2f} ms mean, "
-        f"{cycles.max() / CLOCK_KHZ:.2f} ms at most"
+        f"time per inference at {mhz} MHz: {cycles.mean() / mhz / 1000:.2f} ms mean, "
+        f"{cycles.max() / mhz / 1000:.2f} ms at most"
     )
-    print(f"bytes of SRAM touched: {total['ram_touched']}")
-    speed = total["instructions"] / max(seconds, 0.01) / 1e6  # the clock has ticks of 10 ms
+    print(f"bytes of SRAM touched: {max(summary['ram_touched'] for summary in counted)}")
+    seconds = max(sum(run.seconds for run in runs), 0.01)  # the clock has ticks of 10 ms
+    speed = instructions / seconds / 1e6
     print(f"emulator: {speed:.0f} million instructions per second of CPU time")
-
-
-def demo_stack(path):
-    """The deepest stack of the demo's own run, whose output is at `path`; 0 if there is none."""
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    return json.loads(lines[-1])["stack"] if lines and lines[-1].startswith("{") else 0
-
-
-def read_budget(path):
-    """{"flash", "ram", "stack"} in bytes from the last line of the budget at `path`."""
-    last = path.read_text(encoding="utf-8").splitlines()[-1]
-    return {key: int(value) for key, value in (pair.split("=") for pair in last.split())}
 
 
 def main():
@@ -133,56 +121,46 @@ def main():
     parser.add_argument("--target", required=True)
     parser.add_argument("--build", required=True, type=Path, help="folder of the firmware")
     parser.add_argument("--images", type=int, default=10_000, help="the first so many test images")
-    parser.add_argument(
-        "--counter", choices=("cycles", "instructions"), default="cycles", help="what it counts"
-    )
-    parser.add_argument(
-        "--stack-bound", metavar="FILE", default="budget.txt", help="budget of what is emulated"
-    )
-    parser.add_argument("command", nargs="+", help="the emulator and its options")
+    parser.add_argument("--emulator", metavar="FILE", help="for the chips that it knows")
     arguments = parser.parse_args()
     if arguments.images < 1:
         raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 or more")
+
+    facts = machine.facts(f"targets/{arguments.target}.mk")
+    builds = list(BUILDS[facts["FAMILY"]](facts, arguments))
+    (firmware, elf), _ = builds
+    demo = firmware.run(arguments.build / "firmware.elf")
+    print(demo.console, end="", flush=True)
 
     trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
     model = integermodel.lower(trained.network)
     inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
-    dense = np.full((1, model.inputs), 127, np.int8)
-    *_, dense_counts, differing_dense, _, _ = run_all(
-        arguments.command, arguments.build, model, dense
-    )
-    predictions, counts, differing, total, seconds = run_all(
-        arguments.command, arguments.build, model, inputs
-    )
-    budget = read_budget(arguments.build / "budget.txt")
-    total["stack"] = max(total["stack"], demo_stack(arguments.build / "demo.txt"))
-    bound = read_budget(arguments.build / arguments.stack_bound)["stack"]
-    counter = arguments.counter
-    row = {
+    dense, differing_dense, _ = run_all(builds, model, np.full((1, model.inputs), 127, np.int8))
+    records, differing, runs = run_all(builds, model, inputs)
+    counts, counts_of = records["count"], firmware.counts
+    needs = budget.read(arguments.build / "firmware.elf")
+    report = {
         "target": arguments.target,
         "model": trained.name,
         "images": len(inputs),
-        "mismatches": differing + differing_dense,
-        "accuracy": f"{100 * np.mean(predictions == labels):.2f}",
-        f"{counter}_mean": round(counts.mean()),
-        f"{counter}_min": counts.min(),
-        f"{counter}_max": counts.max(),
-        f"{counter}_dense": dense_counts[0],
-        **budget,
+        "mismatches": int(differing + differing_dense),
+        "accuracy": f"{100 * np.mean(records['prediction'] == labels):.2f}",
+        f"{counts_of}_mean": round(counts.mean()),
+        f"{counts_of}_max": int(counts.max()),
+        f"{counts_of}_dense": int(dense["count"][0]),
+        **needs.totals,
+        "stack": needs.stack,
     }
-    line = " ".join(f"{k}={v}" for k, v in row.items() if not k.endswith("_min"))
-    if counter == "cycles":
-        row["instructions_mean"] = round(total["instructions"] / len(inputs))
-    print(f"{counter} per inference: {counts.min()} at least, {counts.max()} at most")
-    if counter == "cycles":
-        print_details(counts, total, seconds, len(inputs))
-    print(f"deepest stack seen: {total['stack']} bytes, static bound {bound} bytes")
-    cli.write_atomic(arguments.build / "emulate.csv", cli.csv_text([row]))
+    print(f"{counts_of} per inference: {counts.min()} at least, {counts.max()} at most")
+    line = " ".join(f"{key}={value}" for key, value in report.items())
+    if runs[0].counted:
+        print_details(counts, runs)
+        report["instructions_mean"] = round(executed(runs) / len(inputs))
+    budget.read(elf).check_stack(max(run.stack for run in (demo, *runs)))
+    cli.write_atomic(arguments.build / "emulate.json", json.dumps(report, indent=1) + "\n")
     print(line)
-    if total["stack"] > bound:
-        raise cli.UserError("the stack went deeper than its static bound")
-    return 1 if row["mismatches"] else 0
+    return 1 if report["mismatches"] else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A compiled TensorFlow Lite model on a target under QEMU: built by `make tflite`, run, compared.
 
     python mcu/run_tflite.py compile MODEL.tflite --build DIR     what the firmware is built from
-    python mcu/run_tflite.py run MODEL.tflite --build DIR --target cortex-m4 --machine mps2-an386
+    python mcu/run_tflite.py run MODEL.tflite --build DIR --target cortex-m4
 
 `run` compares every value of every operator with the reference, and prints instructions per
 operator and for the whole model, one line for machines last.
@@ -11,15 +11,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent / "cortexm"))
 if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
 
-import emulate
+import budget
+import machine
 import numpy as np
-import qemu
 
 import check_tflite
 import cli
@@ -49,47 +48,31 @@ void tflite_trace(const int8_t *output, uint32_t bytes);
         cli.write_atomic(build / name, text)
 
 
-def split(compiled, content, count, trace):
-    """The file "results" of `count` inputs.
-
-    Returns (outputs of operators or of the model with their counts, bytes of the deepest stack).
-    """
-    sizes = [compiled.graph.tensors[o.outputs[0]].size for o in compiled.graph.operators]
-    output = compiled.graph.tensors[compiled.graph.outputs[0]].size
-    fields = [("output", np.int8, (output,)), ("instructions", np.uint32)]
-    if trace:
-        steps = [
-            part
-            for i, size in enumerate(sizes)
-            for part in ((f"values {i}", np.int8, (size,)), (f"instructions {i}", np.uint32))
-        ]
-        fields = steps + fields
-    kind = np.dtype(fields)
-    if len(content) != count * kind.itemsize + 4:
-        raise cli.UserError(f"{len(content)} bytes of results, not {count * kind.itemsize + 4}")
-    return np.frombuffer(content[:-4], kind), int(np.frombuffer(content[-4:], np.uint32)[0])
+def record(compiled, trace):
+    """The fields of what a firmware writes for an input, with each operator's in a trace build."""
+    tensors = compiled.graph.tensors
+    fields = []
+    for step, operator in enumerate(compiled.graph.operators if trace else ()):
+        fields.append((f"values {step}", np.int8, (tensors[operator.outputs[0]].size,)))
+        fields.append((f"instructions {step}", np.uint32))
+    output = ("output", np.int8, (tensors[compiled.graph.outputs[0]].size,))
+    return [*fields, output, ("instructions", np.uint32)]
 
 
-def run_firmware(compiled, arguments, files, count, trace):
-    """What `split` takes of a run under QEMU, whose stack must stay within its bound."""
-    name = "-trace" * trace
-    content = qemu.run(arguments.build / f"tflite{name}.elf", arguments.machine, files)
-    results, stack = split(compiled, content, count, trace)
-    bound = emulate.read_budget(arguments.build / f"tflite-budget{name}.txt")["stack"]
-    print(f"deepest stack seen: {stack} bytes, static bound {bound} bytes")
-    if stack > bound:
-        raise cli.UserError("the stack went deeper than its static bound")
-    return results
+def run_firmware(compiled, arguments, inputs, trace):
+    """The `record`s of a run under QEMU, whose stack must stay within its bound."""
+    elf = arguments.build / f"tflite{'-trace' * trace}.elf"
+    qemu = machine.Qemu(machine.facts(f"targets/{arguments.target}.mk")["MACHINE"])
+    done = qemu.run(elf, inputs.tobytes())
+    budget.read(elf).check_stack(done.stack)
+    return done.rows(record(compiled, trace), len(inputs))
 
 
 def run(compiled, arguments):
     """Prints the comparison; returns how many values differ."""
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
     inputs = check_tflite.make_inputs(tensor, arguments.inputs)
-    files = {"inputs": inputs.tobytes()}
-    results, trace = (
-        run_firmware(compiled, arguments, files, len(inputs), trace) for trace in (False, True)
-    )
+    results, trace = (run_firmware(compiled, arguments, inputs, each) for each in (False, True))
     different, graph = 0, compiled.graph
     reference = oracle.Oracle(arguments.model.read_bytes(), graph.inputs[0])
     for row, traced, values in zip(results, trace, inputs):
@@ -102,11 +85,11 @@ def run(compiled, arguments):
     for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
         count = int(trace[f"instructions {step}"].mean())
         print(f"{operator.index:>4}  {operator.kind:18} {choice.kernel.name:26} {count:>10}")
-    budget = emulate.read_budget(arguments.build / "tflite-budget.txt")
+    needs = budget.read(arguments.build / "tflite.elf").totals
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={different} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
-        f"flash={budget['flash']} constants={compiled.files()[1]} ram={budget['ram']} "
+        f"flash={needs['flash']} constants={compiled.files()[1]} ram={needs['ram']} "
         f"target={arguments.target} instructions={int(results['instructions'].mean())}"
     )
     return different
@@ -121,8 +104,7 @@ def main():
     parser.add_argument("--build", type=Path, required=True, metavar="DIR")
     parser.add_argument("--optimise", choices=list(selection.OPTIMISE), default="speed")
     parser.add_argument("--inputs", type=int, default=4)
-    parser.add_argument("--target", help="for the last line")
-    parser.add_argument("--machine", help="of QEMU")
+    parser.add_argument("--target", help="to run on")
     arguments = parser.parse_args()
     compiled = compiler.load(arguments.model, arguments.optimise)
     if arguments.action == "compile":

@@ -1,12 +1,13 @@
 """The fast kernels, layer by layer, in C and in assembly: exact at every bound they rely on."""
 
 import itertools
-import json
 import shutil
 import subprocess
 
 import budget
 import fuzz
+import link
+import machine
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -103,9 +104,7 @@ def on_chip(tmp_path_factory):
     emulator, elf, script = folder / "emulator", folder / "test.elf", folder / "link.ld"
     code = sorted((MCU / "emulator").glob("*.c"))
     subprocess.run(["cc", "-O2", "-o", emulator, *code], check=True)
-    memory = [f"-DFLASH_SIZE={FLASH}", f"-DSRAM_SIZE={SRAM}", "-DSTACK_BOUND=0", "-DINNER_IN_SRAM"]
-    preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *memory]
-    subprocess.run([*preprocess, "-o", script, MCU / "link.ld.S"], check=True)
+    link.write_script([cross], script, "inner", FLASH, SRAM)
     flags = ["-mabi=ilp32e", "-Os", "-ffreestanding", "-ffunction-sections", "-nostdlib", "-static"]
     flags += ["-DLED_BIT=0u", "-DLED_PORT='C'", "-Wl,--no-warn-rwx-segments", "-fstack-usage"]
     flags += [f"-I{ROOT}", f"-I{MCU}", f"-I{folder}", f"-Wl,-T{script}"]
@@ -120,14 +119,12 @@ def on_chip(tmp_path_factory):
         sources = [ROOT / "tests" / firmware, MCU / "riscv/start.S", MCU / "riscv/chip.c"]
         subprocess.run([*command, "-o", elf, *sources, assembly], check=True)
         core = ["--flash", str(FLASH), "--sram", str(SRAM), *["--mul"] * multiplier]
-        done = subprocess.run([emulator, *core, elf], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        printed, _, statistics = done.stdout.rpartition("{")
+        done = machine.Emulator(emulator, *core).run(elf)
         compiled, stated = budget.frames(folder.glob("*.su")), budget.stated_frames(elf)
         graph = budget.calls(elf, cross.replace("gcc", "objdump"), stated)
         bound, path = budget.worst_stack("main", graph, stated | compiled)
-        assert 0 < json.loads("{" + statistics)["stack"] <= bound, path
-        return printed.strip()
+        assert 0 < done.stack <= bound, path
+        return done.console.strip()
 
     return run
 

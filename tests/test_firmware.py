@@ -1,16 +1,21 @@
 """The firmware: built for each target, run in the emulator, compared with the integer model."""
 
+import json
 import re
 import shutil
 import subprocess
 
+import budget
 import emulate
+import link
+import machine
 import numpy as np
 import pytest
 from conftest import ROOT, run_script
 from elftools.elf.elffile import ELFFile
 
 import BitNetMCU
+import cli
 import training
 from lowbit import integermodel, selection
 from train import checkpoint, config
@@ -116,12 +121,12 @@ def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
     done = run_script(
         "mcu/emulate.py",
         "--target",
-        "x",
+        "CH32V003",
         "--build",
         copy,
         "--images",
         "20",
-        "--",
+        "--emulator",
         build / "emulator",
     )
     assert done.returncode == 1 and "mismatches=0 " not in done.stdout
@@ -145,6 +150,28 @@ def test_network_that_does_not_fit_is_refused_with_the_numbers(tmp_path):
     assert re.search(r"needs \d+ bytes of flash, \d+ more than the 16384", done.stderr)
 
 
+def test_the_budget_knows_weights_of_any_name_and_each_frame(network, tmp_path):
+    need("CH32V003")
+    path, _ = network
+    export = tmp_path / "export"
+    for script in (("exportquant.py", path, "--name", "digits"), ("mcu/demo_images.py",)):
+        assert run_script(*script, "--build", export).returncode == 0
+    make(f"MODEL={path}", f"EXPORTED={export}", build=tmp_path / "b")
+    elf = next((tmp_path / "b").glob("*/*/firmware.elf"))
+    needs = budget.read(elf)
+    report = json.loads((export / "export.json").read_text())
+    assert needs.flash["weights"] == report["weight_bytes"]
+    assert needs.limits == {"flash": 16_384, "ram": 2_048} and not needs.excess
+    (first, frame), (second, _), *_ = needs.path
+    assert (first, second) == ("main", "digits_infer") and 0 < frame < needs.stack
+    words = dict(pair.split("=") for pair in needs.text().splitlines()[-1].split())
+    assert words == {
+        key: str(value) for key, value in (needs.totals | {"stack": needs.stack}).items()
+    }
+    text = elf.with_suffix(".budget.txt").read_text()
+    assert text == f"kernels in SRAM: {link.PLACES[needs.place].kernels}\n{needs.text()}"
+
+
 def test_changed_options_are_built_anew(network, tmp_path):
     need("CH32V003")
     path, _ = network
@@ -155,6 +182,7 @@ def test_changed_options_are_built_anew(network, tmp_path):
 
 def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound(tmp_path):
     need("CH32V003")
+    compiler = next(filter(None, map(shutil.which, RISCV)))
     sources = {
         "calls itself": "int f(int n) { return n ? n + f(n - 1) * 3 : 0; }",
         "through a pointer": "int (*p)(int); int f(int n) { return p(n) + 1; }",
@@ -171,16 +199,11 @@ def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound
         )
         flags = ["-march=rv32ec", "-mabi=ilp32e", "-O1", "-ffreestanding", "-fstack-usage"]
         flags += ["-fno-optimize-sibling-calls", "-nostdlib", "-Wl,-emain"]
-        subprocess.run(
-            [shutil.which(RISCV[0]) or RISCV[1], *flags, "x.c", "-o", "x.elf", "-lgcc"],
-            cwd=tmp_path, check=True,
-        )  # fmt: skip
-        usage = next(tmp_path.glob("*.su"))
-        done = run_script(
-            "mcu/budget.py", tmp_path / "x.elf", "--stack-usage", usage, "--flash", "9999",
-            "--sram", "9999",
-        )  # fmt: skip
-        assert done.returncode == 2 and expected in done.stderr
+        command = [compiler, *flags, "x.c", "-o", "x.elf", "-lgcc"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        objdump = re.sub("gcc$", "objdump", compiler)
+        with pytest.raises(cli.UserError, match=re.escape(expected)):
+            budget.measure(tmp_path / "x.elf", tmp_path.glob("*.su"), objdump, {}, "flash")
 
 
 def test_unknown_choices_name_the_known_ones(tmp_path):
@@ -196,20 +219,15 @@ def test_unknown_choices_name_the_known_ones(tmp_path):
         assert done.returncode != 0 and known in done.stderr and "one of" in done.stderr
 
 
-def test_instruction_count_equals_unicorns_on_the_real_firmware(network, tmp_path):
+def test_instruction_count_equals_unicorns_on_the_real_firmware(network):
     """From BitNetMCU_infer's first instruction to its return, for one image."""
     need("CH32V003")
     path, build = network
     make("emulate", f"MODEL={path}", "IMAGES=1", build=build)
     folder = build / "CH32V003-assembly-auto-debug" / path.stem
     inputs = checkpoint.test_data(checkpoint.load(path))[0][:1].numpy()
-    (tmp_path / "images").write_bytes(inputs.tobytes())
-    done = subprocess.run(
-        [build / "emulator", "--images", tmp_path / "images", "--results", tmp_path / "results",
-         folder / "firmware.elf"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    ours = int(re.search(r'"instructions": (\d+)', done.stdout)[1])
+    done = machine.Emulator(build / "emulator").run(folder / "firmware.elf", inputs.tobytes())
+    ours = done.counted["instructions"]
 
     engine = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
     engine.mem_map(0, 0x4000)
@@ -275,12 +293,15 @@ def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
     subprocess.run(["cc", "-O2", "-o", emulator, *sources], check=True)
     trained = checkpoint.load(path)
     inputs = checkpoint.test_data(trained)[0][:20].numpy()
-    command = [emulator, *(["--mul", "--sram", "4096"] if target == "CH32V002" else [])]
-    values, statistics = emulate.run_emulator([*command, "--interrupt", "11"], elf, inputs, 2 + 10)
-    _, quiet = emulate.run_emulator(command, elf, inputs, 2 + 10)
-    assert statistics["instructions"] > 3 * quiet["instructions"]  # they did come
-    expected = integermodel.lower(trained.network).execute(inputs)[-1].accumulators
-    assert np.array_equal(values[:, 2:], expected)
+    core = ["--mul", "--sram", "4096"] if target == "CH32V002" else []
+    disturbed, quiet = (
+        machine.Emulator(emulator, *core, *options).run(elf, inputs.tobytes())
+        for options in (("--interrupt", "11"), ())
+    )
+    assert disturbed.counted["instructions"] > 3 * quiet.counted["instructions"]  # they did come
+    model = integermodel.lower(trained.network)
+    rows = disturbed.rows(emulate.record(model), len(inputs))
+    assert np.array_equal(rows["logits"], model.execute(inputs)[-1].accumulators)
 
 
 @pytest.mark.parametrize("path", sorted(checkpoint.MODELDATA.glob("*.pth")), ids=lambda p: p.stem)
@@ -309,10 +330,8 @@ def test_a_stack_that_grows_into_variables_is_found(tmp_path):
         'int main(void) { variables[1] = deeper(DEPTH); __asm__ volatile("wfi"); return 0; }\n'
     )
     cross = next(filter(None, map(shutil.which, RISCV)))
-    sizes = ["-DFLASH_SIZE=16384", "-DSRAM_SIZE=2048", "-DSTACK_BOUND=0"]
     script = tmp_path / "link.ld"
-    preprocess = [cross, "-E", "-P", "-x", "c", "-undef", *sizes, "-o", script, MCU / "link.ld.S"]
-    subprocess.run(preprocess, check=True)
+    link.write_script([cross], script, "flash", 16_384, 2_048)
     make("emulator", build=tmp_path)
     flags = ["-march=rv32ec", "-mabi=ilp32e", "-O1", "-ffreestanding", "-nostdlib", f"-T{script}"]
     sources = [tmp_path / "main.c", MCU / "riscv" / "start.S"]
@@ -327,21 +346,34 @@ def test_a_stack_that_grows_into_variables_is_found(tmp_path):
     assert re.search(r"the stack grows to 0x200005\w\w, into variables", ends[1].stderr)
 
 
+def test_what_cannot_run_is_one_line(monkeypatch, tmp_path):
+    make("emulator", build=tmp_path)
+    (tmp_path / "x.elf").write_bytes(b"hello")
+    with pytest.raises(cli.UserError, match=r"x\.elf: error: "):
+        machine.Emulator(tmp_path / "emulator").run(tmp_path / "x.elf")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(cli.UserError, match="qemu-system-arm is not installed; make toolchain"):
+        machine.Qemu("mps2-an385").run(tmp_path / "x.elf")
+
+
+def test_a_run_with_missing_records_is_refused():
+    run = machine.Run("", bytes(11), 0, 0.0)
+    with pytest.raises(cli.UserError, match="wrote 11 bytes, not 12"):
+        run.rows([("value", np.int32)], 3)
+
+
 def test_demo_ends_where_nobody_listens(network):
     """After 120 ms it gives the console up; the network still runs."""
     need("CH32V003")
     path, build = network
     make(f"MODEL={path}", "emulate", "IMAGES=1", build=build)
     elf = build / "CH32V003-assembly-auto-debug" / path.stem / "firmware.elf"
-    outputs = [
-        subprocess.run([build / "emulator", *flags, elf], capture_output=True, text=True)
-        for flags in ((), ("--deaf",))
-    ]
-    assert all(done.returncode == 0 for done in outputs)
-    heard, unheard = (done.stdout.splitlines() for done in outputs)
-    assert heard[1].startswith("sample 0: predicted") and len(unheard) == 1
-    cycles = [int(re.search(r'"cycles_sum": (\d+)', lines[-1])[1]) for lines in (heard, unheard)]
-    assert 5_760_000 < cycles[1] - cycles[0] + 1_000_000 < 7_000_000
+    heard, unheard = (
+        machine.Emulator(build / "emulator", *flags).run(elf) for flags in ((), ("--deaf",))
+    )
+    assert "\nsample 0: predicted" in heard.console and unheard.console == ""
+    more = unheard.counted["cycles_sum"] - heard.counted["cycles_sum"]
+    assert 5_760_000 < more + 1_000_000 < 7_000_000
 
 
 def test_damaged_elf_files_are_refused(network, tmp_path, rng):

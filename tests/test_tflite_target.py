@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "mcu" / "cortexm"))
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
@@ -17,7 +16,8 @@ for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
         pytest.skip(f"no {program}; make toolchain installs it", allow_module_level=True)
 
 import budget  # noqa: E402
-import qemu  # noqa: E402
+import link  # noqa: E402
+import machine  # noqa: E402
 import tflite_graphs  # noqa: E402
 import tflite_models  # noqa: E402
 from tflite_batch import Batch  # noqa: E402
@@ -38,9 +38,7 @@ def test_every_attribute_is_exact_on_the_target(tmp_path):
     """All of `tflite_models.cases()`, with the fast kernels and their assembly, in their stack."""
     batch = Batch(CASES, "speed")
     mcu, script = ROOT / "mcu", tmp_path / "link.ld"
-    memory = ["-DFLASH_SIZE=0x400000", "-DSRAM_SIZE=0x400000", "-DSTACK_BOUND=0"]
-    preprocess = ["arm-none-eabi-gcc", "-E", "-P", "-x", "c", "-undef", *memory]
-    subprocess.run([*preprocess, "-o", script, mcu / "link.ld.S"], check=True)
+    link.write_script(["arm-none-eabi-gcc"], script, "flash", 0x400000, 0x400000)
     command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-O2", "-ffreestanding"]
     command += ["-fno-tree-loop-distribute-patterns", *hostrun.WARNINGS, f"-I{mcu}", "-nostdlib"]
     command += ["-Wl,--no-warn-rwx-segments", f"-Wl,-T{script}", "-fstack-usage"]
@@ -54,7 +52,8 @@ def test_every_attribute_is_exact_on_the_target(tmp_path):
         compiled["main"] + budget.worst_stack(f"{model.name}_run", graph, stated | compiled)[0]
         for model in batch.models
     ]
-    batch.check(qemu.run(program, "mps2-an386", {"inputs": batch.stdin}), bounds)
+    qemu = machine.Qemu(machine.facts("targets/cortex-m4.mk")["MACHINE"])
+    batch.check(qemu.run(program, batch.stdin).records, bounds)
 
 
 REAL = ["ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8", "mcunet_vww"]

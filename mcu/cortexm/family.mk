@@ -5,24 +5,16 @@ FAMILY_OBJECTS = start.o chip.o
 ifneq ($(PLACE),flash)
 $(error PLACE=$(PLACE) brings nothing on $(TARGET); use PLACE=flash)
 endif
-FAMILY_EMULATOR = $(BUILD)/host.elf $(BUILD)/host-trace.elf
-QEMU = qemu-system-arm -M $(MACHINE) -nographic -monitor none -icount shift=0 \
-	-semihosting-config enable=on,target=native
-FAMILY_RUN = command -v qemu-system-arm >/dev/null || { \
-	echo "error: qemu-system-arm is not installed; make toolchain installs it" >&2; exit 1; }; \
-	$(QEMU) -kernel $(ELF)
-FAMILY_IMAGES = $(PYTHON) $(TOP)/mcu/cortexm/qemu.py --machine $(MACHINE)
-FAMILY_COUNTER = --counter instructions --stack-bound budget-host.txt
+FAMILY_EMULATED = $(BUILD)/host.elf $(BUILD)/host-trace.elf
 
 # The whole test set: a main() that reads images from the computer through semihosting.
 HOST = $(addprefix $(BUILD)/,host.o $(KERNEL_OBJECTS) $(FAMILY_OBJECTS))
 
 $(BUILD)/host.elf: $(HOST) $(BUILD)/network.o link.ld.S
-	$(call link,$(HOST) $(BUILD)/network.o,$(BUILD)/budget-host.txt,$(TRACE_FLASH))
+	$(call link,$(HOST) $(BUILD)/network.o,$(TRACE_FLASH))
 
 $(BUILD)/host-trace.elf: $(HOST) $(BUILD)/host-network-trace.o link.ld.S
-	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(BUILD)/budget-host-trace.txt,$(TRACE_FLASH))
+	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(TRACE_FLASH))
 
 $(BUILD)/host-network-trace.o: network.c $(EXPORT) ../BitNetMCU_inference.h | toolchain-check
-	$(call say,CC $<)
-	$(Q)$(CC) $(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h -c -o $@ $<
+	$(call compile,$(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h)

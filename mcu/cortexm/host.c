@@ -1,4 +1,4 @@
-/* Runs all inputs in the file "images" through the network and writes to "results", per image:
+/* Runs all inputs in the file "inputs" through the network and writes to "results", per image:
  * each layer's value (in a trace build), prediction, instructions, logits. Then prints how deep
  * the stack was. For the test on the desk; the demo is main.c. */
 
@@ -21,7 +21,7 @@ void host_trace(uint32_t layer, const int32_t *accumulators, uint32_t count, uin
 int main(void) {
     uint32_t images, pair[2], deepest;
 
-    images = open_file("images", 1, 6);
+    images = open_file("inputs", 1, 6);
     results = open_file("results", 5, 7);
     paint_stack();
     while (transfer(SYS_READ, images, input, sizeof input) == 0) {

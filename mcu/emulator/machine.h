@@ -98,6 +98,9 @@ void machine_rules(const Machine *m, bool sram, Rule *rules);
 /* Flash wait states in force. */
 uint32_t machine_wait_states(const Machine *m);
 
+/* The core's clock in MHz, before it is divided. */
+uint32_t machine_mhz(const Machine *m);
+
 /* Stops the machine with a message in the manner of printf; returns 0. */
 uint32_t machine_trap(Machine *m, const char *format, ...);
 

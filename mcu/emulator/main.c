@@ -107,12 +107,14 @@ static void print_summary(uint32_t images, uint64_t lowest, uint64_t highest, ui
         touched += machine.state[i] != NEVER_WRITTEN;
     printf("{\"images\": %" PRIu32 ", \"cycles_min\": %" PRIu64 ", \"cycles_max\": %" PRIu64
            ", \"cycles_sum\": %" PRIu64 ", \"instructions\": %" PRIu64 ", \"stack\": %" PRIu32
-           ", \"ram_touched\": %" PRIu32 ", \"pin_changes\": %" PRIu64,
+           ", \"ram_touched\": %" PRIu32 ", \"pin_changes\": %" PRIu64 ", \"mhz\": %" PRIu32
+           ", \"classes\": {",
            images, lowest, highest, sum, machine.instructions,
-           machine.lowest_sp < top ? top - machine.lowest_sp : 0, touched, pin_changes);
+           machine.lowest_sp < top ? top - machine.lowest_sp : 0, touched, pin_changes,
+           machine_mhz(&machine));
     for (i = 0; i < CLASSES; i++)
-        printf(", \"%s\": %" PRIu64, names[i], machine.count[i]);
-    printf("}\n");
+        printf("%s\"%s\": %" PRIu64, i ? ", " : "", names[i], machine.count[i]);
+    printf("}}\n");
 }
 
 /* {"PLACE": {"RULE": cycles, ...}, ...}; PLACE: where code lies, and the flash wait states. */

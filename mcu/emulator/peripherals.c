@@ -56,13 +56,17 @@ static void systick_set(Machine *m, uint32_t ctlr, uint32_t count) {
     }
 }
 
+static bool from_pll(const Machine *m) { return (m->io.rcc_cfgr0 & 3) == RCC_SW_PLL; }
+
+uint32_t machine_mhz(const Machine *m) { return from_pll(m) ? 48 : 24; }
+
 /* Traps if the core's clock is off, or too fast for the flash wait states: these are 0 up to 25
  * MHz and 1 above on V2A cores; 0 up to 15, 1 up to 25 and 2 above on V2C cores, which have mul. */
 static void check_clock(Machine *m) {
-    bool pll = (m->io.rcc_cfgr0 & 3) == RCC_SW_PLL, divided = m->io.rcc_cfgr0 & 0xf0;
-    uint32_t mhz = pll ? 48 : 24, needed = (mhz > 25) + (m->has_mul ? 1 : 0);
+    bool divided = m->io.rcc_cfgr0 & 0xf0;
+    uint32_t mhz = machine_mhz(m), needed = (mhz > 25) + (m->has_mul ? 1 : 0);
 
-    if (pll && !(m->io.rcc_ctlr & RCC_PLLRDY))
+    if (from_pll(m) && !(m->io.rcc_ctlr & RCC_PLLRDY))
         machine_trap(m, "RCC: runs from the PLL, which is not ready");
     else if (!(m->io.rcc_ctlr & RCC_HSIRDY))
         machine_trap(m, "RCC: the internal oscillator is off");

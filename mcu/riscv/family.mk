@@ -3,8 +3,5 @@ FAMILY_BREW = riscv64-elf-gcc
 PREFIX := $(firstword $(foreach p,riscv64-unknown-elf- riscv-none-elf- riscv64-elf-,\
 	$(if $(shell command -v $(p)gcc),$(p))) riscv64-unknown-elf-)
 FAMILY_OBJECTS = start.o chip.o
-FAMILY_EMULATOR = $(OUT)/emulator
-EMULATOR = $(OUT)/emulator --flash $(FLASH_SIZE) --sram $(SRAM_SIZE) $(EMULATOR_FLAGS)
-FAMILY_RUN = $(EMULATOR) $(ELF) > $(BUILD)/demo.txt; status=$$?; grep -v '^{' $(BUILD)/demo.txt; \
-	exit $$status
-FAMILY_IMAGES = $(EMULATOR)
+FAMILY_EMULATED = $(TRACE_ELF) $(OUT)/emulator
+FAMILY_EMULATION = --emulator $(OUT)/emulator

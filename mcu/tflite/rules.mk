@@ -21,33 +21,26 @@ tflite-build: tflite-check
 
 tflite: tflite-build ## a TensorFlow Lite model on a target under QEMU (MODEL=, TARGET=, OPTIMISE=, INPUTS=)
 	$(Q)$(RUN) mcu/run_tflite.py run $(NETWORK) --build $(TFLITE) --optimise $(OPTIMISE) \
-		--inputs $(INPUTS) --target $(TARGET) --machine $(MACHINE)
+		--inputs $(INPUTS) --target $(TARGET)
 
 $(TFLITE)/tflite.elf: $(addprefix $(TFLITE)/,main.o model.o) $(TFLITE_COMMON) link.ld.S
-	$(call link,$(filter %.o,$^),$(TFLITE)/tflite-budget.txt,$(FLASH_SIZE))
+	$(call link,$(filter %.o,$^),$(FLASH_SIZE))
 
 $(TFLITE)/tflite-trace.elf: $(addprefix $(TFLITE)/,main-trace.o model-trace.o) $(TFLITE_COMMON) link.ld.S
-	$(call link,$(filter %.o,$^),$(TFLITE)/tflite-budget-trace.txt,$(FLASH_SIZE))
+	$(call link,$(filter %.o,$^),$(FLASH_SIZE))
 
 $(TFLITE)/%-trace.o: EXTRA_FLAGS = -DTRACE_BUILD -include tflite_plan.h
 $(TFLITE)/main.o $(TFLITE)/main-trace.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS) $(EXTRA_FLAGS))
 $(TFLITE)/memory.o: tflite/memory.c
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -fno-tree-loop-distribute-patterns -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS) -fno-tree-loop-distribute-patterns)
 $(TFLITE)/model.o $(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) $(EXTRA_FLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS) $(EXTRA_FLAGS))
 $(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.c $(wildcard $(KERNEL_FOLDER)/*.h)
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.S
-	$(call say,AS $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/%.o: $(FAMILY)/%.c chip.h
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/%.o: $(FAMILY)/%.S
-	$(call say,CC $<)
-	$(Q)$(CC) $(TFLITE_CFLAGS) -c -o $@ $<
+	$(call compile,$(TFLITE_CFLAGS))
