@@ -10,13 +10,17 @@ if __name__ == "__main__":
 
 import argparse
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 import cli
-from tinyengine import compiler, hostrun, oracle, selection
+from compiler import hostrun
+from compiler.graph import INT8
+from compiler.trace import Layout
+from tinyengine import emission, kernelrows, oracle, pipeline
 
 EXAMPLES = """examples:
   python check_tflite.py MODEL.tflite
@@ -33,13 +37,18 @@ def make_inputs(tensor, count, image=None, seed=0):
         raise cli.UserError(f"{count} inputs are not enough; it takes 1 or more")
     rng = np.random.default_rng(seed)
     shape, zero = tensor.shape, tensor.zero_point
+    ends = tensor.range.lowest, tensor.range.highest
+
+    def anything():
+        return rng.integers(*ends, shape, endpoint=True)
+
     inputs = [photo(image, shape)] if image else []
-    inputs.append(rng.integers(-128, 128, shape))
-    inputs += [np.full(shape, value) for value in (-128, 127, zero)]
+    inputs.append(anything())
+    inputs += [np.full(shape, value) for value in (*ends, zero)]
     noise = (
-        lambda: rng.choice([-128, 127], shape),
-        lambda: np.where(rng.random(shape) < 0.9, zero, rng.integers(-128, 128, shape)),
-        lambda: rng.integers(-128, 128, shape),
+        lambda: rng.choice(ends, shape),
+        lambda: np.where(rng.random(shape) < 0.9, zero, anything()),
+        anything,
     )
     inputs += [noise[i % len(noise)]() for i in range(count)]
     return np.array(inputs[:count], np.int8)
@@ -57,7 +66,7 @@ def photo(path, shape):
             pixels = np.asarray(image.convert(mode).resize((shape[2], shape[1])), np.int16)
     except UnidentifiedImageError:
         raise cli.UserError(f"{path} is no image that can be read; name a JPEG or PNG file")
-    return (pixels - 128).reshape(shape)
+    return (pixels + INT8.lowest).reshape(shape)
 
 
 def choose_image(named, model, tensor):
@@ -68,19 +77,23 @@ def choose_image(named, model, tensor):
     return named or (beside if takes_photos(tensor) and beside.is_file() else None)
 
 
-def differences(compiled, program, content, inputs):
-    """{name of an operator, or "output": how many of its values differ}, over all inputs."""
-    graph = compiled.graph
-    reference = oracle.Oracle(content, graph.inputs[0])
-    names = [f"{o.kind} {o.index}" for o in graph.operators] + ["output"]
-    written = [o.outputs[0] for o in graph.operators] + graph.outputs
-    wrong = dict.fromkeys(names, 0)
+def wanted_of(graph, reference, inputs):
+    """{index of a tensor: what the `oracle.Oracle` says of it, [inputs, elements]}, of steps."""
+    runs = [reference.run(values) for values in inputs]
+    computed = [i for step in graph.operators for i in step.outputs]
+    return {i: np.array([graph.tensors[i].left_of(run[i]) for run in runs]) for i in computed}
+
+
+def differences(harness, content, inputs):
+    """{name of a step's output, or "output": how many of its values differ}, where some do."""
+    graph = harness.compiled.graph
+    reference, layout, wrong = oracle.Oracle(content, graph.inputs[0]), Layout.of(graph), Counter()
     for values in cli.progress(inputs, unit="input"):
-        wanted = reference.run(values)
-        (computed,) = hostrun.run(compiled, program, values[None])
-        for name, i, output in zip(names, written, computed):
-            wrong[name] += int(np.count_nonzero(output != graph.tensors[i].left_of(wanted[i])))
-    return wrong
+        wanted = wanted_of(graph, reference, values[None])
+        computed = harness.run(values[None])
+        wrong.update(layout.differences(computed.values, wanted))
+        wrong["output"] += int(np.count_nonzero(computed.output != wanted[graph.outputs[0]]))
+    return +wrong
 
 
 def main():
@@ -94,27 +107,27 @@ def main():
     )
     parser.add_argument(
         "--optimise",
-        choices=list(selection.OPTIMISE),
+        choices=kernelrows.OPTIMISE,
         default="speed",
         help="speed: fast kernels, without dead channels; none: plain ones (default: speed)",
     )
     arguments = parser.parse_args()
-    compiled = compiler.load(arguments.model, arguments.optimise)
-    tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
+    compiled = pipeline.load(arguments.model, arguments.optimise)
+    tensor = compiled.graph.input
     image = choose_image(arguments.image, arguments.model, tensor)
     inputs = make_inputs(tensor, arguments.inputs, image)
     with tempfile.TemporaryDirectory() as folder:
-        program = hostrun.build(compiled, Path(folder))
-        wrong = differences(compiled, program, arguments.model.read_bytes(), inputs)
+        emitted = emission.emit(compiled)
+        harness = hostrun.build(compiled, emitted, Path(folder))
+        wrong = differences(harness, arguments.model.read_bytes(), inputs)
     for name, count in wrong.items():
-        if count:
-            print(f"{name}: {count} values differ")
+        print(f"{name}: {count} values differ")
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={sum(wrong.values())} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
-        f"flash={compiled.files()[1]}"
+        f"flash={emitted.constants}"
     )
-    return 1 if any(wrong.values()) else 0
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from unicorn import arm_const as arm
 
 import check_tflite
 import cli
-from tinyengine import compiler, emission
+from compiler.emission import identifier
+from tinyengine import pipeline
 
 EXAMPLES = """examples:
   python benchmarks/estimate_cycles.py models/*.tflite
@@ -124,11 +125,11 @@ class Machine:
 
 def estimate(model, inputs):
     """(instructions, cycles) of one inference, the mean of `inputs` inputs."""
-    compiled = compiler.load(model)
+    compiled = pipeline.load(model)
     elf = build(model)
     machine, code = Machine(elf), instructions(elf)
     tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
-    prefix = emission.identifier(compiled.name)
+    prefix = identifier(compiled.name)
     sums = np.zeros(2)
     for values in check_tflite.make_inputs(tensor, inputs):
         machine.engine.mem_write(machine.call(f"{prefix}_input"), values.tobytes())

@@ -17,7 +17,8 @@ import os
 import subprocess
 
 import cli
-from tinyengine import compiler, draw
+from compiler import report
+from tinyengine import pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,10 +95,8 @@ def main():
         print(f"| {' | '.join(str(row[c]) for c in COLUMNS)} |")
     for model in models:
         if model.stem == DRAWN:
-            compiled = compiler.load(model)
-            steps = [f"{operator.index} {operator.kind}" for operator in compiled.graph.operators]
             target = arguments.out.with_name("tinyengine-memory.png")
-            draw.draw_plan(compiled.blocks, compiled.plan, target, steps, compiled.name)
+            report.draw_plan(pipeline.load(model), target)
     print(f"csv={arguments.out}")
     return 1 if any(row["differing_values"] for row in rows) else 0
 

@@ -21,16 +21,16 @@ from tflite_batch import Batch  # noqa: E402
 
 import check_tflite  # noqa: E402
 from cli import UserError  # noqa: E402
+from compiler import hostrun, operators  # noqa: E402
+from compiler.emission import identifier  # noqa: E402
 from tinyengine import (  # noqa: E402
-    compiler,
-    draw,
     emission,
-    hostrun,
     importer,
+    kernelrows,
     lowering,
     oracle,
+    pipeline,
     pruning,
-    selection,
 )
 
 MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
@@ -56,19 +56,18 @@ def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
     path = MODELS / f"{name}.tflite"
     if not path.is_file():
         pytest.skip(f"no {path.name} in {path.parent}; set BITNETMCU_MODELS")
-    compiled = compiler.load(path, optimise)
-    inputs = check_tflite.make_inputs(compiled.graph.tensors[compiled.graph.inputs[0]], 8)
+    compiled = pipeline.load(path, optimise)
+    inputs = check_tflite.make_inputs(compiled.graph.input, 8)
     sanitized = ("cc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    program = hostrun.build(compiled, tmp_path, sanitized)
-    wrong = check_tflite.differences(compiled, program, path.read_bytes(), inputs)
-    assert not any(wrong.values()), wrong
+    harness = hostrun.build(compiled, emission.emit(compiled), tmp_path, sanitized)
+    wrong = check_tflite.differences(harness, path.read_bytes(), inputs)
+    assert not wrong
     if optimise == "speed":  # the plain depthwise kernel does not work in place
         assert compiled.arena <= FIVE[name] + compiled.scratch
 
 
 def check_on_host(batch, folder, command):
     """Asserts that all models are exact, built by the compiler `command`."""
-    command = [*command, *hostrun.WARNINGS]
     program = batch.build(folder, command, [ROOT / "tests" / "tflite_host.c"])
     done = subprocess.run([program], input=batch.stdin, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -80,7 +79,7 @@ def test_every_attribute_is_exact_on_every_value(optimise, tmp_path):
     """All of `tflite_models.cases()`, through all stages, under sanitizers."""
     batch = Batch(CASES, optimise)
     check_on_host(batch, tmp_path, ["cc", *SANITIZE])
-    fast = {kernel.name for row in selection.FAST.values() for kernel in row}
+    fast = {kernel.name for row in kernelrows.KERNELS.values() for kernel in row[:-1]}
     assert fast <= batch.kernels if optimise == "speed" else not fast & batch.kernels
 
 
@@ -97,23 +96,23 @@ def test_clang_agrees(tmp_path):
     batch = Batch(GRAPHS, "speed")
     clang = [*compiler_named("clang"), "-O2"]
     check_on_host(batch, tmp_path, clang)
-    hostrun.build(batch.models[0], tmp_path, clang)
+    hostrun.build(batch.models[0], emission.emit(batch.models[0]), tmp_path, clang)
 
 
 def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):
-    content = next(c for n, c in CASES.items() if len(compiler.compile_model(c, "m").choices) > 2)
-    compiled = compiler.compile_model(content, "model")
+    content = next(c for n, c in CASES.items() if len(pipeline.compile_model(c, "m").choices) > 2)
+    compiled = pipeline.compile_model(content, "model")
     compiled.plan.offsets.update(dict.fromkeys(compiled.plan.offsets, 0))
     inputs = tflite_models.inputs(content, np.random.default_rng(0))
-    program = hostrun.build(compiled, tmp_path)
-    assert any(check_tflite.differences(compiled, program, content, inputs).values())
+    harness = hostrun.build(compiled, emission.emit(compiled), tmp_path)
+    assert check_tflite.differences(harness, content, inputs)
 
 
 # --- folding
 
 
 def kinds(content):
-    return [operator.kind for operator in compiler.compile_model(content, "model").graph.operators]
+    return [operator.kind for operator in pipeline.compile_model(content, "model").graph.operators]
 
 
 def test_no_case_keeps_a_reshape():
@@ -148,7 +147,7 @@ def test_pruning_halves_the_work_of_a_model_with_dead_channels():
         pytest.skip(f"no {path.name} in {path.parent}; set BITNETMCU_MODELS")
     graph = lowering.lower(importer.parse(path.read_bytes()))
     before, after = (
-        sum(draw.macs(g, operator) for operator in g.operators)
+        sum(g.row(step).macs(step.fields) for step in g.operators)
         for g in (graph, pruning.prune(graph))
     )
     assert before == 7_489_664 and after == 3_903_749
@@ -159,7 +158,7 @@ def test_pruning_halves_the_work_of_a_model_with_dead_channels():
 
 def message_of(content):
     with pytest.raises(UserError) as raised:
-        compiler.compile_model(content, "model", "model.tflite")
+        pipeline.compile_model(content, "model", "model.tflite")
     message = str(raised.value)
     assert "\n" not in message and message.startswith("model.tflite: ")
     assert message.count("model.tflite") == 1
@@ -219,8 +218,8 @@ def test_truncated_models_are_refused_or_compile():
 def survive(content):
     """Compiles, or is refused with one line: nothing else."""
     try:
-        compiled = compiler.compile_model(content, "model", "model.tflite")
-        compiled.files()
+        compiled = pipeline.compile_model(content, "model", "model.tflite")
+        emission.emit(compiled)
     except UserError as error:
         assert "\n" not in str(error)
 
@@ -299,7 +298,7 @@ def test_a_mistake_on_the_command_line_is_one_line(script, arguments, words, tmp
 
 
 def test_the_same_model_gives_the_same_bytes():
-    once, again = (compiler.compile_model(chain(), "m").files() for _ in range(2))
+    once, again = (emission.emit(pipeline.compile_model(chain(), "m")) for _ in range(2))
     assert once == again
 
 
@@ -307,21 +306,20 @@ def test_the_same_model_gives_the_same_bytes():
     ("name", "expected"), [("vww_96", "vww_96"), ("3d-net", "model_3d_net"), ("é", "_")]
 )
 def test_names_become_identifiers(name, expected):
-    assert emission.identifier(name) == expected
+    assert identifier(name) == expected
 
 
 @pytest.mark.parametrize("name", ["g++", "clang++"])
 def test_a_cpp_program_calls_a_compiled_model(name, tmp_path):
     """The model and its kernels are C; all public headers can be included from C++."""
-    compiled = compiler.compile_model(chain(), "model")
-    hostrun.write(compiled, tmp_path)
-    includes = [f"-I{tmp_path}", f"-I{selection.KERNELS}"]
-    sources = [tmp_path / "model.c", *selection.sources(compiled.choices)]
-    objects = []
-    for source in sources:
-        objects.append(tmp_path / f"{source.stem}.o")
-        command = ["cc", *hostrun.WARNINGS, *includes, "-c", "-o", objects[-1], source]
-        subprocess.run(command, check=True)
+    compiled = pipeline.compile_model(chain(), "model")
+    emitted = emission.emit(compiled)
+    hostrun.write(emitted, tmp_path)
+    includes = [f"-I{tmp_path}", *hostrun.includes(emitted)]
+    objects = [
+        hostrun.compile_c(tmp_path / f"{source.stem}.o", [source], "-c", *includes)
+        for source in (tmp_path / "model.c", *compiled.sources)
+    ]
     caller = tmp_path / "app.cpp"
     caller.write_text(
         '#include "tinyengine.h"\n#include "fast.h"\n#include "model.h"\n#include <cstdio>\n'
@@ -336,7 +334,7 @@ def test_a_cpp_program_calls_a_compiled_model(name, tmp_path):
     command = [*compiler_named(name), *flags, "-o", program, caller, *objects]
     subprocess.run(command, check=True)
     done = subprocess.run([program], capture_output=True, check=True)
-    x = compiled.graph.tensors[compiled.graph.inputs[0]]
+    x = compiled.graph.input
     inputs = (np.arange(x.size) % 100).astype(np.int8).reshape(1, *x.shape[1:])
-    expected = hostrun.run(compiled, hostrun.build(compiled, tmp_path / "host"), inputs)
-    assert np.array_equal(np.frombuffer(done.stdout, np.int8), expected[0][-1])
+    expected = operators.run(compiled.graph, inputs)
+    assert np.array_equal(np.frombuffer(done.stdout, np.int8), expected[0])

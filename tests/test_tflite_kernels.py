@@ -18,12 +18,12 @@ for package in ("ai_edge_litert", "tflite", "tflite_micro"):
 import tflite_micro  # noqa: E402
 from tflite_models import cases, inputs  # noqa: E402
 
-from tinyengine import importer, lowering, oracle, quantisation, selection  # noqa: E402
+from tinyengine import importer, kernelrows, lowering, oracle, quantisation  # noqa: E402
 
 KERNELS = ROOT / "tinyengine" / "kernels"
 MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
 CASES = dict(cases())
-PLAIN = {kernel.name for kernel in selection.PLAIN.values()}
+PLAIN = {kernels[-1].name for kernels in kernelrows.KERNELS.values()}
 MAIN = """
 typedef struct {
     void (*run)(int8_t *const *inputs, int8_t *output);
@@ -77,12 +77,12 @@ class Program:
             graph = lowering.describe(importer.parse(content, name))
             traces = oracle.run(content, inputs(content, rng, repeats))
             for operator in graph.operators:
-                if not operator.attributes:  # RESHAPE
+                if not graph.row(operator).kernels:  # RESHAPE
                     continue
                 place, kind = len(rows), operator.kind.lower()
-                reads = graph.activations(operator)
+                reads = operator.inputs
                 tables = []
-                value = initialiser(operator.attributes, f"table_{place}", tables)
+                value = initialiser(operator.fields, f"table_{place}", tables)
                 arguments = ", ".join(f"inputs[{i}]" for i in range(len(reads)))
                 text += [
                     *tables,

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyengine import packing
+from compiler.selection import Unfit
+from tinyengine import kernelrows, packing
 
 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD = range(4)  # as the program below counts
 KERNELS = Path(__file__).parent.parent / "tinyengine/kernels"
@@ -201,7 +202,9 @@ def test_convolution_by_pairs_is_exact(program, shape, channels, window, same, r
     packed = packing.pack_conv_2d_pairs(weights, bias, zero_point, requantise, out)
     integers = [*shape, *out, channels, *window, zero_point, packed["steps"]]
     integers.append(packed["rounding"] == "TE_RELU")
-    scratch = packing.conv_2d_pairs_scratch(packed["steps"], window[1], shape[2])
+    scratch = kernelrows.conv_2d_pairs_scratch(
+        packed | {"window": {"width": window[1]}, "input": {"channels": shape[2]}}
+    )
     got = run(program, CONV_2D, packed, integers, x, out[0] * out[1] * channels, scratch)
     assert (got == tflite(sums + bias, requantise).ravel()).all()
 
@@ -245,7 +248,8 @@ def test_depthwise_convolution_is_exact_also_in_place(program, shape, window, sa
     integers.append(packed["rounding"] == "TE_RELU")
     in_place = shape[0] >= out[0] and shape[1] >= out[1] and window[6] < window[0]
     size = out[0] * out[1] * channels
-    scratch = packing.depthwise_conv_2d_planes_scratch(window[0], packed["plane_words"])
+    packed["window"] = {"height": window[0]}
+    scratch = kernelrows.depthwise_conv_2d_planes_scratch(packed)
     got = run(program, DEPTHWISE_CONV_2D, packed, integers, x, size, scratch, in_place)
     assert (got == tflite(sums + bias, requantise).ravel()).all()
 
@@ -263,7 +267,7 @@ def test_fully_connected_by_pairs_is_exact(program, rows, inputs, outputs, relu)
     sums = (x.astype(np.int64) - zero_point) @ weights.astype(np.int64).T + bias
     packed = packing.pack_fully_connected_pairs(weights, bias, zero_point, requantise)
     integers = [rows, inputs, outputs, packed["rounding"] == "TE_RELU"]
-    scratch = packing.fully_connected_pairs_scratch(inputs)
+    scratch = kernelrows.fully_connected_pairs_scratch({"inputs": inputs})
     got = run(program, FULLY_CONNECTED, packed, integers, x, rows * outputs, scratch)
     assert (got == tflite(sums, requantise).ravel()).all()
 
@@ -319,10 +323,10 @@ def test_add_is_exact_for_all_pairs_of_values(program, ratio, larger, zero_point
 def test_weights_that_do_not_fit_are_refused():
     one = packing.Requantise(np.array([1 << 30] * 2), np.array([-8] * 2), 0, -128, 127)
     many = np.full((2, 1, 1, 1024), 127, np.int8)
-    with pytest.raises(packing.Unfit, match="not below 2\\^23"):
+    with pytest.raises(Unfit, match="not below 2\\^23"):
         packing.pack_conv_2d_pairs(many, np.zeros(2), 0, one, (4, 4))
     lowest = np.full((2, 1, 1, 4), -128, np.int8)
-    with pytest.raises(packing.Unfit, match="-128"):
+    with pytest.raises(Unfit, match="-128"):
         packing.pack_conv_2d_pairs(lowest, np.zeros(2), 0, one, (4, 4))
-    with pytest.raises(packing.Unfit, match="fewer than 3"):
+    with pytest.raises(Unfit, match="fewer than 3"):
         packing.pack_conv_2d_pairs(lowest, np.zeros(2), 0, one, (1, 2))

@@ -22,7 +22,7 @@ import tflite_graphs  # noqa: E402
 import tflite_models  # noqa: E402
 from tflite_batch import Batch  # noqa: E402
 
-from tinyengine import hostrun, selection  # noqa: E402
+from compiler import hostrun, selection  # noqa: E402
 
 MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
 CASES = dict([*tflite_models.cases(), *tflite_graphs.odd()])

@@ -1,5 +1,5 @@
 /* The compiled models of tflite_batch.py. */
-#include <stdint.h>
+#include "record.h"
 
 typedef struct {
     int8_t *(*input)(void);
@@ -9,5 +9,3 @@ typedef struct {
 
 extern const Model models[];
 extern const uint32_t model_count, repeats;
-
-void harness_trace(uint32_t step, const int8_t *output, uint32_t bytes);

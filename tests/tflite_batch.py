@@ -1,14 +1,15 @@
 """Many small compiled models in one program, which traces every operator of all of them."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import joblib
 import numpy as np
 
 import check_tflite
-from tinyengine import compiler, hostrun, oracle, selection
+from compiler import hostrun, selection
+from compiler.trace import Layout
+from tinyengine import emission, kernelrows, oracle, pipeline
 
 REPEATS = 6
 TABLE = """#include "tflite_batch.h"
@@ -24,11 +25,11 @@ class Batch:
     def __init__(self, cases, optimise):
         self.cases = cases
         self.models = [
-            compiler.compile_model(content, f"case_{i}", optimise=optimise)
+            pipeline.compile_model(content, f"case_{i}", optimise=optimise)
             for i, content in enumerate(cases.values())
         ]
         self.inputs = [
-            check_tflite.make_inputs(m.graph.tensors[m.graph.inputs[0]], REPEATS, seed=seed)
+            check_tflite.make_inputs(m.graph.input, REPEATS, seed=seed)
             for seed, m in enumerate(self.models)
         ]
         self.choices = [choice for m in self.models for choice in m.choices]
@@ -42,17 +43,16 @@ class Batch:
     def build(self, folder, command, sources):
         """Builds the program in `folder` with the compiler `command`; returns its path.
 
-        sources: with a main() and harness_trace(), as tflite_host.c.
+        sources: with a main() and record(), as tflite_host.c.
         """
 
         def compile_one(compiled):
-            place = folder / compiled.name
-            hostrun.write(compiled, place)
-            options = ["-DTE_TRACE=harness_trace", "-DHARNESS_MODEL_C"]
-            options += ["-include", place / "harness_plan.h", f"-I{place}"]
-            options += [f"-I{selection.KERNELS}", "-c", place / "model.c"]
-            subprocess.run([*command, *options, "-o", place / "model.o"], check=True)
-            return place / "model.o"
+            place, emitted = folder / compiled.name, emission.emit(compiled)
+            hostrun.write(emitted, place)
+            options = ["-c", *hostrun.RECORDED, f"-I{place}", *hostrun.includes(emitted)]
+            return hostrun.compile_c(
+                place / "model.o", [place / emitted.source], *options, compiler=command
+            )
 
         parallel = joblib.Parallel(os.cpu_count(), prefer="threads")
         objects = parallel(map(joblib.delayed(compile_one), self.models))
@@ -60,35 +60,33 @@ class Batch:
         declared = "\n".join(
             f"int8_t *{n}_input(void);\nconst int8_t *{n}_run(void);" for n in names
         )
-        outputs = [m.graph.tensors[m.graph.outputs[0]].size for m in self.models]
+        outputs = [m.graph.output.size for m in self.models]
         rows = ", ".join(
             f"{{{name}_input, {name}_run, {x[0].size}, {size}}}"
             for name, x, size in zip(names, self.inputs, outputs)
         )
         (folder / "table.c").write_text(TABLE % (declared, rows, REPEATS))
         files = [folder / "table.c", *sources, *selection.sources(self.choices), *objects]
-        options = [f"-I{Path(__file__).parent}", f"-I{selection.KERNELS}"]
-        subprocess.run([*command, *options, "-o", folder / "all", *files], check=True)
-        return folder / "all"
+        options = [f"-I{path}" for path in (Path(__file__).parent, hostrun.HERE, kernelrows.FOLDER)]
+        return hostrun.compile_c(folder / "all", files, *options, compiler=command)
 
     def check(self, output, bounds=None):
         """Asserts that the program's output is what the oracle computes, on every value.
 
         bounds: of each model, the bytes of stack that it may use, if the program tells what it did.
         """
-        computed, wrong = np.frombuffer(output, np.int8), []
+        computed, wrong = np.frombuffer(output, np.uint8), []
         for step, (name, compiled, inputs) in enumerate(zip(self.cases, self.models, self.inputs)):
-            graph = compiled.graph
+            graph, layout = compiled.graph, Layout.of(compiled.graph)
             reference = oracle.Oracle(self.cases[name], graph.inputs[0])
-            written = [(f"{o.kind} {o.index}", o.outputs[0]) for o in graph.operators]
-            written.append(("output", graph.outputs[0]))
-            for values in inputs:
-                wanted = reference.run(values)
-                for what, i in written:
-                    left = graph.tensors[i].left_of(wanted[i])
-                    if not np.array_equal(computed[: left.size], left):
-                        wrong.append(f"{name}: {what}")
-                    computed = computed[left.size :]
+            wanted = check_tflite.wanted_of(graph, reference, inputs)
+            size = layout.bytes + graph.output.bytes
+            rows = computed[: len(inputs) * size].reshape(len(inputs), size)
+            computed = computed[len(inputs) * size :]
+            wrong += [f"{name}: {what}" for what in layout.differences(layout.read(rows), wanted)]
+            returned = rows[:, layout.bytes :].view(np.int8)
+            if not np.array_equal(returned, wanted[graph.outputs[0]]):
+                wrong.append(f"{name}: output")
             if bounds:
                 used = int.from_bytes(computed[:4].tobytes(), "little")
                 wrong += [f"{name}: {used} bytes of stack, bound {bounds[step]}"] * (

@@ -4,9 +4,9 @@
 
 #include "tflite_batch.h"
 
-void harness_trace(uint32_t step, const int8_t *output, uint32_t bytes) {
+void record(uint32_t step, const void *data, uint32_t bytes) {
     (void)step;
-    fwrite(output, 1, bytes, stdout);
+    fwrite(data, 1, bytes, stdout);
 }
 
 int main(void) {
@@ -16,7 +16,7 @@ int main(void) {
         for (repeat = 0; repeat < repeats; repeat++) {
             if (fread(models[i].input(), 1, models[i].bytes, stdin) != models[i].bytes)
                 return 1;
-            harness_trace(0, models[i].run(), models[i].output_bytes);
+            record(0, models[i].run(), models[i].output_bytes);
         }
     return 0;
 }

@@ -8,9 +8,9 @@
 
 static uint32_t results;
 
-void harness_trace(uint32_t step, const int8_t *output, uint32_t bytes) {
+void record(uint32_t step, const void *data, uint32_t bytes) {
     (void)step;
-    transfer(SYS_WRITE, results, output, bytes);
+    transfer(SYS_WRITE, results, data, bytes);
 }
 
 int main(void) {
@@ -23,7 +23,7 @@ int main(void) {
         paint_stack();
         for (repeat = 0; repeat < repeats; repeat++) {
             transfer(SYS_READ, inputs, models[i].input(), models[i].bytes);
-            harness_trace(0, models[i].run(), models[i].output_bytes);
+            record(0, models[i].run(), models[i].output_bytes);
         }
         used = stack_used();
         transfer(SYS_WRITE, results, &used, sizeof used);

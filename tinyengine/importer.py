@@ -12,71 +12,14 @@ import tflite
 from tflite.BuiltinOperator import BuiltinOperator  # fails where mcu/tflite is taken for it
 
 from cli import UserError
-from tinyengine.graph import Graph, Operator, Tensor
+from compiler.graph import FLASH, INT8, Graph, Operator, Tensor
+from tinyengine.operators import KINDS
 
-KINDS = {v: k for k, v in vars(BuiltinOperator).items() if isinstance(v, int)}
+NAMES = {v: k for k, v in vars(BuiltinOperator).items() if isinstance(v, int)}
 TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
 DTYPES = {"int8": np.int8, "int32": np.int32, "float32": np.float32}
-CLAMPS = {v: k for k, v in vars(tflite.ActivationFunctionType).items() if isinstance(v, int)}
-PADDINGS = {v: k for k, v in vars(tflite.Padding).items() if isinstance(v, int)}
 FLOAT_EDGES = {"QUANTIZE": False, "DEQUANTIZE": True}  # float input; float output
 LARGEST = 1 << 26  # elements of a tensor: more is a damaged file, or nothing for a microcontroller
-
-
-def _plain(name):
-    return lambda options: getattr(options, name)()
-
-
-def _named(name, names):
-    def read(options):
-        value = getattr(options, name)()
-        if value not in names:
-            raise ValueError(f"{name} is {value}")
-        return names[value]
-
-    return read
-
-
-STRIDES = {"stride_y": _plain("StrideH"), "stride_x": _plain("StrideW")}
-DILATIONS = {
-    "dilation_y": _plain("DilationHFactor"),
-    "dilation_x": _plain("DilationWFactor"),
-}
-CLAMP = {"activation": _named("FusedActivationFunction", CLAMPS)}
-PADDING = {"padding": _named("Padding", PADDINGS)}
-# kind: (its table of options, {attribute: how to read it}, inputs, of these constant)
-OPERATORS = {
-    "ADD": (tflite.AddOptions, CLAMP, (2, 2), ()),
-    "AVERAGE_POOL_2D": (
-        tflite.Pool2DOptions,
-        STRIDES
-        | PADDING
-        | CLAMP
-        | {"window_y": _plain("FilterHeight"), "window_x": _plain("FilterWidth")},
-        (1, 1),
-        (),
-    ),
-    "CONV_2D": (tflite.Conv2DOptions, STRIDES | DILATIONS | PADDING | CLAMP, (2, 3), (1, 2)),
-    "DEPTHWISE_CONV_2D": (
-        tflite.DepthwiseConv2DOptions,
-        STRIDES | DILATIONS | PADDING | CLAMP,
-        (2, 3),
-        (1, 2),
-    ),
-    "DEQUANTIZE": (None, {}, (1, 1), ()),
-    "FULLY_CONNECTED": (
-        tflite.FullyConnectedOptions,
-        CLAMP | {"keep_dims": _plain("KeepNumDims"), "weights_format": _plain("WeightsFormat")},
-        (2, 3),
-        (1, 2),
-    ),
-    "MEAN": (tflite.ReducerOptions, {"keep_dims": _plain("KeepDims")}, (2, 2), (1,)),
-    "PAD": (None, {}, (2, 2), (1,)),
-    "QUANTIZE": (None, {}, (1, 1), ()),
-    "RESHAPE": (None, {}, (1, 2), (1,)),
-    "SOFTMAX": (tflite.SoftmaxOptions, {"beta": _plain("Beta")}, (1, 1), ()),
-    "TRANSPOSE": (None, {}, (2, 2), (1,)),
-}
 
 
 def content_of(path):
@@ -131,6 +74,7 @@ def _graph(model, name, source):
         operators,
         indices(graph.InputsAsNumpy(), "the model's input"),
         indices(graph.OutputsAsNumpy(), "the model's output"),
+        KINDS,
     )
     check(result, source)
     return result
@@ -142,32 +86,33 @@ def _kind(model, operator, index, source):
         raise ValueError(f"operator {index} has code {code} of {model.OperatorCodesLength()}")
     code = model.OperatorCodes(code)
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    kind = KINDS.get(number, f"operator type {number}")
+    kind = NAMES.get(number, f"operator type {number}")
     if kind == "CUSTOM":
         kind = f"CUSTOM ({(code.CustomCode() or b'').decode(errors='replace')})"
-    if kind not in OPERATORS:
+    if kind not in KINDS:
         raise UserError(
             f"{source}: operator {index} is {kind}, which is not supported; supported are: "
-            f"{', '.join(OPERATORS)}"
+            f"{', '.join(KINDS)}"
         )
     return kind
 
 
 def _attributes(operator, index, kind, source):
-    table, readers, (least, most), _ = OPERATORS[kind]
+    known = KINDS[kind]
+    least, most = known.inputs
     if not least <= operator.InputsLength() <= most or operator.OutputsLength() != 1:
         raise ValueError(
             f"{kind} {index} has {operator.InputsLength()} inputs and "
             f"{operator.OutputsLength()} outputs"
         )
-    if table is None:
+    if known.options is None:
         return {}
-    options = table()
+    options = known.options()
     union = operator.BuiltinOptions()
     if union is None:
         raise ValueError(f"{kind} {index} has no options")
     options.Init(union.Bytes, union.Pos)
-    return {name: read(options) for name, read in readers.items()}
+    return {name: read(options) for name, read in known.attributes.items()}
 
 
 def _tensor(model, tensor, index):
@@ -175,8 +120,7 @@ def _tensor(model, tensor, index):
     shape = () if tensor.ShapeIsNone() else tuple(int(n) for n in tensor.ShapeAsNumpy())
     if any(n <= 0 for n in shape) or np.prod(shape, dtype=float) > LARGEST:
         raise ValueError(f"tensor {index} has shape {list(shape)}")
-    name = (tensor.Name() or b"").decode(errors="replace")
-    result = Tensor(name or f"tensor_{index}", shape, dtype)
+    result = Tensor(f"tensor_{index}", shape, dtype)
     quantisation = tensor.Quantization()
     if quantisation is not None and quantisation.ScaleLength() > 0:
         result.scales = np.array(quantisation.ScaleAsNumpy(), np.float32)
@@ -196,7 +140,7 @@ def _tensor(model, tensor, index):
         data = np.frombuffer(buffer.DataAsNumpy().tobytes(), DTYPES[dtype])
         if data.size != result.size:
             raise ValueError(f"tensor {index} has {data.size} elements, not {result.size}")
-        result.data = data.reshape(shape)
+        result.data, result.storage = data.reshape(shape), FLASH
     return result
 
 
@@ -214,7 +158,7 @@ def check(graph, source):
         _check_operator(graph, operator, source)
         for i in graph.activations(operator):
             if i not in written:
-                raise ValueError(f"{operator.kind} {operator.index} reads tensor {i} too early")
+                raise ValueError(f"{operator.name} reads tensor {i} too early")
         if operator.outputs[0] in written or graph.tensors[operator.outputs[0]].data is not None:
             raise ValueError(f"tensor {operator.outputs[0]} is written twice")
         written.update(operator.outputs)
@@ -223,8 +167,8 @@ def check(graph, source):
 
 
 def _check_operator(graph, operator, source):
-    name = f"{operator.kind} {operator.index}"
-    constant = OPERATORS[operator.kind][3]
+    name = operator.name
+    constant = KINDS[operator.kind].constants
     for place, i in enumerate(operator.inputs):
         if i < 0:
             if place < 2:
@@ -247,5 +191,5 @@ def _check_operator(graph, operator, source):
             )
         if tensor.scales is None or len(tensor.scales) != 1 or tensor.scale <= 0:
             raise UserError(f"{source}: {name}: tensor {i} has no scale of its own")
-        if not -128 <= tensor.zero_point <= 127:
+        if not INT8.lowest <= tensor.zero_point <= INT8.highest:
             raise ValueError(f"tensor {i} has zero point {tensor.zero_point}")

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.csource import constants
+from compiler.graph import INT8
+from compiler.selection import Unfit
+from tinyengine import quantisation
 
 RELU_SHIFT = constants("tinyengine/kernels/relu_shift.h")["TE_RELU_SHIFT"]
 HIGHEST_WINDOW = constants("tinyengine/kernels/depthwise_conv_2d_planes.c")["HIGHEST_WINDOW"]
 ADD_LEFT_SHIFT = constants("tinyengine/kernels/add_fast.c")["LEFT_SHIFT"]
-
-
-class Unfit(Exception):
-    """The fast kernel would not be exact for these weights; the message says why."""
 
 
 @dataclass
@@ -33,13 +32,10 @@ class Requantise:
     def __call__(self, accumulators, channel):
         """int8 values (as int64) of one channel's accumulators, as gemmlowp defines them."""
         shift = int(self.shifts[channel])
-        product = np.asarray(accumulators, np.int64) * int(self.multipliers[channel])
         if shift > 0:
             raise Unfit(f"channel {channel} is multiplied by {2**shift} or more")
-        value = (product + (1 << 30)) >> 31
-        if shift:
-            value = (value + (1 << (-shift - 1)) - (value < 0)) >> -shift
-        return np.clip(value + self.zero_point, self.lowest, self.highest)
+        values = quantisation.scaled(accumulators, self.multipliers[channel], shift)
+        return np.clip(values + self.zero_point, self.lowest, self.highest)
 
 
 def accumulator_ranges(weights, bias, zero_point):
@@ -48,7 +44,7 @@ def accumulator_ranges(weights, bias, zero_point):
     weights: int64 [channels, weights of a channel]; bias: [channels]; zero_point: the input's.
     """
     folded = bias.astype(np.int64) - zero_point * weights.sum(1)
-    at_lowest, at_highest = weights * -128, weights * 127
+    at_lowest, at_highest = weights * INT8.lowest, weights * INT8.highest
     return (
         folded,
         folded + np.minimum(at_lowest, at_highest).sum(1),
@@ -179,21 +175,6 @@ class Pairs:
             left, *others = requantisation(of, self.requantise, self.rounding, self.constant)
             record += [8 - left if half else left, *others]
         return record
-
-
-def conv_2d_pairs_scratch(steps, window_width, in_channels):
-    """Bytes of scratch memory of te_conv_2d_pairs: expanded windows, and rows put together."""
-    return 16 * steps + 4 * (window_width * in_channels + 3 & ~3)
-
-
-def depthwise_conv_2d_planes_scratch(window_height, plane_words):
-    """Bytes of scratch memory of te_depthwise_conv_2d_planes: rows of four channels, and zeros."""
-    return 16 * (window_height + 1) * plane_words
-
-
-def fully_connected_pairs_scratch(inputs):
-    """Bytes of scratch memory of te_fully_connected_pairs: the expanded input."""
-    return -(-inputs // 8) * 16
 
 
 def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape):

@@ -12,7 +12,9 @@ import math
 
 import numpy as np
 
-LOWEST, HIGHEST = -128, 127
+from compiler.graph import INT8
+
+LOWEST, HIGHEST = INT8.lowest, INT8.highest
 ADD_LEFT_SHIFT = 20
 SOFTMAX_INTEGER_BITS = 5  # of the exponent of e, a fixed-point number of 32 bits
 LARGEST_ACCUMULATOR = 2**31 - 256  # leaves room to add a zero point
@@ -38,13 +40,32 @@ def quantise_multiplier(factor):
     return (multiplier, shift) if shift >= -31 else (0, 0)
 
 
+def doubling_high_multiply(a, b):
+    """int64 a * b * 2^-31, halves round up: te_doubling_high_multiply of kernels/requantise.h.
+
+    a, b: within int32, as int64; not both -2^31, where the C saturates.
+    """
+    return (a * b + (1 << 30)) >> 31
+
+
+def rounding_shift(values, shifts):
+    """int64 values * 2^-shifts, halves round away from zero: te_rounding_shift. shifts: >= 0."""
+    half = (np.int64(1) << shifts) >> 1
+    return (values + half - ((values < 0) & (shifts > 0))) >> shifts
+
+
 def scaled(values, multipliers, shifts):
-    """int64 values times te_scales, elementwise, as te_scaled of kernels/requantise.h."""
+    """int64 values times te_scales, elementwise: te_scaled, which loses what leaves int32."""
     values, multipliers, shifts = (np.asarray(a, np.int64) for a in (values, multipliers, shifts))
-    product = ((values << np.maximum(shifts, 0)) * multipliers + (1 << 30)) >> 31
-    right = np.maximum(-shifts, 0)
-    half = (1 << right) >> 1
-    return (product + half - ((product < 0) & (right > 0))) >> right
+    shifted = (values << np.maximum(shifts, 0)).astype(np.int32).astype(np.int64)
+    product = doubling_high_multiply(shifted, multipliers)
+    return rounding_shift(product, np.maximum(-shifts, 0))
+
+
+def requantise(to, accumulators):
+    """int64 [..., channels] to the values of an output: a te_requantise, with its clamp."""
+    values = scaled(accumulators, to["multipliers"], to["shifts"])
+    return np.clip(values + to["zero_point"], to["lowest"], to["highest"])
 
 
 def activation_range(activation, scale, zero_point):
@@ -75,23 +96,16 @@ def _arrays(factors):
 
 
 def convolution_multipliers(input_scale, weight_scales, output_scale, channels):
-    """(multipliers int32 [channels], shifts int8 [channels]) of CONV_2D and DEPTHWISE_CONV_2D.
+    """(multipliers int32 [channels], shifts int8 [channels]) of convolutions and FULLY_CONNECTED.
 
     weight_scales: one for each output channel, or one for all. All in double, as
-    PopulateConvolutionQuantizationParams of kernel_util.cc.
+    PopulateConvolutionQuantizationParams of kernel_util.cc. Older sources of FULLY_CONNECTED
+    (GetQuantizedConvolutionMultipler) round the product of the two scales to float32 if all weights
+    share one; the tflite_micro package of the tests does not, as their cases
+    fully_connected_thresholds show.
     """
     scales = np.broadcast_to(np.asarray(weight_scales, np.float32).astype(np.float64), channels)
     return _arrays(_double(input_scale) * scales / _double(output_scale))
-
-
-def fully_connected_multipliers(input_scale, weight_scales, output_scale, channels):
-    """As `convolution_multipliers`, of FULLY_CONNECTED.
-
-    Older sources (GetQuantizedConvolutionMultipler of kernel_util.cc) round the product of the two
-    scales to float32 if all weights share one; the tflite_micro package of the tests does not, as
-    their cases fully_connected_thresholds show.
-    """
-    return convolution_multipliers(input_scale, weight_scales, output_scale, channels)
 
 
 def add_parameters(input_scale, other_scale, output_scale):

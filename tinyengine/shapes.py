@@ -1,4 +1,8 @@
-"""Shapes: where windows go, and what every operator must write. All sizes in elements, NHWC."""
+"""Shapes: where windows go, and what every operator must write. All sizes in elements, NHWC.
+
+The shape rules take (attributes, shapes of the inputs, tensors, operator), give the shape of the
+output, and raise ValueError for inputs that do not go together.
+"""
 
 import math
 
@@ -50,13 +54,7 @@ def window(attributes, height, width, size):
     return fields, *output
 
 
-def expected(graph, operator):
-    """The shape that the operator must write, by its inputs' shapes and its attributes."""
-    shapes = [graph.tensors[i].shape for i in operator.inputs if i >= 0]
-    return SHAPES[operator.kind](operator.attributes, shapes, graph.tensors, operator)
-
-
-def _convolution(attributes, shapes, tensors, operator):
+def convolution(attributes, shapes, tensors, operator):
     height, width, channels = height_width_channels(shapes[0])
     if len(shapes[1]) != 4:
         raise ValueError(f"weights of shape {list(shapes[1])}")
@@ -67,7 +65,7 @@ def _convolution(attributes, shapes, tensors, operator):
     return (1, h, w, outputs)
 
 
-def _depthwise(attributes, shapes, tensors, operator):
+def depthwise(attributes, shapes, tensors, operator):
     height, width, channels = height_width_channels(shapes[0])
     if len(shapes[1]) != 4 or shapes[1][0] != 1 or shapes[1][3] % channels:
         raise ValueError(f"weights of shape {list(shapes[1])} for {channels} channels")
@@ -75,7 +73,7 @@ def _depthwise(attributes, shapes, tensors, operator):
     return (1, h, w, shapes[1][3])
 
 
-def _fully_connected(attributes, shapes, tensors, operator):
+def fully_connected(attributes, shapes, tensors, operator):
     size = math.prod(shapes[0])
     if len(shapes[1]) != 2 or size % shapes[1][1]:
         raise ValueError(f"weights of shape {list(shapes[1])} for {size} inputs")
@@ -84,14 +82,14 @@ def _fully_connected(attributes, shapes, tensors, operator):
     return (size // shapes[1][1], shapes[1][0])
 
 
-def _pool(attributes, shapes, tensors, operator):
+def pool(attributes, shapes, tensors, operator):
     height, width, channels = height_width_channels(shapes[0])
     rows, columns = attributes["window_y"], attributes["window_x"]
     _, h, w = window(attributes, rows, columns, (height, width))
     return (1, h, w, channels)
 
 
-def _add(attributes, shapes, tensors, operator):
+def add(attributes, shapes, tensors, operator):
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"inputs of shapes {list(shapes[0])} and {list(shapes[1])}; no broadcasting"
@@ -108,7 +106,7 @@ def axes(operator, tensors):
     return sorted({a % rank for a in found})
 
 
-def _mean(attributes, shapes, tensors, operator):
+def mean(attributes, shapes, tensors, operator):
     reduced = axes(operator, tensors)
     if attributes["keep_dims"]:
         return tuple(1 if i in reduced else n for i, n in enumerate(shapes[0]))
@@ -124,7 +122,7 @@ def paddings(operator, tensors):
     return data.astype(np.int64)
 
 
-def _pad(attributes, shapes, tensors, operator):
+def pad(attributes, shapes, tensors, operator):
     return tuple(int(n + p.sum()) for n, p in zip(shapes[0], paddings(operator, tensors)))
 
 
@@ -136,46 +134,16 @@ def permutation(operator, tensors):
     return found
 
 
-def _transpose(attributes, shapes, tensors, operator):
+def transpose(attributes, shapes, tensors, operator):
     return tuple(shapes[0][i] for i in permutation(operator, tensors))
 
 
-def _reshape(attributes, shapes, tensors, operator):
+def reshape(attributes, shapes, tensors, operator):
     shape = tensors[operator.outputs[0]].shape
     if math.prod(shape) != math.prod(shapes[0]):
         raise ValueError(f"{list(shapes[0])} to {list(shape)}")
     return shape
 
 
-def _same(attributes, shapes, tensors, operator):
+def same(attributes, shapes, tensors, operator):
     return shapes[0]
-
-
-SHAPES = {
-    "ADD": _add,
-    "AVERAGE_POOL_2D": _pool,
-    "CONV_2D": _convolution,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "DEQUANTIZE": _same,
-    "FULLY_CONNECTED": _fully_connected,
-    "MEAN": _mean,
-    "PAD": _pad,
-    "QUANTIZE": _same,
-    "RESHAPE": _reshape,
-    "SOFTMAX": _same,
-    "TRANSPOSE": _transpose,
-}
-
-
-def check(graph):
-    """Raises ValueError if an operator's output has not the shape that its inputs give."""
-    for operator in graph.operators:
-        try:
-            shape, declared = expected(graph, operator), graph.tensors[operator.outputs[0]].shape
-        except ValueError as error:
-            raise ValueError(f"{operator.kind} {operator.index}: {error}")
-        if tuple(shape) != tuple(declared):
-            raise ValueError(
-                f"{operator.kind} {operator.index} writes {list(declared)}, which should be "
-                f"{list(shape)}"
-            )

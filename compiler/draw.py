@@ -8,7 +8,7 @@ import io
 import itertools
 
 import cli
-from tinyengine import memory
+from compiler import memory
 
 BLOCK_COLOURS = {
     "input": "#9ccb86",
@@ -16,45 +16,13 @@ BLOCK_COLOURS = {
     "scratch": "#f0b666",
     "output": "#e39a9a",
 }
-OPERATOR_COLOURS = {
-    "CONV_2D": "#cfe0f3",
-    "DEPTHWISE_CONV_2D": "#d3ebd0",
-    "FULLY_CONNECTED": "#e2d6ef",
-    "ADD": "#fbe3b4",
-}
-OTHER_COLOUR = "#ececec"
-LINE, SKIP = "#555555", "#d9541e"
+LINE, SKIP, FRAMES = "#555555", "#d9541e", "#dcdcdc"
 
 
 def _save(figure, path):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     cli.write_atomic(path, buffer.getvalue())
-
-
-# --- what is known of an operator
-
-
-def macs(graph, operator):
-    """Multiply-accumulates of an operator; padding counts as if it were multiplied."""
-    if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-        return 0
-    weights, output = _weights(graph, operator), graph.tensors[operator.outputs[0]]
-    channels = weights.shape[-1 if operator.kind == "DEPTHWISE_CONV_2D" else 0]
-    return output.size * weights.size // channels
-
-
-def _weights(graph, operator):
-    """Those of the description, of which pruning has left a part, or else the model's."""
-    return operator.attributes.get("weights", graph.tensors[operator.inputs[1]].data)
-
-
-def constant_bytes(graph, operator):
-    """Bytes of an operator's weights and biases in the model, before a kernel packs them."""
-    if "weights" in operator.attributes:
-        return operator.attributes["weights"].nbytes + operator.attributes["bias"].nbytes
-    tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
-    return sum(tensor.data.nbytes for tensor in tensors if tensor.data is not None)
 
 
 def _shape(tensor):
@@ -77,39 +45,6 @@ def _quantisation(tensor):
     return f"{tensor.scale:.5g} {tensor.zero_point:+d}"
 
 
-def _window(graph, operator):
-    """Of an operator with a window "3x3" and what is not 1: "stride 2", "dilation 2x1"."""
-    fields = operator.attributes | operator.attributes.get("window", {})
-    if "stride_y" not in fields:
-        return []
-    if operator.kind.endswith("CONV_2D"):
-        size = graph.tensors[operator.inputs[1]].shape[1:3]
-    else:
-        lowered = "height" in fields
-        size = [fields[k] for k in (("height", "width") if lowered else ("window_y", "window_x"))]
-    words = ["x".join(map(str, size))]
-    for name in ("stride", "dilation"):
-        y, x = fields.get(f"{name}_y", 1), fields.get(f"{name}_x", 1)
-        if (y, x) != (1, 1):
-            words.append(f"{name} {y}" if y == x else f"{name} {y}x{x}")
-    return words
-
-
-def _details(graph, operator):
-    """An operator's attributes as short words, in the model's or in the lowered form."""
-    fields = operator.attributes | operator.attributes.get("window", {})
-    fields |= operator.attributes.get("requantise", {})
-    words = _window(graph, operator)
-    if fields.get("pad_top") or fields.get("pad_left"):
-        words.append(f"pad {fields['pad_top']},{fields['pad_left']}")
-    words += [str(fields[name]) for name in ("padding", "activation") if name in fields]
-    if (fields.get("lowest", -128), fields.get("highest", 127)) != (-128, 127):
-        words.append(f"clamp {fields['lowest']}..{fields['highest']}")
-    if fields.get("multiplier", 1) != 1:
-        words.append(f"multiplier {fields['multiplier']}")
-    return [word for word in words if word != "NONE"]
-
-
 # --- the graph as a table
 
 
@@ -121,7 +56,7 @@ def print_graph(graph):
         tensor = graph.tensors[i]
         rows.append(("", "input", _shape(tensor), _quantisation(tensor), "", "", ""))
     for operator in graph.operators:
-        count, constants = macs(graph, operator), constant_bytes(graph, operator)
+        count, constants = graph.row(operator).costs(graph, operator)
         rows.append(
             (
                 str(operator.index),
@@ -130,7 +65,7 @@ def print_graph(graph):
                 _quantisation(graph.tensors[operator.outputs[0]]),
                 f"{count:,}" if count else "",
                 f"{constants:,}" if constants else "",
-                " ".join(_details(graph, operator)),
+                " ".join(sum(graph.row(operator).details(graph, operator), [])),
             )
         )
     rows.append(("", "sum", "", "", *(f"{total:,}" for total in _totals(graph)), ""))
@@ -146,11 +81,9 @@ def print_graph(graph):
 
 
 def _totals(graph):
-    """Multiply-accumulates and bytes of constants; a constant of two operators counts once."""
-    constants = {i for operator in graph.operators for i in operator.inputs if i >= 0}
-    data = [graph.tensors[i].data for i in constants]
-    count = sum(macs(graph, operator) for operator in graph.operators)
-    return count, sum(array.nbytes for array in data if array is not None)
+    """Multiply-accumulates and bytes of constants."""
+    costs = [graph.row(operator).costs(graph, operator) for operator in graph.operators]
+    return [sum(column) for column in zip(*costs)] or [0, 0]
 
 
 # --- the graph as a picture
@@ -160,6 +93,7 @@ SLACK = 4  # rows that a column may differ, to end where no edge but one is cut
 BOX = 2.75, 0.62
 BETWEEN = 0.75, 0.26  # boxes; lanes of edges come on top
 LANE = 0.12
+TITLE = 4.8  # wide enough for it
 
 
 def draw_graph(graph, path):
@@ -174,7 +108,8 @@ def draw_graph(graph, path):
     lanes = _lanes(edges, places)
     pitch = BOX[0] + BETWEEN[0] + LANE * max(lanes.values(), default=0), BOX[1] + BETWEEN[1]
     columns, rows = max(c for c, _ in places) + 1, max(r for _, r in places) + 1
-    width, height = columns * pitch[0] - BETWEEN[0] + 0.7, rows * pitch[1] + 0.9
+    width = max(columns * pitch[0] - BETWEEN[0] + 0.7, TITLE)
+    height = rows * pitch[1] + 0.9
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(-height + 0.75, 0.75))
     axes.set_axis_off()
@@ -199,11 +134,13 @@ def _nodes_and_edges(graph):
         nodes.append((["input", _shape(graph.tensors[i])], BLOCK_COLOURS["input"]))
     for operator in graph.operators:
         edges += [(writer[i], len(nodes)) for i in dict.fromkeys(graph.activations(operator))]
-        count, constants = macs(graph, operator), constant_bytes(graph, operator)
+        count, constants = graph.row(operator).costs(graph, operator)
         costs = [f"{count:,} MACs"] * bool(count) + [f"{constants:,} bytes"] * bool(constants)
-        head = " ".join([str(operator.index), operator.kind, *_window(graph, operator)])
+        row = graph.row(operator)
+        shape, _ = row.details(graph, operator)
+        head = " ".join([str(operator.index), operator.kind, *shape])
         lines = [head, _shapes(graph, operator), ", ".join(costs)]
-        colour = OPERATOR_COLOURS.get(operator.kind, OTHER_COLOUR)
+        colour = row.colour
         writer |= {i: len(nodes) for i in operator.outputs}
         nodes.append(([line for line in lines if line], colour))
     for i in graph.outputs:
@@ -291,26 +228,33 @@ def _draw_edge(axes, start, end, lane):
 # --- memory over time
 
 
-def draw_plan(blocks, plan, path, steps=(), name="the arena"):
+def draw_plan(blocks, plan, path, steps=(), name="the arena", frames=()):
     """Writes a PNG of a memory plan: what lies where in the arena in which step.
 
     steps: names of the steps for the axis, from step 0; their numbers if there are none. name: of
-    what is planned.
+    what is planned. frames: bytes of stack that the kernel of each step takes beside the arena.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    first, last = min(b.first for b in blocks), max(b.last for b in blocks)
+    first = min((b.first for b in blocks), default=0)
+    last = max([len(steps) - 1, *(b.last for b in blocks)])
     count = last + 1 - first
     named = len(steps) > last
     left, right, top, bottom = 0.95, 0.2, 0.75, 1.9 if named else 0.65
     width, height = left + right + max(8, 0.25 * count), 5.2 + top + bottom
     figure = Figure(figsize=(width, height))
     box = left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height
-    axes = figure.add_axes(box, xlim=(first, last + 1), ylim=(0, max(plan.size, 1) * 1.04))
+    highest = max(plan.size + max(frames, default=0), 1)
+    axes = figure.add_axes(box, xlim=(first, last + 1), ylim=(0, highest * 1.04))
     _draw_blocks(figure, axes, blocks, plan)
+    if any(frames):
+        label = f"frames of kernels, at most {max(frames):,} B"
+        places = [step + 0.5 for step in range(len(frames))]
+        look = {"color": FRAMES, "edgecolor": LINE, "linewidth": 0.5, "hatch": "//", "width": 1}
+        axes.bar(places, frames, bottom=plan.size, label=label, **look)
     alive = memory.alive(blocks)
-    most = max(alive.values())
+    most = max(alive.values(), default=0)
     axes.axhline(plan.size, color="black", label=f"arena {plan.size:,} B ({plan.method})")
     dashes = {"color": SKIP, "linestyle": (0, (5, 4))}
     axes.axhline(most, **dashes, label=f"alive at once {most:,} B (bold steps)")

@@ -1,0 +1,127 @@
+"""What there is to know of an operator: one `Row` of its front end's table.
+
+All that is keyed by the kind of an operator stands in its row, so that no table can lack one. From
+it follow the reference executor of a lowered graph and the check of a graph after each pass.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.graph import DTYPES, INT32, Step
+
+
+def none(fields):
+    """Of an operator that sums nothing up, or multiplies by no weights."""
+    return 0
+
+
+def no_words(fields):
+    return [], []
+
+
+PLAIN_COLOUR = "#ececec"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operator of lowered graphs.
+
+    sizes: fields -> elements of each input and then of each output; dtypes: theirs, int8 all if
+    None. rule: (fields, *inputs) -> the output, or a tuple of outputs, arrays [batch, elements]:
+    exactly, in integers, what all kernels compute. kernels: `selection.Kernel`s, the fastest first;
+    the last one takes everything; none if lowering leaves no such step. bound: fields -> the
+    largest magnitude of an accumulator, for any input in range. macs: fields ->
+    multiply-accumulates; padding counts as if it were multiplied. weights: fields -> bytes of its
+    weights and biases before a kernel packs them. words: fields -> short words for tables and
+    pictures, ([for its box in a picture], [more, for a table]); colour: of the box.
+    """
+
+    kind: str
+    sizes: Callable
+    rule: Callable
+    kernels: tuple
+    dtypes: tuple | None = None
+    bound: Callable = none
+    macs: Callable = none
+    weights: Callable = none
+    words: Callable = no_words
+    colour: str = PLAIN_COLOUR
+
+    def costs(self, graph, step):
+        """(multiply-accumulates, bytes of weights and biases)"""
+        return self.macs(step.fields), self.weights(step.fields)
+
+    def details(self, graph, step):
+        """Short words on a step, as `words` gives them."""
+        return self.words(step.fields)
+
+
+def table(*rows):
+    """{kind: row}. Raises ValueError if two rows have one kind."""
+    found = {row.kind: row for row in rows}
+    if len(found) != len(rows):
+        raise ValueError("two rows of one kind")
+    return found
+
+
+def execute(graph, inputs):
+    """Runs a lowered graph by the rules of its rows, the reference of all executors.
+
+    inputs: integers [batch, ...], for the graph's only input. Returns {index of a tensor: array
+    [batch, elements] of its dtype}.
+    """
+    values = {graph.inputs[0]: np.asarray(inputs).reshape(len(inputs), -1)}
+    for step in graph.operators:
+        results = graph.row(step).rule(step.fields, *(values[i] for i in step.inputs))
+        results = results if isinstance(results, tuple) else (results,)
+        for i, result in zip(step.outputs, results, strict=True):
+            values[i] = result.astype(graph.tensors[i].dtype, copy=False)
+    return values
+
+
+def run(graph, inputs):
+    """The values of the graph's only output for `inputs` [batch, ...]: [batch, elements]."""
+    return execute(graph, inputs)[graph.outputs[0]]
+
+
+class GraphError(AssertionError):
+    """A pass left a graph that cannot be executed; the message names the place."""
+
+
+def verify(graph, executable=True):
+    """The lowered `graph`, if each step and tensor keeps the rules; else raises `GraphError`.
+
+    After each pass, so that a mistake shows where it is made. executable: all passes are done.
+    """
+    written = set(graph.inputs)
+    for step in graph.operators:
+        _check(isinstance(step, Step), f"{step.name} is not lowered")
+        _check(step.kind in graph.rows, f"{step.name}: no row of that kind")
+        for i in step.inputs:
+            _check(i in written, f"{step.name} reads tensor {i} before it is written")
+        for i in step.outputs:
+            _check(i not in written, f"{step.name} writes tensor {i} a second time")
+            written.add(i)
+        tensors = [graph.tensors[i] for i in (*step.inputs, *step.outputs)]
+        sizes, row = [tensor.size for tensor in tensors], graph.row(step)
+        wanted = [int(size) for size in row.sizes(step.fields)]
+        _check(sizes == wanted, f"{step.name} has tensors of {sizes} elements, not {wanted}")
+        bound = row.bound(step.fields)
+        _check(bound <= INT32.highest, f"{step.name}: accumulators up to {bound}")
+        _check(not executable or row.kernels, f"{step.name}: no kernel executes it")
+        dtypes = row.dtypes or ("int8",) * len(tensors)
+        for tensor, dtype in zip(tensors, dtypes) if executable else ():
+            _check(tensor.dtype == dtype, f"{step.name}: {tensor.name} is {tensor.dtype}")
+            inside = DTYPES[tensor.dtype].holds(tensor.range)
+            _check(inside, f"{step.name}: {tensor.name} has {tensor.range} as {tensor.dtype}")
+            _check(tensor.data is None, f"{step.name}: {tensor.name} is a constant")
+    for i in graph.outputs:
+        _check(i in written, f"nothing writes output {i}")
+    return graph
+
+
+def _check(holds, complaint):
+    if not holds:
+        raise GraphError(complaint)

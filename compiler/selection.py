@@ -1,0 +1,87 @@
+"""Kernels, and which one executes each step: the first that proves itself exact for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class Unfit(Exception):
+    """The kernel would not be exact, or is not for this step; the message says why."""
+
+
+def _as_they_are(fields):
+    return fields
+
+
+def _nothing(fields):
+    return 0
+
+
+def _never(fields):
+    return False
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """C that executes a step.
+
+    name: for people. function: of C that executes it, source: the file that holds it, None if its C
+    is all that it emits. assembly: a file that it uses, or that replaces it, on the cores that it
+    is for. pack: a step's fields -> what
+    its C is given: packed weights and other values; raises `Unfit` with the reason where the kernel
+    would not be exact: this is its proof. scratch: packed -> bytes of the arena that it works in.
+    in_place: fields -> whether its output may be the memory of an input. emit: (packed,
+    `emission.Place`) -> lines of C that execute the step. proven: fields -> what was proven, for
+    the report.
+    """
+
+    name: str
+    function: str
+    source: Path | None
+    emit: Callable
+    pack: Callable = _as_they_are
+    scratch: Callable = _nothing
+    in_place: Callable = _never
+    assembly: Path | None = None
+    proven: Callable = lambda fields: ""
+    # Which steps it is for, besides their kind: formats of weights (None: any), cores with a
+    # multiplier only; by_input: its C takes rows of weights by input, and unsigned inputs.
+    formats: tuple | None = None
+    multiplier: bool = False
+    by_input: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernel for a step. packed: what it is given. skipped: why not a faster one."""
+
+    kernel: Kernel
+    packed: dict
+    skipped: tuple = ()
+
+    @property
+    def scratch(self):
+        """Bytes of the arena that it works in."""
+        return self.kernel.scratch(self.packed)
+
+
+def choose(step, kernels):
+    """The `Choice` for a step among `kernels`, the fastest first; the last takes everything."""
+    skipped = []
+    for kernel in kernels:
+        try:
+            return Choice(kernel, kernel.pack(step.fields), tuple(skipped))
+        except Unfit as reason:
+            skipped.append(f"{kernel.name}: {reason}")
+    raise AssertionError(f"{step.name}: no plain kernel takes it: {'; '.join(skipped)}")
+
+
+def sources(choices):
+    """The C files of the chosen kernels, each once, sorted by name."""
+    found = {choice.kernel.source for choice in choices} - {None}
+    return sorted(found, key=lambda path: path.name)
+
+
+def assembly(choices):
+    """The files of assembly that they use on the cores that these are for."""
+    return sorted({choice.kernel.assembly for choice in choices} - {None})
