@@ -23,16 +23,16 @@ Shapes: B = batch, I = in_features, O = out_features.
 """
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from cli import UserError
+from compiler.formats import FACTORS, FORMATS
+from compiler.graph import INT8, UINT7
 
-ACTIVATION_MAX = 127  # int8 activations; ReLU leaves the negative half unused
+ACTIVATION_MAX = UINT7.highest
 
 BIAS_INPUT = ACTIVATION_MAX  # a bias is the weight of an input that always has this value
 
@@ -41,111 +41,36 @@ BIAS_LIMIT = 2**20  # the largest integer bias: accumulators of 4,096 inputs rea
 FLOAT = "None"  # QuantType of a network that is trained in floating point and never exported
 
 
-@dataclass(frozen=True)
-class Format:
-    """One number format for weights: one row of the table that every stage reads.
+def centre(row, weights):
+    """`weights` as the `Format` rounds them: less their mean, where it says so."""
+    if not row.centred:
+        return weights
+    # The mean in float64, so that no sign depends on the order of a sum.
+    return weights - weights.double().mean().to(weights.dtype)
 
-    levels: the integers a weight can be, in code order (a weight is stored as its index).
-    per_word: codes in a 32-bit word of the C.
-    clip: the integer that the clip value `maxw` stands for, the outer edge of the last cell; for
-        NF4, whose levels are not even, where OCTAV's clip gives the least squared error.
-    clip_bits: bits of the uniform quantiser for which OCTAV chooses `maxw`; those of the format,
-        but for FP130 the 8 binary orders of magnitude that it spans.
-    centred: the mean of the weights is subtracted before they are rounded.
-    absmean: one integer unit is the mean magnitude of the weights, whatever `maxw_algo`.
-    kernel: the C kernel that serves it, where it shares one.
+
+def unit_of(row, maxw):
+    """The float weight that one integer unit of a `Format` stands for."""
+    return maxw / row.clip
+
+
+def quantise(row, weights, maxw):
+    """Round float `weights`, any shape, to the nearest level of a `Format`; ties to the larger one.
+
+    maxw: clip value > 0, in units of the weights; broadcast against them. Returns integer-valued
+    float32, same shape.
     """
+    scaled = centre(row, weights) / unit_of(row, maxw)
+    if not row.spacing:
+        levels = torch.tensor(row.ascending, dtype=torch.float32, device=weights.device)
+        thresholds = (levels[1:] + levels[:-1]) / 2
+        return levels[torch.bucketize(scaled, thresholds, right=True)]
+    # The same for evenly spaced levels, five times as fast and as exact.
+    scaled = scaled / row.spacing
+    below = scaled.floor()
+    offset = 0.5 if row.levels[0] / row.spacing % 1 else (scaled - below >= 0.5).float()
+    return ((below + offset) * row.spacing).clamp(row.lowest, row.highest)
 
-    name: str
-    levels: tuple
-    per_word: int
-    clip: float
-    clip_bits: float = None
-    centred: bool = False
-    absmean: bool = False
-    kernel: str = None
-
-    def __post_init__(self):
-        object.__setattr__(self, "clip_bits", self.clip_bits or self.bits)
-        object.__setattr__(self, "kernel", self.kernel or self.name)
-
-    @cached_property
-    def bits(self):
-        """The information a code can hold; what it takes in the C is 32 / per_word."""
-        return math.log2(len(self.levels))
-
-    @cached_property
-    def sorted_levels(self):
-        return torch.tensor(sorted(self.levels), dtype=torch.float32)
-
-    @cached_property
-    def spacing(self):
-        """The distance between neighbouring levels; 0 if it varies."""
-        steps = self.sorted_levels.diff()
-        return steps[0].item() if (steps == steps[0]).all() else 0
-
-    @cached_property
-    def thresholds(self):
-        return (self.sorted_levels[1:] + self.sorted_levels[:-1]) / 2
-
-    def centre(self, weights):
-        """`weights` as they are rounded: less their mean, where the format says so."""
-        if not self.centred:
-            return weights
-        # The mean in float64, so that no sign depends on the order of a sum.
-        return weights - weights.double().mean().to(weights.dtype)
-
-    def quantise(self, weights, maxw):
-        """Round float `weights`, any shape, to the nearest level; ties go to the larger one.
-
-        maxw: clip value > 0, in units of the weights; broadcast against them. Returns
-        integer-valued float32, same shape.
-        """
-        scaled = self.centre(weights) / self.scale(maxw)
-        if not self.spacing:
-            index = torch.bucketize(scaled, self.thresholds.to(weights.device), right=True)
-            return self.sorted_levels.to(weights.device)[index]
-        # The same for evenly spaced levels, five times as fast and as exact.
-        scaled = scaled / self.spacing
-        below = scaled.floor()
-        offset = 0.5 if self.levels[0] / self.spacing % 1 else (scaled - below >= 0.5).float()
-        return ((below + offset) * self.spacing).clamp(min(self.levels), max(self.levels))
-
-    def scale(self, maxw):
-        """The float weight that one integer unit stands for."""
-        return maxw / self.clip
-
-
-def _odd(count):
-    """`count` levels ..., -3, -1, 1, 3, ...: the half-integer levels of a format, doubled."""
-    return tuple(range(1 - count, count, 2))
-
-
-_POWERS = tuple(sign * 2**exponent for sign in (1, -1) for exponent in range(8))
-
-# The quantiles of a normal distribution of QLoRA (Dettmers et al., arXiv 2305.14314, appendix E),
-# of which the largest is 1, times 127 and rounded.
-_NF4 = (-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127)
-
-FORMATS = {
-    row.name: row
-    for row in (
-        Format("Binary", _odd(2), 32, clip=2, centred=True),  # sign(w - mean)
-        Format("BinarySym", _odd(2), 32, clip=2, kernel="Binary"),  # sign(w)
-        Format("Ternary", (-1, 0, 1), 20, clip=1.5, absmean=True),  # 3^20 < 2^32
-        Format("2bitsym", _odd(4), 16, clip=4),  # +-0.5, +-1.5, doubled
-        Format("4bit", tuple(range(-8, 8)), 8, clip=8),
-        Format("4bitsym", _odd(16), 8, clip=16),  # +-0.5 .. +-7.5, doubled
-        Format("FP130", _POWERS, 8, clip=192, clip_bits=8),  # +-2^0 .. +-2^7
-        Format("NF4", _NF4, 8, clip=110),
-        Format("5bitsym", _odd(32), 6, clip=32),  # +-0.5 .. +-15.5, doubled
-        Format("8bit", tuple(range(-128, 128)), 4, clip=128),
-    )
-}
-
-# PerOutput: the factors that an output's accumulator can be multiplied by, each the sum of two
-# powers of two, so that two shifts and an addition do it.
-FACTORS = tuple(sorted({2**a + 2**b for a in range(4) for b in range(4)}))  # 2 .. 16
 
 WEIGHT_SCALES = ("PerTensor", "PerOutput")
 
@@ -273,6 +198,8 @@ class BitLinear(nn.Linear):
     rounded to an integer of any size, not to a level of the format.
     """
 
+    reads, writes = "activations", "accumulators"
+
     def __init__(
         self,
         in_features,
@@ -320,7 +247,7 @@ class BitLinear(nn.Linear):
         if not self.format:
             return
         weights, bias = self.float_weights()
-        weights = self.format.centre(weights.detach())
+        weights = centre(self.format, weights.detach())
         # A bias must not become a huge integer where weights are nearly zero.
         least = 0 if bias is None else bias.detach().abs().max().item() / BIAS_LIMIT
         least *= self.format.clip
@@ -347,7 +274,7 @@ class BitLinear(nn.Linear):
     @property
     def scale(self):
         """The float weight that one integer unit stands for; 1 in a floating point layer."""
-        return self.format.scale(self.maxw) if self.format else torch.ones_like(self.maxw)
+        return unit_of(self.format, self.maxw) if self.format else torch.ones_like(self.maxw)
 
     def float_weights(self, x=None):
         """(weights [O, I], bias [O] or None) before rounding, in one unit; in training for `x`."""
@@ -368,10 +295,10 @@ class BitLinear(nn.Linear):
     def _integers(self, weight, bias):
         """`integer_weights()` and `integer_bias()` for a float `weight` [O, I] and `bias` [O]."""
         clip = self.maxw if self.factors is None else self.maxw * self.factors
-        rounded = self.format.quantise(weight.detach(), clip)
+        rounded = quantise(self.format, weight.detach(), clip)
         if bias is None:
             return rounded, None
-        unit = self.format.scale(clip).double().flatten()
+        unit = unit_of(self.format, clip).double().flatten()
         return rounded, (bias.detach().double() / unit).round()
 
     def forward(self, x):
@@ -388,7 +315,7 @@ class BitLinear(nn.Linear):
                 bias = StraightThrough.apply(bias / self.scale, rounded.float())
             return F.linear(x, StraightThrough.apply(weight / self.scale, effective), bias)
         # float32 holds integers exactly up to 2^24; one bit is left for ShiftNorm's rounding.
-        reach = 128 * effective.abs().sum(1) + (0 if bias is None else rounded.abs())
+        reach = INT8.largest * effective.abs().sum(1) + (0 if bias is None else rounded.abs())
         exact = torch.float32 if reach.max() < 2**23 else torch.float64
         bias = None if bias is None else rounded.to(exact)
         return F.linear(x.to(exact), effective.to(exact), bias)
@@ -467,6 +394,8 @@ class ShiftNormReLU(nn.Module):
     `aware`; otherwise it scales each sample's largest value to 127, as a float quantiser would.
     """
 
+    reads, writes = "accumulators", "activations"
+
     def __init__(self, aware):
         super().__init__()
         self.settings = {"aware": aware}
@@ -515,11 +444,31 @@ class Network(nn.Module):
             return last(x) / self.norm.magnitude(x) * last.scale  # its bias is scaled as its sums
         return last(self.norm(x)) * last.scale
 
+    @property
+    def inputs(self):
+        """How many values it takes."""
+        return self.bit_layers()[0].in_features
+
+    @property
+    def classes(self):
+        """How many logits it gives."""
+        return self.bit_layers()[-1].out_features
+
     def outputs(self, x):
         """Yields (layer, its output) for inputs [B, I]; in eval mode these are the contract's."""
         for layer in self.layers:
             x = layer(x)
             yield layer, x
+
+    @torch.no_grad()
+    def values(self, x):
+        """Yields what each step of the C writes, [B, elements], for inputs [B, I] in eval mode."""
+        read = x
+        for layer, written in self.outputs(x):
+            yield written
+            if isinstance(layer, ShiftNormReLU):
+                yield shiftnorm_shift(read)
+            read = written
 
     def bit_layers(self):
         """The layers with weights, first to last."""

@@ -33,12 +33,6 @@ extern "C" {
 #define BITNETMCU_ASSEMBLY 0
 #endif
 
-/* Called after each layer with its value: `count` int32 accumulators and the shift that ShiftNorm
- * chose (0 in the last layer). Define it before including this header to record layers. */
-#ifndef BITNETMCU_TRACE
-#define BITNETMCU_TRACE(layer, accumulators, count, shift) ((void)(shift))
-#endif
-
 /* Fully connected layers, by number format:
  *     accumulators[o] = sum over i of activations[i] * weight[o][i]
  * A row holds the codes of one output's weights, the first input in the lowest bits, padded to

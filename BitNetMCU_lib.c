@@ -3,14 +3,15 @@
 
 #include <stdint.h>
 
-static int32_t *recorder; /* where the next recorded value goes */
+static uint8_t *recorder; /* where the next recorded byte goes */
 
-static void record(const int32_t *accumulators, uint32_t count, uint32_t shift) {
-    for (; count > 0; count--)
-        *recorder++ = *accumulators++;
-    *recorder++ = (int32_t)shift;
+static void record(const void *data, uint32_t bytes) {
+    const uint8_t *next = data;
+
+    for (; bytes > 0; bytes--)
+        *recorder++ = *next++;
 }
-#define BITNETMCU_TRACE(layer, accumulators, count, shift) record(accumulators, count, shift)
+#define BITNETMCU_TRACE(step, data, bytes) record(data, bytes)
 
 #define BITNETMCU_MODEL_IMPLEMENTATION
 #include "BitNetMCU_model.h"
@@ -23,7 +24,7 @@ static void record(const int32_t *accumulators, uint32_t count, uint32_t shift) 
 
 EXPORT const char *Bitnet_inf_checkpoint(void);
 EXPORT void Bitnet_inf(const int8_t *inputs, uint32_t images, uint32_t *predictions,
-                       int32_t *trace);
+                       uint8_t *trace);
 
 #ifdef BITNETMCU_CHANNELS
 EXPORT void Bitnet_inf_quantise(const int32_t *raw, uint32_t samples, int8_t *inputs);
@@ -41,9 +42,9 @@ void Bitnet_inf_quantise(const int32_t *raw, uint32_t samples, int8_t *inputs) {
 /* The SHA-256 of the checkpoint that was exported. */
 const char *Bitnet_inf_checkpoint(void) { return BITNETMCU_CHECKPOINT_SHA256; }
 
-/* Runs `images` inputs of BITNETMCU_INPUTS values. `trace` takes, per image and layer, the
- * accumulators and then the shift. Not reentrant. */
-void Bitnet_inf(const int8_t *inputs, uint32_t images, uint32_t *predictions, int32_t *trace) {
+/* Runs `images` inputs of BITNETMCU_INPUTS values. `trace` takes BITNETMCU_TRACE_BYTES for each,
+ * what its steps wrote. Not reentrant. */
+void Bitnet_inf(const int8_t *inputs, uint32_t images, uint32_t *predictions, uint8_t *trace) {
     int32_t logits[BITNETMCU_CLASSES];
 
     recorder = trace;

@@ -5,6 +5,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +16,9 @@ import torch
 
 import BitNetMCU
 import cli
-from lowbit import emission, integermodel, selection
+from compiler import operators
+from compiler import report as reports
+from lowbit import emission, kernelrows, lowering, pipeline
 from train import checkpoint, confidence, data
 
 EXAMPLES = """examples:
@@ -29,13 +32,17 @@ EXAMPLES = """examples:
 MODEL_HEADER = f"{emission.NAME}_model.h"
 TEST_DATA_HEADER = "BitNetMCU_MNIST_test_data.h"
 REPORT = "export.json"
+PLAN = "memory.png"
 
 
 def describe_layer(layer, choice):
     """What the weights of an `IntegerLayer` use of their format, as a dict for the report."""
-    size = layer.weights.size
+    size, packed = layer.weights.size, choice.packed
     counts = Counter(layer.weights.flatten().tolist())
     entropy = BitNetMCU.entropy(torch.from_numpy(layer.weights))
+    per_output = {
+        key: 0 if packed[key] is None else packed[key].nbytes for key in ("factors", "surplus")
+    }
     return {
         "inputs": layer.inputs,
         "outputs": layer.outputs,
@@ -45,29 +52,21 @@ def describe_layer(layer, choice):
         "skipped_kernels": list(choice.skipped),
         "bits": layer.format.bits,
         "weights": size,
-        "bytes": choice.kernel.pack(layer).nbytes,
-        "factor_bytes": 0 if layer.factors is None else layer.outputs,
+        "bytes": packed["words"].nbytes,
+        "factor_bytes": per_output["factors"],
         "bias": layer.bias is not None,
-        "surplus_bytes": 0 if selection.surplus(layer, choice) is None else 4 * layer.outputs,
-        "levels_percent": {
-            level: 100 * counts[level] / size for level in sorted(layer.format.levels)
-        },
+        "surplus_bytes": per_output["surplus"],
+        "levels_percent": {level: 100 * counts[level] / size for level in layer.format.ascending},
         "entropy": entropy,
         "entropy_bytes": size * entropy / 8,
         "capacity_percent": 100 * entropy / layer.format.bits,
     }
 
 
-def describe(model, choices):
-    """The report on an `IntegerModel`: its layers, totals and buffers, ready for JSON.
-
-    choices: a `selection.Choice` for each layer.
-    """
-    layers = [describe_layer(*pair) for pair in zip(model.layers, choices, strict=True)]
-    buffers = [
-        {"name": b.name, "bytes": b.bytes, "layers": list(b.layers)}
-        for b in emission.plan_buffers(model)
-    ]
+def describe(compiled):
+    """The report on the weights of a `Compiled` network, ready for JSON."""
+    pairs = zip(compiled.graph.operators, compiled.choices, strict=True)
+    layers = [describe_layer(s.fields, choice) for s, choice in pairs if s.kind == "LINEAR"]
     return {
         "layers": layers,
         "weights": sum(layer["weights"] for layer in layers),
@@ -75,14 +74,13 @@ def describe(model, choices):
             layer[part] for layer in layers for part in ("bytes", "factor_bytes", "surplus_bytes")
         ),
         "entropy_bytes": sum(layer["entropy_bytes"] for layer in layers),
-        "buffers": buffers,
-        "buffer_bytes": sum(buffer["bytes"] for buffer in buffers),
+        "buffer_bytes": compiled.arena,
     }
 
 
-def describe_empty_input(model, class_names):
-    """What an `IntegerModel` makes of an input that is 0 everywhere, as a dict for the report."""
-    logits = model.logits(np.zeros((1, model.inputs), np.int8))
+def describe_empty_input(graph, class_names):
+    """What a network makes of an input that is 0 everywhere, as a dict for the report."""
+    logits = operators.run(graph, np.zeros((1, graph.input.size), np.int8))
     return {
         "class": class_names[logits[0].argmax()],
         "margin": int(confidence.margins(logits)[0]),
@@ -120,10 +118,8 @@ def format_report(report):
         f"total: {report['weights']} weights, {report['weight_bytes']} bytes of flash; "
         f"{report['entropy_bytes']:.0f} bytes if entropy-coded"
     )
-    lines.append(f"buffers of BitNetMCU_infer, on the stack, {report['buffer_bytes']} bytes:")
-    for buffer in report["buffers"]:
-        first, last = buffer["layers"][0], buffer["layers"][-1]
-        lines.append(f"  {buffer['name']}: {buffer['bytes']} bytes, layers {first} to {last}")
+    lines.append(f"memory of the network, on the stack while it runs: {report['arena']} bytes")
+    lines += [f"  {line}" for line in reports.table(report, skipped=False).splitlines()]
     if report["class_names"] != list(data.numbered("", len(report["class_names"]))):
         lines.append(f"classes, from 0: {', '.join(report['class_names'])}")
     lines += confidence.lines(report["confidence"])
@@ -156,57 +152,89 @@ def check_name(name):
         )
 
 
-def export(path, build, pictures=None, optimise="size", multiplier=False, name=emission.NAME):
-    """Write the headers and export.json for the checkpoint at `path` into the folder `build`.
+def export(
+    path,
+    build,
+    pictures=None,
+    optimise="size",
+    multiplier=False,
+    name=emission.NAME,
+    draw_plan=False,
+):
+    """Write the C of the checkpoint at `path` into the folder `build`, with all that it needs.
 
-    pictures: a folder for pictures of the network. optimise: one of `selection.OPTIMISE`.
+    pictures: a folder for pictures of the network. optimise: one of `kernelrows.OPTIMISE`.
     multiplier: the C may need a core that has one. name: what the network's functions and macros
     begin with; other than the default, its header is NAME_model.h, and BitNetMCU_model.h stands for
-    it. Returns the report (the content of export.json). Raises `UserError` before anything is
-    written.
+    it. draw_plan: also write a picture of the memory plan. Returns the report (the content of
+    export.json). Raises `UserError` before anything is written.
     """
     check_name(name)
+    build = Path(build)
     trained = checkpoint.load(path)
-    model = integermodel.lower(trained.network)
+    graph = lowering.lower(trained.network, lowering.reads_of(trained), trained.name)
     samples = checkpoint.samples_of(trained)
     dataset = checkpoint.load_data(trained) if pictures or trained.confidence is None else None
     if trained.confidence is None:  # a file of an older version
         known = dataset.inputs(dataset.train_images, trained.settings.image_size).numpy()
-        sure = confidence.measure(model.logits(known), dataset.train_labels.numpy(), "training")
+        logits = operators.run(graph, known)
+        sure = confidence.measure(logits, dataset.train_labels.numpy(), "training")
         trained = replace(trained, confidence=sure)
     inputs, labels = samples.inputs.numpy(), samples.labels.numpy()
-    logits = model.logits(inputs)
 
-    report = {"name": trained.name, "checkpoint": str(Path(path).resolve())}
-    signed = trained.input_map is not None
-    choices = selection.choose(model, optimise, signed, multiplier)
-    report |= {"sha256": trained.sha256, **describe(model, choices)}
-    report["needs_multiplier"] = any(choice.kernel.multiplier for choice in choices)
+    compiled = pipeline.compile_graph(graph, optimise, multiplier, trained.sha256)
+    emitted = emission.emit(compiled, trained, name)
+    report = {"name": trained.name, "checkpoint": relative(path, build)}
+    report |= reports.facts(compiled, emitted) | describe(compiled)
+    report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
-    report["empty_input"] = describe_empty_input(model, trained.class_names)
+    report["empty_input"] = describe_empty_input(graph, trained.class_names)
     report["raw_units_per_value"] = raw_units(trained)
     report["test_images"] = samples.of_test_samples
     report["accuracy"] = trained.metrics["test_accuracy"]
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
 
-    build = Path(build)
     cli.check_folder(build)
-    header = emission.model_header(model, trained, choices, name)
-    cli.write_atomic(build / f"{name}_model.h", header)
-    if name != emission.NAME:
-        cli.write_atomic(build / MODEL_HEADER, emission.alias_header(name, trained))
-    cli.write_atomic(
-        build / TEST_DATA_HEADER,
-        emission.test_data_header(inputs, labels, logits, trained),
-    )
-    cli.write_atomic(build / REPORT, json.dumps(report, indent=2) + "\n")
+    files = reports.contents(emitted, report, format_report(report), REPORT)
+    logits = operators.run(graph, inputs)
+    files[TEST_DATA_HEADER] = emission.test_data_header(inputs, labels, logits, trained)
+    for file, text in files.items():
+        cli.write_atomic(build / file, text)
+    if draw_plan:
+        reports.draw_plan(compiled, build / PLAN)
     if pictures:
         from train import plots  # slow to load, and seldom wanted
 
         tests = dataset.inputs(dataset.test_images, trained.settings.image_size).numpy()
-        for picture in plots.draw(pictures, trained, model, tests, dataset.test_labels.numpy()):
+        for picture in plots.draw(pictures, trained, graph, tests, dataset.test_labels.numpy()):
             print(f"picture={picture}")
     return report
+
+
+def relative(path, folder):
+    """`path` as seen from `folder`, where there is a way: the two can then move together."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return str(Path(path).resolve())
+
+
+def read_report(build):
+    """The content of export.json in the folder `build`; its "checkpoint" as a path from here.
+
+    Raises `UserError`.
+    """
+    path = Path(build) / REPORT
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {"checkpoint": str, "sha256": str, "needs_multiplier": bool, "sources": list}
+        if all(isinstance(report[key], kind) for key, kind in kinds.items()):
+            return report | {"checkpoint": os.path.normpath(Path(build) / report["checkpoint"])}
+    except OSError as error:
+        raise cli.UserError(f"cannot read {path}: {error.strerror}; run exportquant.py first")
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise cli.UserError(f"{path} is damaged or from another version; run exportquant.py again")
 
 
 def main():
@@ -219,7 +247,7 @@ def main():
     parser.add_argument("--build", default="build", metavar="DIR", help="folder for the headers")
     parser.add_argument(
         "--optimise",
-        choices=selection.OPTIMISE,
+        choices=kernelrows.OPTIMISE,
         default="size",
         help="choose kernels for: size (few bytes, the default), speed (microcontrollers), host "
         "(computers), bittest (a yardstick to measure against)",
@@ -246,6 +274,7 @@ def main():
         arguments.optimise,
         arguments.multiplier,
         arguments.name,
+        draw_plan=True,
     )
     print(format_report(report))
     print(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 import cli
-from lowbit import integermodel
+from compiler import operators
+from lowbit import lowering
 from train import checkpoint, confidence, loaders, measured
 
 EXAMPLES = """examples:
@@ -43,7 +44,7 @@ def read_inputs(trained, path):
 
 def read_samples(trained, path):
     """The samples in an .npz or .csv file as float64 [N, ..., C]. Raises `UserError`."""
-    inputs, names = trained.network.bit_layers()[0].in_features, trained.channel_names
+    inputs, names = trained.network.inputs, trained.channel_names
     if Path(path).suffix.lower() == ".csv":
         return torch.from_numpy(_csv_samples(path, names, inputs))
     arrays = measured.read_arrays(path)
@@ -74,9 +75,9 @@ def _csv_samples(path, names, inputs):
     return samples.reshape(len(samples), -1, len(names) or inputs)
 
 
-def classify(trained, model, samples):
+def classify(trained, graph, samples):
     """One dict for each of [(name, int8 inputs [1, I]), ...]: class, name, margin, whether sure."""
-    logits = model.logits(np.concatenate([inputs for _, inputs in samples]))
+    logits = operators.run(graph, np.concatenate([inputs for _, inputs in samples]))
     classes, margins = logits.argmax(axis=1).tolist(), confidence.margins(logits).tolist()
     threshold = trained.confidence["threshold"] if trained.confidence else None
     return [
@@ -102,9 +103,9 @@ def main():
 
     sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     trained = checkpoint.load(arguments.checkpoint)
-    model = integermodel.lower(trained.network)
+    graph = lowering.lower(trained.network, lowering.reads_of(trained))
     samples = [sample for file in arguments.files for sample in read_inputs(trained, file)]
-    found = classify(trained, model, samples)
+    found = classify(trained, graph, samples)
     if arguments.json:
         json.dump(found, sys.stdout, indent=1)
         print()

@@ -1,8 +1,8 @@
 """Prove that the exported C computes what PyTorch computes, on every test image.
 
-Builds the shared library Bitnet_inf from build/BitNetMCU_model.h twice, without multiplications
-and with them, runs all test images, and compares every layer's accumulators and shifts, and every
-prediction, of both and of PyTorch with the integer model. Exits 1 on any difference.
+Builds the shared library Bitnet_inf of the exported C twice, without multiplications and with them,
+runs all test images, and compares what every step writes, and every prediction, of both and of
+PyTorch with the rules of the integer contract. Exits 1 on any difference.
 """
 
 if __name__ == "__main__":
@@ -10,10 +10,7 @@ if __name__ == "__main__":
 
 import argparse
 import ctypes
-import json
-import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 
@@ -22,8 +19,10 @@ import torch
 
 import cli
 import exportquant
-from BitNetMCU import BitLinear, shiftnorm_shift
-from lowbit import integermodel
+from compiler import hostrun, operators
+from compiler.report import KERNELS
+from compiler.trace import Layout, Result
+from lowbit import lowering
 from lowbit.inputmap import InputMap
 from train import checkpoint
 
@@ -38,37 +37,25 @@ CHUNK = 10_000  # images whose traces are in memory at a time
 
 
 def build_library(build, multiplier):
-    """Compile the shared library in the folder `build`; returns its path.
+    """Compile the shared library of the network exported to the folder `build`; returns its path.
 
-    multiplier: whether the C may multiply.
+    Of nothing but what lies there. multiplier: whether the C may multiply.
     """
-    library = Path(build).resolve() / f"Bitnet_inf{'-multiplier' if multiplier else ''}{SUFFIX}"
-    folder = Path(os.path.relpath(library.parent, ROOT))  # inside the project: free of its path
-    if " " in str(folder):
-        raise cli.UserError(f"make cannot build in '{folder}'; name a folder without spaces")
-    command = [os.environ.get("MAKE", "make"), "-s", "-C", str(ROOT), "lib"]
-    command += [
-        f"BUILD={folder}",
-        f"LIBRARY={folder / library.name}",
-        f"MULTIPLIER={int(multiplier)}",
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        raise cli.UserError(
-            f"cannot run {command[0]}: {error.strerror}; install make and a C compiler"
-        )
-    if done.returncode:
-        raise cli.UserError(f"the C code does not compile: {' '.join(command)}\n{done.stderr}")
-    return library
+    build = Path(build)
+    sources = exportquant.read_report(build)["sources"][1:]  # the network is in the library's file
+    kernels = [build / name for name in sources if name.endswith(".c")]
+    flags = [f"-DBITNETMCU_MULTIPLIER={int(multiplier)}", f"-I{build}", f"-I{build / KERNELS}"]
+    library = build / f"Bitnet_inf{'-multiplier' if multiplier else ''}{SUFFIX}"
+    shared = ["-fPIC", "-shared"]
+    return hostrun.compile_c(library, [ROOT / "BitNetMCU_lib.c", *kernels], *shared, *flags)
 
 
 class Library:
     """The compiled network, called through ctypes."""
 
-    def __init__(self, path, model):
-        self.model = model
-        self.library = ctypes.CDLL(str(path))
+    def __init__(self, path, graph):
+        self.graph, self.layout = graph, Layout.of(graph)
+        self.library = ctypes.CDLL(str(Path(path).resolve()))
         self.library.Bitnet_inf_checkpoint.restype = ctypes.c_char_p
         pointer = np.ctypeslib.ndpointer
         self.library.Bitnet_inf.restype = None
@@ -76,7 +63,7 @@ class Library:
             pointer(np.int8, flags="C"),
             ctypes.c_uint32,
             pointer(np.uint32, flags="C"),
-            pointer(np.int32, flags="C"),
+            pointer(np.uint8, flags="C"),
         ]
 
     def quantise(self, raw):
@@ -98,26 +85,13 @@ class Library:
         """The SHA-256 of the checkpoint that was exported, as hex digits."""
         return self.library.Bitnet_inf_checkpoint().decode()
 
-    def execute(self, inputs):
-        """Run int8 `inputs` [B, I]; returns (predictions [B], the `Trace` of each layer)."""
-        sizes = [layer.outputs for layer in self.model.layers]
-        trace = np.zeros((len(inputs), sum(sizes) + len(sizes)), np.int32)
+    def run(self, inputs):
+        """The `Result` for int8 `inputs` [B, I]."""
+        records = np.zeros((len(inputs), self.layout.bytes), np.uint8)
         predictions = np.zeros(len(inputs), np.uint32)
-        self.library.Bitnet_inf(np.ascontiguousarray(inputs), len(inputs), predictions, trace)
-        traces = []
-        at = 0
-        for size in sizes:
-            traces.append(integermodel.Trace(trace[:, at : at + size], trace[:, at + size]))
-            at += size + 1
-        return predictions.astype(np.int64), traces
-
-
-def differing_values(traces, expected):
-    """The number of accumulators and shifts in which two lists of `Trace` differ."""
-    return sum(
-        int((ours.accumulators != theirs.accumulators).sum() + (ours.shifts != theirs.shifts).sum())
-        for ours, theirs in zip(traces, expected, strict=True)
-    )
+        self.library.Bitnet_inf(np.ascontiguousarray(inputs), len(inputs), predictions, records)
+        values = self.layout.read(records)
+        return Result(values, values[self.graph.outputs[0]], predictions.astype(np.int64))
 
 
 def raw_samples(input_map, samples, seed=0):
@@ -137,45 +111,31 @@ def raw_samples(input_map, samples, seed=0):
     return np.concatenate([raw, near, edges, extremes, anywhere]).astype(np.int32)
 
 
-def pytorch_traces(network, inputs):
-    """The `Trace` of each layer as PyTorch computes it in eval mode, for int8 `inputs` [B, I]."""
-    traces = []
-    for layer, x in network.eval().outputs(inputs.float()):
-        if isinstance(layer, BitLinear):
-            shifts = shiftnorm_shift(x)[:, 0] if layer is not network.layers[-1] else x[:, 0] * 0
-            traces.append(integermodel.Trace(x.numpy(), shifts.numpy()))
-    return traces
-
-
-def read_report(build):
-    """The content of export.json in the folder `build`. Raises `UserError`."""
-    path = Path(build) / exportquant.REPORT
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {"checkpoint": str, "sha256": str, "needs_multiplier": bool}
-        if all(isinstance(report[key], kind) for key, kind in kinds.items()):
-            return report
-    except OSError as error:
-        raise cli.UserError(f"cannot read {path}: {error.strerror}; run exportquant.py first")
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise cli.UserError(f"{path} is damaged or from another version; run exportquant.py again")
+def pytorch_values(network, graph, inputs):
+    """The values of all steps by tensor, as PyTorch computes them in eval mode, of int8 [B, I]."""
+    values = network.eval().values(inputs.float())
+    outputs = [i for step in graph.operators for i in step.outputs]
+    return {
+        i: value.numpy().astype(graph.tensors[i].dtype)
+        for i, value in zip(outputs, values, strict=True)
+    }
 
 
 def compare(build):
-    """Run the network exported to `build` as C, integer model and PyTorch on all test images.
+    """Run the network exported to `build` as C, by its rules and in PyTorch on all test images.
 
     Returns a dict: images; differing_values of PyTorch and the multiplication-free C, those of
     the C with multiplications, differing_predictions of any; for measured values differing_inputs
     of the C's map from raw values, on those of the test set and others; accuracies in percent. A
     network that was exported for a core with a multiplier has no multiplication-free C.
     """
-    report = read_report(build)
+    report = exportquant.read_report(build)
     path = report["checkpoint"]
     trained = checkpoint.load(path)
-    model = integermodel.lower(trained.network)
+    graph = lowering.lower(trained.network, lowering.reads_of(trained))
+    layout = Layout.of(graph)
     flags = (report["needs_multiplier"], True)
-    libraries = [Library(build_library(build, flag), model) for flag in flags]
+    libraries = [Library(build_library(build, flag), graph) for flag in flags]
     if any(not lib.checkpoint == report["sha256"] == trained.sha256 for lib in libraries):
         raise cli.UserError(
             f"{build} was not exported from the present {path}; run exportquant.py again"
@@ -188,19 +148,20 @@ def compare(build):
     correct = {"c": 0, "pytorch": 0, "float": 0}
     with torch.no_grad():
         for part, truth in zip(inputs.split(CHUNK), labels.split(CHUNK)):
-            in_c, with_multiplier = (library.execute(part.numpy()) for library in libraries)
-            in_pytorch = pytorch_traces(trained.network, part)
+            in_c, with_multiplier = (library.run(part.numpy()) for library in libraries)
+            in_pytorch = pytorch_values(trained.network, graph, part)
             predicted = {
-                "c": torch.from_numpy(in_c[0]),
-                "pytorch": torch.from_numpy(in_pytorch[-1].accumulators).argmax(1),
+                "c": torch.from_numpy(in_c.predictions),
+                "pytorch": torch.from_numpy(in_pytorch[graph.outputs[0]]).argmax(1),
                 "float": trained.network.train()(part.float()).argmax(1),
             }
-            expected = model.execute(part.numpy())
-            differing["values"] += differing_values(in_c[1], expected)
-            differing["values"] += differing_values(in_pytorch, expected)
-            differing["values_multiplier"] += differing_values(with_multiplier[1], expected)
-            for classes in (in_c[0], with_multiplier[0]):
-                differing["predictions"] += int((classes != predicted["pytorch"].numpy()).sum())
+            expected = operators.execute(graph, part.numpy())
+            differing["values"] += layout.differing(in_c.values, expected)
+            differing["values"] += layout.differing(in_pytorch, expected)
+            differing["values_multiplier"] += layout.differing(with_multiplier.values, expected)
+            for each in (in_c, with_multiplier):
+                wrong = each.predictions != predicted["pytorch"].numpy()
+                differing["predictions"] += int(wrong.sum())
             for executor, classes in predicted.items():
                 correct[executor] += (classes == truth).sum().item()
     if isinstance(trained.input_map, InputMap):

@@ -75,7 +75,7 @@ def draw_estimator(_, target):
     weights = torch.linspace(-1.25, 1.25, 1001, requires_grad=True)
     row = BitNetMCU.FORMATS["2bitsym"]
     maxw = torch.tensor(1.0)
-    rounded = row.quantise(weights.detach(), maxw) * row.scale(maxw)
+    rounded = BitNetMCU.quantise(row, weights.detach(), maxw) * BitNetMCU.unit_of(row, maxw)
     BitNetMCU.StraightThrough.apply(weights, rounded).sum().backward()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(WIDTH, 3.2))
     left.plot(weights.detach(), weights.detach(), color="grey", linestyle="--", label="w")
@@ -118,7 +118,7 @@ def draw_octav(trained, target):
 
         def error(clip, row=row):
             maxw = torch.tensor(clip, dtype=torch.float32)
-            rounded = row.quantise(weights, maxw) * row.scale(maxw)
+            rounded = BitNetMCU.quantise(row, weights, maxw) * BitNetMCU.unit_of(row, maxw)
             return ((rounded - weights).square().mean() / rms**2).item()
 
         (line,) = axis.loglog(clips / rms, [error(clip) for clip in clips], label=name)

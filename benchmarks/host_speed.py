@@ -21,7 +21,8 @@ import torch
 import cli
 import exportquant
 import test_inference
-from lowbit import integermodel
+from compiler import operators
+from lowbit import lowering
 from train import checkpoint, config
 
 EXAMPLES = """examples:
@@ -48,12 +49,14 @@ def c_rate(path, optimise, inputs):
     build = ROOT / "build" / f"bench-host-{optimise}"
     exportquant.export(path, build, optimise=optimise)
     os.environ["CFLAGS"] = FLAGS
-    model = integermodel.lower(checkpoint.load(path).network)
-    library = test_inference.Library(test_inference.build_library(build, multiplier=True), model)
-    traces = library.execute(inputs)[1]
-    if test_inference.differing_values(traces, model.execute(inputs)):
-        raise cli.UserError(f"the C of --optimise {optimise} differs from the integer model")
-    return rate(lambda: library.execute(inputs), len(inputs))
+    library = test_inference.build_library(build, multiplier=True)
+    trained = checkpoint.load(path)
+    graph = lowering.lower(trained.network, lowering.reads_of(trained))
+    library = test_inference.Library(library, graph)
+    expected = operators.execute(graph, inputs)
+    if library.layout.differing(library.run(inputs).values, expected):
+        raise cli.UserError(f"the C of --optimise {optimise} differs from the rules")
+    return rate(lambda: library.run(inputs), len(inputs))
 
 
 def pytorch_rate(sizes, inputs, batch):

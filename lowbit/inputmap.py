@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from cli import UserError
+from compiler.graph import INT8, INT32
 
 AUTO = "auto"
-LEVELS = 255  # -127..127
-INT32 = np.iinfo(np.int32)
+LEVELS = 2 * INT8.highest + 1  # as many below 0 as above
 QUANTILES = (0.01, 0.99)
 WIDENING = 1.0  # quantile ranges to each side: what lies between keeps a third of the levels
 RESOLUTION = 2**16 - 1  # steps of a 16-bit reading
@@ -103,14 +103,14 @@ class Affine:
     def __call__(self, samples):
         """float64 samples [N, ...] -> network inputs, int8 [N, I], clamped to -128..127."""
         levels = ((samples.flatten(1) - self.offset) * self.scale + 0.5).floor()
-        return levels.clamp(-128, 127).to(torch.int8)
+        return levels.clamp(INT8.lowest, INT8.highest).to(torch.int8)
 
 
 def raw_values(values, units):
     """float64 `values` [..., C] times `units` [C], rounded half up and saturated, as int32."""
     with np.errstate(over="ignore"):
         raw = np.floor(values * units + 0.5)
-    return np.clip(raw, INT32.min, INT32.max).astype(np.int32)
+    return np.clip(raw, INT32.lowest, INT32.highest).astype(np.int32)
 
 
 def fit(samples, names, units=AUTO):

@@ -9,6 +9,7 @@ Shapes: O, I = outputs and inputs of a layer; W = words of a row; P = planes of 
 import numpy as np
 
 from compiler.csource import constants
+from compiler.graph import INT8, UINT7
 
 
 def by_word(codes, per_word):
@@ -120,7 +121,7 @@ def nibble_inputs(layer, row_bytes):
     """
     weights = nibble_weights(layer)
     reach = min(2**16 // row_bytes, 2**15 - 1)
-    spare = 2 * 8 * 255  # for one signed input at least
+    spare = 2 * 8 * INT8.span  # for one signed input at least
 
     def extremes(inputs, largest):
         windows = np.zeros((layer.outputs, -(-layer.inputs // inputs) * inputs), np.int64)
@@ -131,14 +132,14 @@ def nibble_inputs(layer, row_bytes):
     parts = 1
     while True:
         inputs = -(-layer.inputs // parts)
-        high, low = extremes(inputs, 127)
+        high, low = extremes(inputs, UINT7.highest)
         if inputs <= reach and high + low <= 65535 - spare:
             break
         parts += 1
     bias = low + (65535 - high - low) // 2
     while True:
         signed_inputs = -(-layer.inputs // parts)
-        high, low = extremes(signed_inputs, 255)
+        high, low = extremes(signed_inputs, INT8.span)
         if signed_inputs <= reach and high <= 65535 - bias and low <= bias:
             return bias, inputs, signed_inputs
         parts += 1

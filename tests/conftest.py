@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import BitNetMCU
-import test_inference
-from lowbit import emission, selection
-from lowbit.integermodel import IntegerLayer, IntegerModel, Trace
+from compiler import hostrun
+from compiler.formats import FACTORS, FORMATS
+from compiler.trace import Layout
+from lowbit import emission, lowering, pipeline
+from lowbit.rules import IntegerLayer
 from train import config, data, loaders
 
 # A suite in the background of a shell has Ctrl-C ignored, and so would the programs that it starts.
@@ -46,32 +47,44 @@ def mnist():
     return loaders.DATASETS["MNIST"]()
 
 
-def random_model(rng, formats, sizes, factors=False, bias=False):
-    """An `IntegerModel` with uniformly random weights; `sizes`: inputs, hidden widths, classes.
+def random_network(rng, formats, sizes, factors=False, bias=False, reads=lowering.MEASURED):
+    """The graph of layers with uniformly random weights; `sizes`: inputs, hidden widths, classes.
 
     factors, bias: every layer has a random one for each output.
     """
     layers = []
     for name, inputs, outputs in zip(formats, sizes, sizes[1:], strict=False):
-        row = BitNetMCU.FORMATS[name]
+        row = FORMATS[name]
         weights = rng.choice(row.levels, (outputs, inputs)).astype(np.int32)
-        drawn = rng.choice(BitNetMCU.FACTORS, outputs).astype(np.int32) if factors else None
+        drawn = rng.choice(FACTORS, outputs).astype(np.int32) if factors else None
         biases = rng.integers(-100_000, 100_000, outputs) if bias else None
         layers.append(IntegerLayer(row, weights, drawn, biases))
-    return IntegerModel(tuple(layers))
+    return lowering.chain_of(layers, reads)
 
 
-def header_of(
-    model, optimise="size", signed=True, multiplier=False, input_map=None, channel_names=()
-):
-    """The text of BitNetMCU_model.h for a model that was never trained."""
-    names = data.numbered("", model.classes)
-    trained = SimpleNamespace(
+def layers_of(graph):
+    """The `IntegerLayer`s of a graph."""
+    return [step.fields for step in graph.operators if step.kind == "LINEAR"]
+
+
+def untrained(graph, input_map=None, channel_names=()):
+    """What stands for the `Checkpoint` of a network that was never trained."""
+    names = data.numbered("", graph.output.size)
+    return SimpleNamespace(
         name="test", sha256="0", settings=config.load(), class_names=names, confidence=None,
         input_map=input_map, channel_names=channel_names,
     )  # fmt: skip
-    choices = selection.choose(model, optimise, signed, multiplier)
-    return emission.model_header(model, trained, choices)
+
+
+def emitted_of(graph, optimise="size", multiplier=False, **given):
+    """(the `Compiled` network, its `Emitted` C) of one that was never trained."""
+    compiled = pipeline.compile_graph(graph, optimise, multiplier)
+    return compiled, emission.emit(compiled, untrained(graph, **given))
+
+
+def header_of(graph, *options, **given):
+    """The text of BitNetMCU_model.h for a network that was never trained."""
+    return emitted_of(graph, *options, **given)[1].files["BitNetMCU_model.h"]
 
 
 def extreme_inputs(rng, size, signed=True):
@@ -84,9 +97,9 @@ def extreme_inputs(rng, size, signed=True):
     return np.concatenate([*constants, spikes, dense, sparse]).astype(np.int8)
 
 
-def assert_same(ours, expected):
-    """Two lists of `Trace` agree on every value."""
-    assert test_inference.differing_values(ours, expected) == 0
+def assert_same(graph, ours, expected):
+    """Two executors agree on every value of every step."""
+    assert not Layout.of(graph).differences(ours, expected)
 
 
 def links(command):
@@ -109,36 +122,17 @@ def compiler(name, flags=()):
 
 @pytest.fixture(scope="session")
 def build_harness():
-    """(model, folder) -> `Harness`, with sanitizers where the compiler has them."""
+    """(graph, folder) -> `hostrun.Harness`, with sanitizers where the compiler has them."""
     command = [os.environ.get("CC", "cc"), *SANITIZE]
     if not links(command):
         command = [os.environ.get("CC", "cc"), "-O1"]
-    return lambda model, folder, **options: Harness(model, folder, command, **options)
 
+    def build(graph, folder, optimise="size", multiplier=False):
+        compiled, emitted = emitted_of(graph, optimise, multiplier)
+        define = f"-DBITNETMCU_MULTIPLIER={int(multiplier)}"
+        return hostrun.build(compiled, emitted, folder, [*command, define])
 
-class Harness:
-    """An exported model compiled into a program of its own, so that sanitizers can watch it."""
-
-    def __init__(self, model, folder, command, optimise="size", multiplier=False):
-        self.model = model
-        self.program = folder / "harness"
-        (folder / "BitNetMCU_model.h").write_text(header_of(model, optimise, multiplier=multiplier))
-        sources = [ROOT / "tests/harness.c", ROOT / "BitNetMCU_lib.c", *selection.sources()]
-        flags = [*STRICT, f"-DBITNETMCU_MULTIPLIER={int(multiplier)}", "-I", folder]
-        subprocess.run([*command, *flags, "-o", self.program, *sources], check=True)
-
-    def execute(self, inputs):
-        """Run int8 `inputs` [B, I]; returns (predictions [B], the `Trace` of each layer)."""
-        done = subprocess.run([self.program], input=inputs.tobytes(), capture_output=True)
-        assert done.returncode == 0, done.stderr.decode()
-        rows = np.frombuffer(done.stdout, np.int32).reshape(len(inputs), -1)
-        traces = []
-        at = 1
-        for layer in self.model.layers:
-            end = at + layer.outputs
-            traces.append(Trace(rows[:, at:end], rows[:, end]))
-            at = end + 1
-        return rows[:, 0], traces
+    return build
 
 
 def run_script(*arguments, **environment):

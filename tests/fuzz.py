@@ -1,4 +1,4 @@
-"""Random networks through the C kernels, each value compared with the integer model.
+"""Random networks through the C kernels, each value compared with the rules of the contract.
 
 Every network is new: depth, sizes, formats, kernels, weights, factors and inputs are drawn from
 its number. The C is built with AddressSanitizer and UBSan, without multiplications and with them;
@@ -14,6 +14,7 @@ if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
+import contextlib
 import itertools
 import os
 import subprocess
@@ -21,13 +22,17 @@ import tempfile
 import time
 
 import numpy as np
-from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, links
+from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, layers_of, links
 
 import cli
 import workers
-from BitNetMCU import FACTORS, FORMATS
-from lowbit import selection
-from lowbit.integermodel import INT32_MAX, IntegerLayer, IntegerModel
+from compiler import operators
+from compiler.formats import FACTORS, FORMATS
+from compiler.graph import INT32
+from compiler.selection import Choice, Unfit
+from compiler.trace import Layout
+from lowbit import kernelrows, lowering
+from lowbit.rules import IntegerLayer, linear_bound
 
 EXAMPLES = """examples:
   python tests/fuzz.py                     100,000 networks
@@ -37,7 +42,7 @@ EXAMPLES = """examples:
 BATCH = 250  # networks for each run of the C
 IMAGES = 6
 BUILDS = {"without multiplications": 0, "with multiplications": 1}
-ALL = {kernel.name: kernel for row in FORMATS.values() for kernel in selection.kernels(row)}
+ALL = {kernel.name: kernel for kernel in kernelrows.LINEAR}
 
 
 def tables(multiplier):
@@ -66,15 +71,15 @@ def random_layer(rng, inputs, outputs):
     factors = rng.choice(FACTORS, outputs).astype(np.int32) if rng.random() < 0.5 else None
     bias = None
     if rng.random() < 0.5:  # small ones, and as large as int32 allows
-        most = (INT32_MAX - IntegerLayer(row, weights, factors).bound()) // max(FACTORS)
+        most = (INT32.highest - linear_bound(IntegerLayer(row, weights, factors))) // max(FACTORS)
         reach = most if rng.random() < 0.3 else min(most, 128 * inputs * max(levels.max(), 1))
         bias = rng.integers(-reach, reach + 1, outputs) if reach > 0 else None
     layer = IntegerLayer(row, weights, factors, bias)
-    return layer if layer.bound() <= INT32_MAX else IntegerLayer(row, weights)
+    return layer if linear_bound(layer) <= INT32.highest else IntegerLayer(row, weights)
 
 
 def random_network(number, multiplier):
-    """(`IntegerModel`, the `selection.Choice` of each layer, int8 inputs [IMAGES, I]).
+    """(graph, the `Choice` for each of its layers, int8 inputs [IMAGES, I]).
 
     multiplier: kernels may be those that need one.
     """
@@ -85,43 +90,38 @@ def random_network(number, multiplier):
     sizes += [random_size(rng, 256 if large else 80) for _ in range(depth)]
     layers = [random_layer(rng, *pair) for pair in itertools.pairwise(sizes)]
     signed = rng.random() < 0.5
+    reads = lowering.MEASURED if signed else lowering.IMAGES
+    graph = lowering.chain_of(layers, reads)
     choices = []
-    for index, layer in enumerate(layers):
-        below_zero = signed and index == 0
-        able = [
-            kernel
-            for kernel in selection.kernels(layer.format)
-            if multiplier >= kernel.multiplier and not selection.refusal(kernel, layer, below_zero)
-        ]
-        choices.append(selection.Choice(able[rng.integers(len(able))], below_zero))
+    for layer in layers_of(graph):
+        able = []
+        for kernel in kernelrows.kernels_of(layer.format):
+            if multiplier or not kernel.multiplier:
+                with contextlib.suppress(Unfit):
+                    able.append(Choice(kernel, kernel.pack(layer)))
+        choices.append(able[rng.integers(len(able))])
     images = extreme_inputs(rng, sizes[0], signed)
-    return IntegerModel(tuple(layers)), choices, images[rng.permutation(len(images))[:IMAGES]]
+    return graph, choices, images[rng.permutation(len(images))[:IMAGES]]
 
 
-def serialise(model, choices, images, multiplier):
+def serialise(graph, choices, images, multiplier):
     """A network and its inputs as the bytes that fuzz_harness.c reads."""
     kernels = sum(tables(multiplier).values(), [])
     heads, arrays = [], []
-    for layer, choice in zip(model.layers, choices, strict=True):
-        words = choice.kernel.pack(layer)
-        surplus, has_factors = selection.surplus(layer, choice), layer.factors is not None
-        heads += [kernels.index(choice.kernel.name), choice.offset, layer.inputs, layer.outputs]
-        heads += [words.size, surplus is not None, has_factors]
-        arrays.append(words.tobytes())
-        if surplus is not None:
-            arrays.append(surplus.tobytes())
-        if has_factors:
-            arrays.append(selection.factor_codes(layer.factors).tobytes())
-    head = np.array([len(model.layers), len(images), *heads], np.uint32)
+    for choice in choices:
+        packed = choice.packed
+        words, surplus, factors = (packed[key] for key in ("words", "surplus", "factors"))
+        heads += [kernels.index(choice.kernel.name), packed["offset"]]
+        heads += [packed["layer"].inputs, packed["layer"].outputs]
+        heads += [words.size, surplus is not None, factors is not None]
+        arrays += [part.tobytes() for part in (words, surplus, factors) if part is not None]
+    head = np.array([len(choices), len(images), *heads], np.uint32)
     return b"".join([head.tobytes(), *arrays, images.tobytes()])
 
 
-def expected(model, images):
-    """What fuzz_harness.c should write: accumulators and shift of each layer, int32 [B, values]."""
-    columns = []
-    for trace in model.execute(images):
-        columns += [trace.accumulators, trace.shifts[:, None]]
-    return np.concatenate(columns, axis=1).astype(np.int32)
+def expected(graph, images):
+    """What fuzz_harness.c should write: the record of each image, uint8 [B, bytes]."""
+    return Layout.of(graph).write(operators.execute(graph, images))
 
 
 def build(folder, multiplier):
@@ -135,7 +135,7 @@ def build(folder, multiplier):
     defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]
     for table, names in tables(multiplier).items():
         defines.append(f"-D{table}={','.join(f'BitNetMCU_fc_{name}' for name in names)}")
-    sources = [ROOT / "tests/fuzz_harness.c", *selection.sources()]
+    sources = [ROOT / "tests/fuzz_harness.c", *kernelrows.sources()]
     command = [compiler, *flags, *STRICT, *defines, "-o", program, *sources]
     subprocess.run(command, check=True)
     return program
@@ -151,10 +151,10 @@ def run_batch(programs, first, count):
         networks = [random_network(number, multiplier) for number in range(first, first + count)]
         stream = b"".join(serialise(*network, multiplier) for network in networks)
         done = subprocess.run([program], input=stream, capture_output=True)
-        values = np.frombuffer(done.stdout[: len(done.stdout) // 4 * 4], np.int32)
+        values = np.frombuffer(done.stdout, np.uint8)
         at = 0
-        for number, (model, _, images) in enumerate(networks, start=first):
-            want = expected(model, images).ravel()
+        for number, (graph, _, images) in enumerate(networks, start=first):
+            want = expected(graph, images).ravel()
             if not np.array_equal(values[at : at + want.size], want):
                 failures.append((number, f"{name}: {done.stderr.decode()[:2000]}"))
                 break

@@ -1,5 +1,5 @@
-/* Runs networks that come in on standard input, layer by layer, and writes each layer's
- * accumulators and shift as int32. Every buffer is allocated at its exact size, so that
+/* Runs networks that come in on standard input, layer by layer, and writes what each step
+ * writes: accumulators, activations and shift. Every buffer is allocated at its exact size, so that
  * AddressSanitizer sees any access past it.
  *
  * KERNELS and KERNELS_BY_INPUT list the kernels; the input counts them in order. */
@@ -49,7 +49,10 @@ static void run_layer(const Layer *layer, const uint32_t *weights, const int32_t
     if (!last)
         shift = BitNetMCU_shiftnorm_relu(accumulators, layer->outputs, *activations);
     fwrite(accumulators, sizeof *accumulators, layer->outputs, stdout);
-    fwrite(&shift, sizeof shift, 1, stdout);
+    if (!last) {
+        fwrite(*activations, 1, layer->outputs, stdout);
+        fwrite(&shift, sizeof shift, 1, stdout);
+    }
     free(accumulators);
 }
 

@@ -16,7 +16,8 @@ import test_inference
 import training
 from BitNetMCU import BatchNormBitLinear, BitLinear
 from cli import UserError
-from lowbit import integermodel, selection
+from compiler.operators import run
+from lowbit import kernelrows, lowering
 from train import checkpoint, models
 
 HEAD = (
@@ -428,7 +429,7 @@ def test_two_networks_in_one_program_and_cpp_callers(name, language, settings, t
     source.write_text(PROGRAM)
     c_compiler = compiler(name.replace("++", "cc").replace("clangcc", "clang"))
     objects = []
-    for kernel in selection.sources():
+    for kernel in kernelrows.sources():
         objects.append(tmp_path / f"{kernel.stem}.o")
         subprocess.run([*c_compiler, *STRICT, "-c", "-o", objects[-1], kernel], check=True)
     program = tmp_path / "app"
@@ -438,9 +439,9 @@ def test_two_networks_in_one_program_and_cpp_callers(name, language, settings, t
     found = np.array([line.split() for line in done.stdout.splitlines()], np.int64)
     x = (np.arange(256) % 128).astype(np.int8)[None]
     for column, folder in zip(found.T, folders):
-        path = test_inference.read_report(folder)["checkpoint"]
-        model = integermodel.lower(checkpoint.load(path).network)
-        assert column.tolist() == model.logits(x)[0].tolist()
+        path = exportquant.read_report(folder)["checkpoint"]
+        graph = lowering.lower(checkpoint.load(path).network)
+        assert column.tolist() == run(graph, x)[0].tolist()
     assert test_inference.compare(folders[0])["differing_values"] == 0
 
 

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says of a new number format is all that it takes."""
+"""What CONTRIBUTING.md says of a new number format, and of a new operator, is all that it takes."""
 
 import re
 import shutil
@@ -6,14 +6,22 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+import torch
+from conftest import ROOT, assert_same, extreme_inputs
+from torch import nn
 
-from lowbit import selection
+import BitNetMCU
+import test_inference
+from compiler import operators
+from compiler.graph import Tensor
+from compiler.operators import Row
+from compiler.selection import Kernel
+from lowbit import kernelrows, lowering
 
 NAME = "3bitsym"
 STEPS = (  # file, the line before, what is added: steps 1 and 2 of CONTRIBUTING.md
     (
-        "BitNetMCU.py",
+        "compiler/formats.py",
         r'^ +Format\("2bitsym".*\n',
         f'        Format("{NAME}", _odd(8), 10, clip=8),\n',
     ),
@@ -61,7 +69,7 @@ def test_a_new_format_goes_from_training_to_c(project, tmp_path):
     settings = ("dataset=Digits", "num_epochs=3", "widths=20,9", f"QuantType={NAME}")
     folders = ("--out", tmp_path, "--build", tmp_path)
     run(project, "training.py", *settings, *folders)
-    for optimise in selection.OPTIMISE:
+    for optimise in kernelrows.OPTIMISE:
         run(project, "exportquant.py", "--build", tmp_path, "--optimise", optimise)
         parity = run(project, "test_inference.py", "--build", tmp_path).splitlines()[-1]
         assert "differing_values=0 differing_values_multiplier=0" in parity
@@ -79,3 +87,48 @@ def test_the_tests_take_a_new_format(project):
     files = ("formats", "parity", "fast_kernels", "config")
     passed = run(project, *quiet, *(f"tests/test_{name}.py" for name in files), "-k", chosen)
     assert re.search(r"\d+ passed", passed) and "failed" not in passed
+
+
+# --- an operator of low-bit networks: a module, its rule, its row, a kernel that is C of its own
+
+
+class Reverse(nn.Module):
+    """Activations in the opposite order."""
+
+    reads = writes = "activations"
+
+    def forward(self, x):
+        return x.flip(-1)
+
+
+def emit_reverse(size, place):
+    (x,), (y,) = place.inputs, place.outputs
+    yield f"for (uint32_t i = 0; i < {size}; i++)"
+    yield f"    {y}[i] = {x}[{size - 1} - i];"
+
+
+REVERSE = Row(
+    "REVERSE",
+    sizes=lambda size: (size, size),
+    rule=lambda size, x: x[:, ::-1],
+    kernels=(Kernel("reverse", "", None, emit_reverse),),
+)
+
+
+def lower_reverse(chain, index, module):
+    size, read = chain.last.size, chain.last.range
+    chain.add("REVERSE", size, Tensor("reversed", (size,), "int8", range=read))
+
+
+def test_a_new_operator_goes_from_pytorch_to_c(monkeypatch, tmp_path, rng, build_harness):
+    monkeypatch.setitem(lowering.ROWS, "REVERSE", REVERSE)
+    monkeypatch.setitem(lowering.MODULES, Reverse, lower_reverse)
+    monkeypatch.setitem(BitNetMCU.LAYERS, "Reverse", Reverse)
+    layers = [BitNetMCU.BitLinear(20, 9, "4bitsym"), BitNetMCU.ShiftNormReLU(aware=True)]
+    network = BitNetMCU.Network([*layers, Reverse(), BitNetMCU.BitLinear(9, 4, "8bit")], "RMS")
+    again = BitNetMCU.from_architecture(network.architecture())
+    again.load_state_dict(network.state_dict())
+    graph, images = lowering.lower(again), extreme_inputs(rng, 20)
+    values = build_harness(graph, tmp_path, optimise="speed").run(images).values
+    assert_same(graph, values, operators.execute(graph, images))
+    assert_same(graph, values, test_inference.pytorch_values(network, graph, torch.tensor(images)))

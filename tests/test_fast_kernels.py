@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import subprocess
+from dataclasses import replace
 
 import budget
 import fuzz
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from BitNetMCU import FORMATS
-from lowbit import emission, layouts, selection
-from lowbit.integermodel import IntegerLayer, IntegerModel, shiftnorm_relu, shiftnorm_shifts
+from compiler.emission import array
+from compiler.formats import FORMATS
+from compiler.graph import Step
+from compiler.selection import Choice, choose
+from lowbit import kernelrows, layouts, lowering, rules
+from lowbit.rules import IntegerLayer
 
 MCU = ROOT / "mcu"
 CROSS = ("riscv64-unknown-elf-gcc", "riscv-none-elf-gcc", "riscv64-elf-gcc")
@@ -22,10 +26,7 @@ CORES = {False: ["-march=rv32ec"], True: ["-march=rv32emc", "-mno-div"]}  # with
 FLASH, SRAM = 65_536, 8_192  # the emulator's most
 SHAPES = [(1, 1), (3, 17), (17, 3), (38, 4), (39, 8), (60, 64), (64, 100), (171, 34), (200, 130)]
 SERVED = [  # (format, the name of a fast kernel for it)
-    (name, kernel.name)
-    for name, kernels in selection.FAST.items()
-    for kernel in kernels
-    if kernel.by_input
+    (name, kernel.name) for kernel in kernelrows.FAST for name in kernel.formats if kernel.by_input
 ]
 IN_ASSEMBLY = [
     (name, kernel)
@@ -35,7 +36,7 @@ IN_ASSEMBLY = [
 
 
 def kernel_of(name, kernel):
-    return next(k for k in selection.FAST[name] if k.name == kernel)
+    return next(k for k in kernelrows.FAST if k.name == kernel and name in k.formats)
 
 
 def layer_of(name, weights):
@@ -60,10 +61,23 @@ def inputs_for(rng, size, signed):
     return np.array(rows, np.int8)
 
 
+def choice_of(kernel, layer, signed=False):
+    """The `Choice` of a kernel for a layer whose inputs may be negative."""
+    reads = lowering.MEASURED if signed else lowering.IMAGES
+    return Choice(kernel, kernel.pack(replace(layer, reads=reads)))
+
+
+def chosen(layer, signed=False, **core):
+    """The `Choice` for a layer where speed counts."""
+    reads = lowering.MEASURED if signed else lowering.IMAGES
+    step = Step(1, "LINEAR", [], [], replace(layer, reads=reads))
+    return choose(step, kernelrows.candidates(step, "speed", **core))
+
+
 def cases_of(rng, layer, kernel):
-    """[(layer, `selection.Choice`, int8 inputs [N, I])], with unsigned and signed inputs."""
+    """[(layer, `Choice`, int8 inputs [N, I])], with unsigned and signed inputs."""
     return [
-        (layer, selection.Choice(kernel, signed), inputs_for(rng, layer.inputs, signed))
+        (layer, choice_of(kernel, layer, signed), inputs_for(rng, layer.inputs, signed))
         for signed in (False, True)
     ]
 
@@ -77,14 +91,12 @@ def in_c(tmp_path_factory):
     def check(cases):
         for multiplier, program in programs.items():
             able = [case for case in cases if multiplier >= case[1].kernel.multiplier]
-            models = [(IntegerModel((layer,)), [choice], x) for layer, choice, x in able]
+            models = [(lowering.chain_of([layer]), [choice], x) for layer, choice, x in able]
             stream = b"".join(fuzz.serialise(*model, multiplier) for model in models)
             done = subprocess.run([program], input=stream, capture_output=True)
             assert done.returncode == 0, done.stderr.decode()
-            wanted = [fuzz.expected(model, x).ravel() for model, _, x in models]
-            assert np.array_equal(
-                np.frombuffer(done.stdout, np.int32), np.concatenate([[], *wanted])
-            )
+            wanted = [fuzz.expected(graph, x).ravel() for graph, _, x in models]
+            assert done.stdout == b"".join(record.tobytes() for record in wanted)
 
     return check
 
@@ -157,15 +169,15 @@ typedef struct {
 """
     table = []
     for index, (layer, choice, inputs) in enumerate(cases):
-        words = choice.kernel.pack(layer).flatten().tolist()
-        text += emission.array(f"static const uint32_t rows_{index}[]", words, 8, "0x{:08x}u")
+        offset = choice.packed["offset"]
+        text += array(f"static const uint32_t rows_{index}", choice.packed["words"].ravel())
         for number, row in enumerate(inputs):
             name = f"{index}_{number}"
-            sums = layer.accumulate(row[None].astype(np.int32) + choice.offset)[0].tolist()
-            text += emission.array(f"static const int8_t in_{name}[]", row.tolist(), 16)
-            text += emission.array(f"static const int32_t out_{name}[]", sums, 8)
+            sums = rules.linear(layer, row[None].astype(np.int32) + offset)[0]
+            text += array(f"static const int8_t in_{name}", row)
+            text += array(f"static const int32_t out_{name}", sums)
             sizes = f"{layer.inputs}, {layer.outputs}"
-            table.append(f"{{in_{name}, {choice.offset}, rows_{index}, {sizes}, out_{name}}}")
+            table.append(f"{{in_{name}, {offset}, rows_{index}, {sizes}, out_{name}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     return text + f"#define CASES {len(table)}u\n"
 
@@ -197,13 +209,14 @@ def every_level(name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_kernel_in_c_has_the_levels_of_the_format(name, in_c):
     layer, x = every_level(name)
-    in_c([(layer, selection.Choice(k, False), x) for k in selection.kernels(FORMATS[name])])
+    kernels = kernelrows.kernels_of(FORMATS[name])
+    in_c([(layer, choice_of(kernel, layer), x) for kernel in kernels])
 
 
 @pytest.mark.parametrize(("name", "kernel"), IN_ASSEMBLY)
 def test_every_kernel_in_assembly_has_the_levels_of_the_format(name, kernel, in_assembly):
     layer, x = every_level(name)
-    in_assembly([(layer, selection.Choice(kernel_of(name, kernel), False), x)])
+    in_assembly([(layer, choice_of(kernel_of(name, kernel), layer, False), x)])
 
 
 def extreme_layers(name, inputs, outputs):
@@ -227,7 +240,7 @@ def test_assembly_is_exact_for_extreme_weights(name, kernel, rng, in_assembly):
     layers = (*extreme_layers(name, 300, 20), *extreme_layers(name, 2000, 3))
     for layer, signed in itertools.product(layers, (False, True)):
         inputs = inputs_for(rng, layer.inputs, signed)[:3]
-        in_assembly([(layer, selection.Choice(kernel_of(name, kernel), signed), inputs)])
+        in_assembly([(layer, choice_of(kernel_of(name, kernel), layer, signed), inputs)])
 
 
 # --- ShiftNorm in assembly
@@ -244,10 +257,9 @@ typedef struct {
 """
     table = []
     for index, row in enumerate(rows):
-        shift = shiftnorm_shifts(row[None])
-        activations = shiftnorm_relu(row[None], shift)[0].tolist()
-        text += emission.array(f"static const int32_t in_{index}[]", row.tolist(), 8)
-        text += emission.array(f"static const int8_t out_{index}[]", activations, 16)
+        shift = rules.shifts_of(row[None])
+        text += array(f"static const int32_t in_{index}", row)
+        text += array(f"static const int8_t out_{index}", rules.rounded(row[None], shift)[0])
         table.append(f"{{in_{index}, out_{index}, {len(row)}, {shift[0]}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     return text + f"#define CASES {len(table)}u\n"
@@ -296,7 +308,7 @@ def test_lists_of_the_largest_nibbles_do_not_overflow(rng, in_c, in_assembly):
         for chosen in (order[:24], order[-24:], order[:17], order[-25:]):
             inputs.append(np.isin(np.arange(200), chosen) * 127)
     assert layouts.nibble_lists(layer)[0] > 17
-    choice = selection.Choice(kernel_of("4bit", "nibbles"), False)
+    choice = choice_of(kernel_of("4bit", "nibbles"), layer)
     cases = [(layer, choice, np.array(inputs, np.int8))]
     in_c(cases)
     in_assembly(cases)
@@ -321,25 +333,26 @@ def test_offsets_of_rows_of_nibbles_fit_16_bits(rng, in_c):
 @pytest.mark.parametrize(("inputs", "refused"), [(16_384, False), (16_385, True)])
 def test_more_inputs_than_a_list_of_planes_can_name_are_refused(inputs, refused):
     layer = layer_of("Binary", np.ones((2, inputs)))
-    choice = selection.choose_kernel(layer, "speed", False)
+    choice = chosen(layer)
     assert (choice.kernel.name == "Binary") == refused
     assert any("16385 inputs" in reason for reason in choice.skipped) == refused
 
 
 def test_sums_of_signed_inputs_that_could_leave_int32_are_refused():
     layer = layer_of("FP130", np.ones((1, 33_000)))
-    assert selection.choose_kernel(layer, "speed", signed=False).kernel.name == "shifts"
-    choice = selection.choose_kernel(layer, "speed", signed=True)
+    assert chosen(layer).kernel.name == "shifts"
+    choice = chosen(layer, signed=True)
     assert choice.kernel.name == "FP130" and "past int32" in choice.skipped[0]
 
 
 @pytest.mark.parametrize("name", ["4bit", "4bitsym"])
 def test_multiplications_are_chosen_only_for_a_core_that_has_them(name, rng):
     layer = random_layer(rng, name, 20, 10)
-    with_multiplier = selection.choose_kernel(layer, "speed", False, multiplier=True)
+    with_multiplier = chosen(layer, multiplier=True)
     assert with_multiplier.kernel.name == f"multiply_{name}"
-    assert selection.choose_kernel(layer, "speed", False).kernel.name == "nibbles"
+    assert chosen(layer).kernel.name == "nibbles"
 
 
 def test_every_fast_kernel_and_yardstick_is_for_a_format_that_exists():
-    assert {*selection.FAST, *selection.YARDSTICK} <= FORMATS.keys()
+    named = {name for kernel in kernelrows.LINEAR for name in kernel.formats or ()}
+    assert named == FORMATS.keys()

@@ -11,8 +11,8 @@ import torch
 import BitNetMCU
 from BitNetMCU import FORMATS, BitLinear, ShiftNormReLU
 from cli import UserError
-from lowbit import integermodel, selection
-from lowbit.integermodel import IntegerLayer
+from lowbit import kernelrows, lowering, rules
+from lowbit.rules import IntegerLayer
 from train import config, models
 
 
@@ -29,40 +29,42 @@ def test_quantise_finds_the_nearest_level_as_brute_force_does(name):
     maxw = torch.tensor(1.7)
     centred = weights - weights.double().mean().float() if row.centred else weights
     levels = torch.tensor(sorted(row.levels, reverse=True), dtype=torch.float32)  # ties: larger
-    nearest = (centred[:, None] / row.scale(maxw) - levels).abs().argmin(1)
-    assert torch.equal(row.quantise(weights, maxw), levels[nearest])
+    nearest = (centred[:, None] / BitNetMCU.unit_of(row, maxw) - levels).abs().argmin(1)
+    assert torch.equal(BitNetMCU.quantise(row, weights, maxw), levels[nearest])
 
 
 def test_quantise_4bitsym_is_the_mid_rise_quantiser():
     weights, maxw = noise(1), 2.0
     step = maxw / 8
     formula = ((weights / step).floor() + 0.5).clamp(-7.5, 7.5)
-    assert torch.equal(FORMATS["4bitsym"].quantise(weights, torch.tensor(maxw)), 2 * formula)
+    assert torch.equal(
+        BitNetMCU.quantise(FORMATS["4bitsym"], weights, torch.tensor(maxw)), 2 * formula
+    )
 
 
 def test_quantise_2bitsym_has_half_integer_levels():
     weights = torch.tensor([-9.0, -1.01, -0.99, -0.01, 0.0, 0.99, 1.0, 9.0])
     expected = torch.tensor([-3.0, -3, -1, -1, 1, 1, 3, 3])
-    assert torch.equal(FORMATS["2bitsym"].quantise(weights, torch.tensor(2.0)), expected)
+    assert torch.equal(BitNetMCU.quantise(FORMATS["2bitsym"], weights, torch.tensor(2.0)), expected)
 
 
 def test_quantise_binary_is_the_sign_after_the_mean_is_subtracted():
     weights = noise(2) + 0.3
     expected = torch.where(weights >= weights.mean(), 1.0, -1.0)
-    assert torch.equal(FORMATS["Binary"].quantise(weights, torch.tensor(1.0)), expected)
+    assert torch.equal(BitNetMCU.quantise(FORMATS["Binary"], weights, torch.tensor(1.0)), expected)
 
 
 def test_quantise_fp130_gives_signed_powers_of_two():
     unit = 1 / 192
     weights = unit * torch.tensor([0.0, 0.2, 1.4, 1.6, 2.9, 3.1, 127, 1000, -0.2, -5.9, -6.1, -500])
     expected = torch.tensor([1.0, 1, 1, 2, 2, 4, 128, 128, -1, -4, -8, -128])
-    assert torch.equal(FORMATS["FP130"].quantise(weights, torch.tensor(1.0)), expected)
+    assert torch.equal(BitNetMCU.quantise(FORMATS["FP130"], weights, torch.tensor(1.0)), expected)
 
 
 def test_quantise_8bit_rounds():
     weights = noise(3)
     expected = (weights * 64 + 0.5).floor().clamp(-128, 127)
-    assert torch.equal(FORMATS["8bit"].quantise(weights, torch.tensor(2.0)), expected)
+    assert torch.equal(BitNetMCU.quantise(FORMATS["8bit"], weights, torch.tensor(2.0)), expected)
 
 
 @pytest.mark.parametrize("heavy_tails", [False, True])
@@ -86,11 +88,16 @@ def test_octav_is_the_minimum_of_the_papers_objective(bits, slack, heavy_tails):
 def test_octav_clip_is_close_to_the_best_clip_of_the_real_quantiser(name, heavy_tails):
     row = FORMATS[name]
     weights = noise(5, heavy_tails)
-    target = row.centre(weights)
+    target = BitNetMCU.centre(row, weights)
 
     def squared_error(clip):
         maxw = torch.tensor(clip)
-        return (row.quantise(weights, maxw) * row.scale(maxw) - target).square().mean().item()
+        return (
+            (BitNetMCU.quantise(row, weights, maxw) * BitNetMCU.unit_of(row, maxw) - target)
+            .square()
+            .mean()
+            .item()
+        )
 
     best = min(squared_error(0.2 * 1.03**k) for k in range(160))
     assert squared_error(BitNetMCU.octav(weights[None], row.clip_bits).item()) < 1.15 * best
@@ -147,6 +154,11 @@ def test_a_norm_between_hidden_layers_changes_neither_logits_nor_gradients(setti
         assert torch.allclose(plain, normalised, rtol=1e-3, atol=1e-5)
 
 
+def plain(row):
+    """The plain kernel of a format."""
+    return kernelrows.kernels_of(row)[-1]
+
+
 def unpack(row, words):
     """The weights in one packed row of outputs, worked out with Python's integers."""
     base = len(row.levels)
@@ -164,7 +176,7 @@ def unpack(row, words):
 def test_packed_words_unpack_to_the_same_weights(name, inputs, rng):
     row = FORMATS[name]
     weights = rng.choice(row.levels, (5, inputs)).astype(np.int32)
-    words = selection.PLAIN[row.kernel].pack(IntegerLayer(row, weights))
+    words = plain(row).pack(IntegerLayer(row, weights))["words"]
     assert words.shape == (5, math.ceil(inputs / row.per_word))
     for packed, expected in zip(words, weights, strict=True):
         assert list(unpack(row, packed))[:inputs] == expected.tolist()
@@ -179,7 +191,8 @@ def test_a_word_has_room_for_its_codes(name):
 
 def test_ternary_takes_1_6_bits_per_weight():
     weights = np.zeros((7, 400), np.int32)
-    words = selection.PLAIN["Ternary"].pack(IntegerLayer(FORMATS["Ternary"], weights))
+    row = FORMATS["Ternary"]
+    words = plain(row).pack(IntegerLayer(row, weights))["words"]
     assert 8 * words.nbytes / weights.size == 1.6
 
 
@@ -193,7 +206,9 @@ def test_quantise_ternary_is_relative_to_the_mean_magnitude():
 def test_quantise_binarysym_is_the_sign():
     weights = noise(2) + 0.3
     expected = torch.where(weights >= 0, 1.0, -1.0)
-    assert torch.equal(FORMATS["BinarySym"].quantise(weights, torch.tensor(1.0)), expected)
+    assert torch.equal(
+        BitNetMCU.quantise(FORMATS["BinarySym"], weights, torch.tensor(1.0)), expected
+    )
 
 
 def test_nf4_integers_are_those_of_qlora_times_127():
@@ -215,7 +230,9 @@ def test_per_output_clips_are_factors_of_one_unit_near_those_of_each_output(name
         layer.weight *= torch.logspace(-2, 0, 20, base=2)[torch.randperm(20)][:, None]
     layer.update_clipping()
     assert {int(f) for f in layer.factors.flatten()} <= set(BitNetMCU.FACTORS)
-    for row, factor in zip(layer.format.centre(layer.weight), layer.factors[:, 0], strict=True):
+    for row, factor in zip(
+        BitNetMCU.centre(layer.format, layer.weight), layer.factors[:, 0], strict=True
+    ):
         own = layer._clip(row[None]).item()
         assert 0.8 < own / (layer.maxw * factor).item() < 1.25
 
@@ -227,8 +244,8 @@ def test_per_output_eval_mode_is_the_integer_part_of_training_mode(name):
     layer = BitLinear(30, 8, name, WScale="PerOutput")
     x = torch.randint(0, 128, (5, 30)).float()
     assert torch.equal(layer.train()(x), layer.eval()(x).float())
-    lowered = integermodel._lower_layer(0, layer)
-    assert np.array_equal(lowered.accumulate(x.int().numpy()), layer(x).int().numpy())
+    sums = rules.linear(lowering.integer_layer(layer), x.int().numpy())
+    assert np.array_equal(sums, layer(x).int().numpy())
 
 
 def test_a_row_of_zeros_still_gets_a_factor():

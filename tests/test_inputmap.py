@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SANITIZE, STRICT, compiler, header_of, random_model
+from conftest import ROOT, SANITIZE, STRICT, compiler, header_of, random_network
 
 from cli import UserError
 from lowbit import inputmap
@@ -81,8 +81,8 @@ def test_c_maps_and_margins_are_pythons(name, rng, tmp_path):
 
 def test_c_map_takes_at_most_300_bytes_of_rv32ec_and_calls_nothing(tmp_path, rng):
     fitted = random_map(rng, 16)
-    model = random_model(rng, ["4bitsym"] * 2, (16, 8, 3))
-    text = header_of(model, input_map=fitted, channel_names=names(16))
+    graph = random_network(rng, ["4bitsym"] * 2, (16, 8, 3))
+    text = header_of(graph, input_map=fitted, channel_names=names(16))
     (tmp_path / "BitNetMCU_model.h").write_text(text)
     (tmp_path / "network.c").write_text(
         '#define BITNETMCU_MODEL_IMPLEMENTATION\n#include "BitNetMCU_model.h"\n'

@@ -4,10 +4,19 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT, STRICT, assert_same, compiler, extreme_inputs, header_of, random_model
+from conftest import (
+    ROOT,
+    STRICT,
+    assert_same,
+    compiler,
+    extreme_inputs,
+    header_of,
+    random_network,
+)
 
-from BitNetMCU import FORMATS
-from lowbit import selection
+from compiler.formats import FORMATS
+from compiler.operators import execute
+from lowbit import kernelrows
 
 RISCV = "riscv64-unknown-elf-gcc"
 CORES = {"rv32ec": ["-march=rv32ec"], "rv32ec_zmmul": ["-march=rv32emc", "-mno-div"]}
@@ -39,16 +48,16 @@ def test_with_a_multiplier_the_kernels_multiply(tmp_path):
     assert {m for m in found if MULTIPLY.fullmatch(m)}
 
 
-def link(model, tmp_path, core, optimise, choose):
+def link(graph, tmp_path, core, optimise, choose):
     """(symbols, mnemonics) of BitNetMCU_infer and all it needs, linked for a core of CORES."""
-    (tmp_path / "BitNetMCU_model.h").write_text(header_of(model, choose))
+    (tmp_path / "BitNetMCU_model.h").write_text(header_of(graph, choose))
     (tmp_path / "network.c").write_text(
         '#define BITNETMCU_MODEL_IMPLEMENTATION\n#include "BitNetMCU_model.h"\n'
     )
     elf = tmp_path / "network.elf"
     command = [*compiler(RISCV, [*CORES[core], "-mabi=ilp32e", "-nostdlib"]), *STRICT, optimise]
     command += ["-ffreestanding", "-ffunction-sections", "-Wl,--gc-sections,-e,BitNetMCU_infer"]
-    command += ["-I", tmp_path, "-o", elf, tmp_path / "network.c", *selection.sources(), "-lgcc"]
+    command += ["-I", tmp_path, "-o", elf, tmp_path / "network.c", *kernelrows.sources(), "-lgcc"]
     subprocess.run(command, check=True)
     text = subprocess.run(
         ["riscv64-unknown-elf-objdump", "-d", elf], capture_output=True, text=True, check=True
@@ -62,8 +71,8 @@ def link(model, tmp_path, core, optimise, choose):
 @pytest.mark.parametrize("choose", ["size", "speed", "bittest"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_links_for_rv32ec_without_helpers(name, choose, core, optimise, rng, tmp_path):
-    model = random_model(rng, [name] * 3, (33, 20, 17, 10), factors=True)
-    symbols, instructions = link(model, tmp_path, core, optimise, choose)
+    graph = random_network(rng, [name] * 3, (33, 20, 17, 10), factors=True)
+    symbols, instructions = link(graph, tmp_path, core, optimise, choose)
     assert "BitNetMCU_infer" in symbols and "BitNetMCU_scale" in symbols
     assert not {symbol for symbol in symbols if HELPER.fullmatch(symbol)}
     banned = MULTIPLY if core == "rv32ec" else re.compile(r"(div|rem)\w*")
@@ -71,8 +80,8 @@ def test_each_format_links_for_rv32ec_without_helpers(name, choose, core, optimi
 
 
 def test_only_the_kernels_of_the_network_are_linked(rng, tmp_path):
-    model = random_model(rng, ["Binary", "Ternary", "BinarySym"], (33, 20, 17, 10))
-    symbols, _ = link(model, tmp_path, "rv32ec", "-Os", "size")
+    graph = random_network(rng, ["Binary", "Ternary", "BinarySym"], (33, 20, 17, 10))
+    symbols, _ = link(graph, tmp_path, "rv32ec", "-Os", "size")
     kernels = {symbol for symbol in symbols if symbol.startswith("BitNetMCU_fc_")}
     assert kernels == {"BitNetMCU_fc_Binary", "BitNetMCU_fc_Ternary"}
     assert "BitNetMCU_scale" not in symbols
@@ -93,16 +102,16 @@ def test_the_search_for_helpers_finds_one(tmp_path):
 
 def test_a_search_for_a_kernel_finds_its_definition():
     """The full name stands there: in one C file, and in the assembly that replaces it."""
-    for name in {kernel.name for row in FORMATS.values() for kernel in selection.kernels(row)}:
+    for name in {kernel.name for kernel in kernelrows.LINEAR}:
         word = re.compile(rf"\bBitNetMCU_fc_{name}\b")
-        found = [path for path in selection.sources() if word.search(path.read_text())]
+        found = [path for path in kernelrows.sources() if word.search(path.read_text())]
         assert len(found) == 1, name
         assembly = ROOT / "kernels" / "riscv" / f"{found[0].stem}.S"
         assert not assembly.exists() or word.search(assembly.read_text()), name
 
 
 def test_a_format_without_a_kernel_is_a_compile_error(rng, tmp_path):
-    text = header_of(random_model(rng, ["4bit"] * 2, (3, 4, 5)))
+    text = header_of(random_network(rng, ["4bit"] * 2, (3, 4, 5)))
     (tmp_path / "model.h").write_text(text.replace("BitNetMCU_fc_4bit", "BitNetMCU_fc_3bit"))
     flags = ["-DBITNETMCU_MODEL_IMPLEMENTATION", "-x", "c", "-fsyntax-only"]
     done = subprocess.run(
@@ -117,7 +126,7 @@ def test_a_format_without_a_kernel_is_a_compile_error(rng, tmp_path):
 def test_the_largest_and_smallest_layers_are_exact(
     name, inputs, outputs, rng, tmp_path, build_harness
 ):
-    model = random_model(rng, [name] * 2, (inputs, outputs, 10))
+    graph = random_network(rng, [name] * 2, (inputs, outputs, 10))
     images = extreme_inputs(rng, inputs)[::4]
-    harness = build_harness(model, tmp_path, optimise="speed")
-    assert_same(harness.execute(images)[1], model.execute(images))
+    harness = build_harness(graph, tmp_path, optimise="speed")
+    assert_same(graph, harness.run(images).values, execute(graph, images))

@@ -16,7 +16,9 @@ import predict
 import test_inference
 import training
 from cli import UserError
-from lowbit import emission, integermodel
+from compiler.emission import c_string
+from compiler.operators import run
+from lowbit import lowering
 from train import checkpoint, confidence, data, loaders, measured
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -171,7 +173,7 @@ def test_raw_units_for_images_are_refused(tmp_path):
 
 def test_text_becomes_a_c_string_that_means_the_same(tmp_path):
     texts = ['a"b\\c', "??/n??=", "é€😀", "tab\tend", "%d\n", ""]
-    literals = ", ".join(map(emission.c_string, texts))
+    literals = ", ".join(map(c_string, texts))
     (tmp_path / "s.c").write_text(
         "#include <stdio.h>\nint main(void) {\n"
         f"    static const char *const s[] = {{{literals}}};\n    unsigned i;\n"
@@ -281,7 +283,7 @@ def test_predict_classifies_rows_by_name_as_the_integer_model_does(room, tmp_pat
     trained = checkpoint.load(path)
     columns = tuple(table)[:3]
     samples = torch.from_numpy(measured.numbers(file, table, columns))
-    logits = integermodel.lower(trained.network).logits(trained.input_map(samples).numpy())
+    logits = run(lowering.lower(trained.network), trained.input_map(samples).numpy())
     assert [f["margin"] for f in found] == confidence.margins(logits).tolist()
     shuffled = tmp_path / "s.csv"
     shuffled.write_text("water,extra,inside,outside\n34,0,34,34\n8,0,8,8\n")
@@ -311,9 +313,9 @@ def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp
 
     Image.fromarray(dataset.test_images[0].numpy()).save(tmp_path / "digit.png")
     (found,) = predict_json(digits, tmp_path / "digit.png")
-    model = integermodel.lower(checkpoint.load(digits).network)
+    graph = lowering.lower(checkpoint.load(digits).network)
     inputs = data.image_inputs(dataset.test_images[:1], 16).numpy()
-    assert found["class"] == model.predict(inputs)[0]
+    assert found["class"] == run(graph, inputs).argmax()
     assert "takes images" in refused(run_script("predict.py", digits, file))
     assert "takes rows" in refused(run_script("predict.py", path, tmp_path / "digit.png"))
 
@@ -345,6 +347,6 @@ def test_predict_knows_older_files_without_a_threshold(tmp_path, settings):
     del content["confidence"]
     torch.save(content, path)
     trained = checkpoint.load(path)
-    model = integermodel.lower(trained.network)
-    (found,) = predict.classify(trained, model, [("x", np.zeros((1, 256), np.int8))])
+    graph = lowering.lower(trained.network)
+    (found,) = predict.classify(trained, graph, [("x", np.zeros((1, 256), np.int8))])
     assert found["sure"] is None and found["margin"] == 0

@@ -7,104 +7,127 @@ import fuzz
 import numpy as np
 import pytest
 import torch
-from conftest import SANITIZE, Harness, assert_same, compiler, extreme_inputs, random_model
+from conftest import (
+    SANITIZE,
+    assert_same,
+    compiler,
+    emitted_of,
+    extreme_inputs,
+    layers_of,
+    random_network,
+)
 
 import BitNetMCU
 import exportquant
 import test_inference
 import training
-from BitNetMCU import FORMATS
 from cli import UserError
-from lowbit import integermodel, selection
-from lowbit.integermodel import IntegerLayer, IntegerModel
+from compiler import hostrun, memory
+from compiler.formats import FORMATS
+from compiler.operators import execute
+from compiler.trace import Layout
+from lowbit import kernelrows, lowering, rules
+from lowbit.rules import IntegerLayer
 from train import checkpoint, epochs, models
 
 WIDTHS = (1, 3, 17, 60, 100)
 
 
 def contract(layers, inputs):
-    """The contract in plain Python, value by value: [(accumulators, shift) of each layer]."""
-    values, x = [], inputs
+    """The contract in plain Python, value by value: what each step writes."""
+    x = inputs
     for index, layer in enumerate(layers):
         rows = zip(layer.weights.tolist(), layer.bias.tolist(), layer.factors.tolist(), strict=True)
         accumulators = [
             f * (sum(w * a for w, a in zip(row, x, strict=True)) + b) for row, b, f in rows
         ]
-        if index == len(layers) - 1:
-            shift = 0
-        else:
+        yield accumulators
+        if index < len(layers) - 1:
             shift = max(0, max(0, *accumulators).bit_length() - 7)
             half = (1 << shift) >> 1
             x = [min(127, (a + half) >> shift) if a > 0 else 0 for a in accumulators]
-        values.append((accumulators, shift))
-    return values
+            yield x
+            yield [shift]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_integer_model_follows_the_contract_value_by_value(name, rng):
-    model = random_model(rng, [name] * 3, (17, 9, 5, 4), factors=True, bias=True)
+def test_rules_follow_the_contract_value_by_value(name, rng):
+    graph = random_network(rng, [name] * 3, (17, 9, 5, 4), factors=True, bias=True)
     inputs = extreme_inputs(rng, 17)
-    traces = model.execute(inputs)
+    values = execute(graph, inputs)
     for image, pixels in enumerate(inputs.tolist()):
-        expected = contract(model.layers, pixels)
-        for trace, (accumulators, shift) in zip(traces, expected, strict=True):
-            assert trace.accumulators[image].tolist() == accumulators
-            assert trace.shifts[image] == shift
+        written = [values[i][image].tolist() for step in graph.operators for i in step.outputs]
+        assert written == list(contract(layers_of(graph), pixels))
 
 
 @pytest.mark.parametrize(
     ("optimise", "multiplier"),
-    [(o, m) for o in selection.OPTIMISE for m in (False, True) if m or o != "host"],
+    [(o, m) for o in kernelrows.OPTIMISE for m in (False, True) if m or o != "host"],
 )
 @pytest.mark.parametrize(("factors", "bias"), [(False, False), (True, True)])
 @pytest.mark.parametrize("name", FORMATS)
-def test_exported_c_matches_integer_model(
+def test_exported_c_matches_the_rules(
     name, optimise, factors, bias, multiplier, rng, tmp_path, build_harness
 ):
     """With AddressSanitizer and UBSan where they are; signed inputs; odd widths."""
     inputs, *widths = (int(size) for size in rng.permutation(WIDTHS))
-    model = random_model(rng, [name] * 4, (inputs, *widths), factors, bias)
-    harness = build_harness(model, tmp_path, optimise=optimise, multiplier=multiplier)
+    graph = random_network(rng, [name] * 4, (inputs, *widths), factors, bias)
+    harness = build_harness(graph, tmp_path, optimise=optimise, multiplier=multiplier)
     images = extreme_inputs(rng, inputs)
-    predictions, traces = harness.execute(images)
-    assert_same(traces, model.execute(images))
-    assert np.array_equal(predictions, model.predict(images))
+    done, expected = harness.run(images), execute(graph, images)
+    assert_same(graph, done.values, expected)
+    assert np.array_equal(done.output, expected[graph.outputs[0]])
+
+
+def test_poison_finds_a_plan_in_which_tensors_overlap(rng, tmp_path, build_harness, monkeypatch):
+    graph = random_network(rng, ["4bitsym"] * 3, (20, 9, 8, 4))
+    images, plan = extreme_inputs(rng, 20), memory.plan
+
+    def all_at_0(blocks):
+        found = plan(blocks)
+        return replace(found, offsets=dict.fromkeys(found.offsets, 0))
+
+    for wrong in (False, True):
+        if wrong:
+            monkeypatch.setattr(memory, "verify", lambda blocks, plan: None)
+            monkeypatch.setattr(memory, "plan", all_at_0)
+        values = build_harness(graph, tmp_path / str(wrong)).run(images).values
+        assert bool(Layout.of(graph).differences(values, execute(graph, images))) == wrong
 
 
 @pytest.mark.parametrize("name", ["clang", "gcc"])
 def test_formats_mix_in_one_network_with_each_compiler(name, rng, tmp_path):
     formats = list(FORMATS)
     widths = itertools.cycle((60, 17, 100, 33, 5, 7, 64, 31, 9, 20))
-    model = random_model(rng, formats, [*itertools.islice(widths, len(formats)), 10])
-    assert [layer.format.name for layer in model.layers] == formats
-    harness = Harness(model, tmp_path, compiler(name, SANITIZE))
+    graph = random_network(rng, formats, [*itertools.islice(widths, len(formats)), 10])
+    assert [layer.format.name for layer in layers_of(graph)] == formats
+    harness = hostrun.build(*emitted_of(graph), tmp_path, compiler(name, SANITIZE))
     images = extreme_inputs(rng, 60)
-    assert_same(harness.execute(images)[1], model.execute(images))
+    assert_same(graph, harness.run(images).values, execute(graph, images))
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_all_negative_accumulators_give_zero_activations(name, rng, tmp_path, build_harness):
+def test_all_negative_accumulators_give_zero_activations(name, tmp_path, build_harness):
     row = FORMATS[name]
-    lowest = np.full((9, 20), min(row.levels), np.int32)
-    model = IntegerModel((IntegerLayer(row, lowest), IntegerLayer(row, lowest[:, :9])))
-    harness = build_harness(model, tmp_path)
+    lowest = np.full((9, 20), row.lowest, np.int32)
+    graph = lowering.chain_of((IntegerLayer(row, lowest), IntegerLayer(row, lowest[:, :9])))
     images = np.full((1, 20), 127, np.int8)
-    first, last = harness.execute(images)[1]
-    assert (first.accumulators == 20 * 127 * min(row.levels)).all()
-    assert first.shifts == [0]
-    assert (last.accumulators == 0).all()
+    first, activations, shift, logits = build_harness(graph, tmp_path).run(images).values.values()
+    assert (first == 20 * 127 * row.lowest).all()
+    assert not activations.any() and not shift.any() and not logits.any()
 
 
 def test_rounding_up_to_128_saturates_at_127(tmp_path, build_harness):
     """An accumulator of 2^k - 1 rounds up to 128, which the contract cuts to 127."""
     row = FORMATS["8bit"]
     first = np.array([[127, 127, 1], [0, 0, 1]], np.int32)
-    model = IntegerModel((IntegerLayer(row, first), IntegerLayer(row, np.eye(2, dtype=np.int32))))
+    graph = lowering.chain_of((IntegerLayer(row, first), IntegerLayer(row, np.eye(2, dtype=int))))
     images = np.array([[1, 1, 1], [2, 2, 3], [127, 127, 127]], np.int8)
-    first_trace, last_trace = model.execute(images)
-    assert first_trace.accumulators[:2, 0].tolist() == [255, 511]
-    assert last_trace.accumulators[:2].tolist() == [[127, 1], [127, 1]]
-    assert_same(build_harness(model, tmp_path).execute(images)[1], model.execute(images))
+    expected = execute(graph, images)
+    accumulators, activations, _, logits = list(expected.values())[1:]
+    assert accumulators[:2, 0].tolist() == [255, 511]
+    assert activations[:2].tolist() == logits[:2].tolist() == [[127, 1], [127, 1]]
+    assert_same(graph, build_harness(graph, tmp_path).run(images).values, expected)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +135,17 @@ def test_rounding_up_to_128_saturates_at_127(tmp_path, build_harness):
 )
 @pytest.mark.parametrize("inputs", WIDTHS)
 @pytest.mark.parametrize("name", FORMATS)
-def test_pytorch_eval_mode_matches_integer_model(name, inputs, scale, bias, rng, settings):
+def test_pytorch_eval_mode_matches_the_rules(name, inputs, scale, bias, rng, settings):
     torch.manual_seed(inputs)
     changes = {"QuantType": name, "WScale": scale, "bias": bias, "widths": [60, 3, 17]}
     network = models.build(replace(settings, **changes), inputs, 10)
     images = torch.from_numpy(extreme_inputs(rng, inputs))
-    with torch.no_grad():
-        in_pytorch = test_inference.pytorch_traces(network, images)
-    model = integermodel.lower(network)
-    assert [layer.bias is not None for layer in model.layers] == [
+    graph = lowering.lower(network)
+    assert [layer.bias is not None for layer in layers_of(graph)] == [
         bias == "all" or (bias == "first" and index == 0) for index in range(4)
     ]
-    assert_same(in_pytorch, model.execute(images.numpy()))
+    in_pytorch = test_inference.pytorch_values(network, graph, images)
+    assert_same(graph, in_pytorch, execute(graph, images.numpy()))
 
 
 @pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
@@ -163,10 +185,10 @@ def test_biases_that_could_leave_int32_are_refused(settings):
     for value, fits in ((1e4, True), (1e12, False), (1e30, False)):
         torch.nn.init.constant_(network.layers[0].bias, value)
         if fits:
-            assert integermodel.lower(network).layers[0].bias.min() > 2**20
+            assert layers_of(lowering.lower(network))[0].bias.min() > 2**20
         else:
             with pytest.raises(UserError, match="past int32"):
-                integermodel.lower(network)
+                lowering.lower(network)
 
 
 def test_float_networks_have_biases_too(settings):
@@ -184,18 +206,19 @@ def test_pytorch_eval_mode_is_exact_past_2_to_the_24(settings):
         network.layers[0].maxw.fill_(1.0)
         images = torch.full((1, 4096), 127, dtype=torch.int8)
         images[0, 1] = 125
-        in_pytorch = test_inference.pytorch_traces(network, images)
-    expected = integermodel.lower(network).execute(images.numpy())
-    assert expected[0].accumulators[0, 0] == 127 * (4095 * 127 - 2) > 2**24
-    assert float(np.float32(expected[0].accumulators[0, 0])) != expected[0].accumulators[0, 0]
-    assert_same(in_pytorch, expected)
+    graph = lowering.lower(network)
+    expected = execute(graph, images.numpy())
+    accumulator = int(expected[1][0, 0])
+    assert accumulator == 127 * (4095 * 127 - 2) > 2**24
+    assert float(np.float32(accumulator)) != accumulator
+    assert_same(graph, test_inference.pytorch_values(network, graph, images), expected)
 
 
 def test_shift_and_rounding_of_every_bit_length():
     values = [v for k in range(31) for v in (2**k - 1, 2**k, 2**k + 1) if v + 2**23 < 2**31]
     accumulators = np.array([[v, v // 2, v // 3, -v] for v in values], np.int32)
-    shifts = integermodel.shiftnorm_shifts(accumulators)
-    activations = integermodel.shiftnorm_relu(accumulators, shifts)
+    shifts = rules.shifts_of(accumulators)
+    activations = rules.rounded(accumulators, shifts)
     inexact = BitNetMCU.ShiftNormReLU(aware=False).eval()
     assert np.array_equal(inexact(torch.from_numpy(accumulators).double()).numpy(), activations)
     for row, shift, value in zip(activations, shifts, values, strict=True):
@@ -210,11 +233,10 @@ def test_accumulators_that_could_leave_int32_are_refused(settings, inputs, fits)
     torch.nn.init.constant_(network.layers[0].weight, -1000.0)
     if fits:
         images = np.full((1, inputs), -128, np.int8)
-        trace = integermodel.lower(network).execute(images)[0]
-        assert integermodel.shiftnorm_relu(*vars(trace).values()).tolist() == [[127]]
+        assert execute(lowering.lower(network), images)[2].tolist() == [[127]]
     else:
         with pytest.raises(UserError, match="past int32"):
-            integermodel.lower(network)
+            lowering.lower(network)
 
 
 @pytest.mark.parametrize(("name", "magnitude"), [("RMS", 2.5), ("Lin", 1.75)])
@@ -248,7 +270,7 @@ def test_layers_without_an_integer_form_are_refused_by_name(settings):
     network = models.build(settings, 16, 3)
     network.layers[1] = torch.nn.Sigmoid()
     with pytest.raises(UserError, match="Sigmoid"):
-        integermodel.lower(network)
+        lowering.lower(network)
 
 
 def test_factors_that_could_leave_int32_are_refused(settings):
@@ -257,7 +279,7 @@ def test_factors_that_could_leave_int32_are_refused(settings):
     network = models.build(replace(settings, **changes), 8192, 2)
     torch.nn.init.constant_(network.layers[0].weight, -1000.0)
     with pytest.raises(UserError, match="past int32"):
-        integermodel.lower(network)
+        lowering.lower(network)
 
 
 @pytest.mark.parametrize(
@@ -273,16 +295,19 @@ def test_fuzz_finds_one_wrong_bit(wrong, monkeypatch):
     """The comparison can fail: one flipped bit in one array of a network is found."""
     honest = fuzz.serialise
 
-    def serialise(model, choices, images, multiplier):
-        if model.layers[0].factors is None:
-            return honest(model, choices, images, multiplier)
-        weights, factors = model.layers[0].weights.copy(), model.layers[0].factors.copy()
+    def serialise(graph, choices, images, multiplier):
+        first, *others = choices
+        layer = first.packed["layer"]
+        if layer.factors is None:
+            return honest(graph, choices, images, multiplier)
+        weights, factors = layer.weights.copy(), layer.factors.copy()
         if wrong == "words":
-            weights[0, 0] = next(w for w in model.layers[0].format.levels if w != weights[0, 0])
+            weights[0, 0] = next(w for w in layer.format.levels if w != weights[0, 0])
         else:
             factors[0] = 2 if factors[0] > 2 else 3
-        layers = (IntegerLayer(model.layers[0].format, weights, factors), *model.layers[1:])
-        return honest(IntegerModel(layers), choices, images, multiplier)
+        packed = first.kernel.pack(replace(layer, weights=weights, factors=factors))
+        changed = replace(first, packed=packed)
+        return honest(graph, [changed, *others], images, multiplier)
 
     monkeypatch.setattr(fuzz, "serialise", serialise)
     assert fuzz.fuzz(0, 20, jobs=1)

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, random_model, refused, run_script
+from conftest import ROOT, layers_of, random_network, refused, run_script
 from matplotlib import pyplot
 
 import BitNetMCU
@@ -24,7 +25,8 @@ import study
 import test_inference
 import training
 from cli import UserError
-from lowbit import integermodel, selection
+from compiler import operators
+from lowbit import kernelrows, lowering
 from train import checkpoint, config, data, epochs, loaders, plots, schedules
 
 QUICK = ("dataset=Digits", "num_epochs=2", "widths=17,9")
@@ -197,10 +199,11 @@ def test_positive_fraction_is_that_of_the_exported_network(trained):
     dataset = loaders.load(loaded.settings)
     inputs = data.image_inputs(dataset.train_images, 16)
     row = epochs.layer_statistics(loaded.network, inputs)
-    traces = integermodel.lower(loaded.network).execute(inputs.numpy())
-    for index, trace in enumerate(traces[:-1], start=1):
-        activations = integermodel.shiftnorm_relu(trace.accumulators, trace.shifts)
-        assert row[f"positive{index}"] == pytest.approx((activations > 0).mean())
+    graph = lowering.lower(loaded.network)
+    values = operators.execute(graph, inputs.numpy())
+    norms = [step for step in graph.operators if step.kind == "SHIFTNORM_RELU"]
+    for index, step in enumerate(norms, start=1):
+        assert row[f"positive{index}"] == pytest.approx((values[step.outputs[0]] > 0).mean())
 
 
 def test_tensorboard_gets_the_rows_or_says_what_to_install(tmp_path):
@@ -289,11 +292,35 @@ def test_header_names_checkpoint_and_settings(trained):
     assert path.stem in text and "widths: [17, 9]" in text
 
 
+@pytest.mark.parametrize("optimise", kernelrows.OPTIMISE)
+def test_the_exported_folder_stands_alone(optimise, trained, tmp_path):
+    """What export.json names compiles with nothing but the folder."""
+    (path,) = trained.glob("*.pth")
+    exportquant.export(path, tmp_path / "b", optimise=optimise)
+    report = json.loads((tmp_path / "b" / exportquant.REPORT).read_text())
+    assert not Path(report["checkpoint"]).is_absolute()
+    assert exportquant.read_report(tmp_path / "b")["sha256"] == checkpoint.load(path).sha256
+    (tmp_path / "b").rename(tmp_path / "c")
+    main = tmp_path / "c" / "main.c"
+    main.write_text(
+        '#include "BitNetMCU_model.h"\n#include <stdio.h>\nint main(void) {\n'
+        "    static int8_t input[BITNETMCU_INPUTS];\n    int32_t logits[BITNETMCU_CLASSES];\n"
+        '    printf("%u", (unsigned)BitNetMCU_infer(input, logits));\n    return 0;\n}\n'
+    )
+    flags = ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Ikernels"]
+    subprocess.run([*flags, "-o", "program", main, *report["sources"]], cwd=main.parent, check=True)
+    done = subprocess.run([main.parent / "program"], capture_output=True, text=True, check=True)
+    assert done.stdout == report["empty_input"]["class"]
+    assert (main.parent / "report.txt").read_text().startswith("layer 1: 256 -> 17")
+    for file in report["assembly"]:
+        assert (main.parent / file).is_file()
+
+
 def test_report_accounts_for_bits_and_bytes(trained):
     report = json.loads((trained / exportquant.REPORT).read_text())
     assert [layer["bytes"] for layer in report["layers"]] == [17 * 128, 9 * 12, 10 * 8]
     assert report["weights"] == 256 * 17 + 17 * 9 + 9 * 10
-    assert report["buffer_bytes"] == 17 * 4 + 17
+    assert report["buffer_bytes"] == report["arena"] == 17 * 4  # activations in their place
     for layer in report["layers"]:
         assert sum(layer["levels_percent"].values()) == pytest.approx(100)
 
@@ -351,7 +378,8 @@ def figures(monkeypatch):
 
 @pytest.mark.parametrize("outputs", [1, 3, 16, 64])
 def test_nothing_of_the_first_layers_picture_is_cut(outputs, figures, rng):
-    plots.first_layer(random_model(rng, ["2bitsym"], (256, outputs)), 16, None)
+    (layer,) = layers_of(random_network(rng, ["2bitsym"], (256, outputs)))
+    plots.first_layer(layer.weights, 16, None)
     (figure,) = figures
     parts = [axis.get_tightbbox() for axis in figure.axes] + [figure._suptitle.get_window_extent()]
     for box in parts:
@@ -443,7 +471,7 @@ def committed():
 
 
 @pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
-@pytest.mark.parametrize("optimise", selection.OPTIMISE)
+@pytest.mark.parametrize("optimise", kernelrows.OPTIMISE)
 @pytest.mark.parametrize("algorithm", BitNetMCU.CLIPPING)
 def test_mixed_formats_go_through_the_whole_chain(algorithm, optimise, scale, settings, tmp_path):
     changes = {"QuantType": ["Ternary", "NF4", "5bitsym"], "WScale": scale}

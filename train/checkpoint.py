@@ -79,7 +79,7 @@ def save(path, network, settings: Settings, dataset, metrics, sure):
         "config": asdict(settings),
         "architecture": network.architecture(),
         "samples": vars(_samples(network, dataset, settings.image_size)),
-        "inputs": network.layers[0].in_features,
+        "inputs": network.inputs,
         "classes": dataset.classes,
         "class_names": list(dataset.class_names),
         "channel_names": list(dataset.channel_names),
@@ -151,7 +151,7 @@ def load(path):
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
             raise ValueError("weights that are not finite")
         metrics = {key: float(content["metrics"][key]) for key in content["metrics"]}
-        input_map = _input_map(content, network.layers[0].in_features)
+        input_map = _input_map(content, network.inputs)
         class_names = _names(content, "class_names", content["classes"], "")
         channels = getattr(input_map, "channels", 0)
         channel_names = _names(content, "channel_names", channels, "channel")
@@ -251,7 +251,7 @@ def _read_samples(content, network):
     if not content.get("samples"):
         return None
     samples = Samples(**content["samples"])
-    first, last = network.layers[0].in_features, network.layers[-1].out_features
+    first, last = network.inputs, network.classes
     count = len(samples.labels)
     shapes = [tuple(t.shape) for t in (samples.inputs, samples.labels, samples.logits)]
     kinds = [t.dtype for t in (samples.inputs, samples.labels, samples.logits)]
@@ -285,9 +285,8 @@ def load_data(trained):
             f"this needs the data that {trained.name} was trained on, not only the few samples in "
             f"its file: {error}"
         )
-    layers = trained.network.bit_layers()
     now = (dataset.input_count(trained.settings.image_size), dataset.classes)
-    then = (layers[0].in_features, layers[-1].out_features)
+    then = (trained.network.inputs, trained.network.classes)
     if now != then:
         raise UserError(
             f"{trained.settings.dataset} now has {now[0]} inputs and {now[1]} classes, "

@@ -7,6 +7,8 @@ import matplotlib
 import numpy as np
 
 import cli
+from compiler import operators
+from compiler.graph import UINT7
 
 matplotlib.use("Agg")  # files only: no window, no display needed
 from matplotlib import pyplot  # noqa: E402
@@ -68,9 +70,9 @@ def weight_histograms(network, path):
     save(figure, path)
 
 
-def first_layer(model, size, path):
-    """The integer weights of the first layer's outputs as `size` x `size` images."""
-    weights = model.layers[0].weights[:FIRST_LAYER_SHOWN]
+def first_layer(weights, size, path):
+    """The integer weights [O, I] of the first layer's outputs as `size` x `size` images."""
+    weights = weights[:FIRST_LAYER_SHOWN]
     figure, axes = grid(len(weights), 16 if len(weights) > 32 else 8, 0.75)
     # Room for the colour bar and the title, however few outputs there are.
     figure.set_size_inches(max(figure.get_figwidth(), 6) + 1, max(figure.get_figheight(), 2) + 0.5)
@@ -117,7 +119,8 @@ def misread(inputs, labels, predictions, class_names, size, path):
     figure, axes = grid(max(len(shown), 1), 10, 0.95)
     figure.set_figheight(0.6 + 1.15 * -(-max(len(shown), 1) // 10))
     for axis, index in zip(axes, shown):
-        axis.imshow(inputs[index].reshape(size, size), cmap="gray_r", vmin=0, vmax=127)
+        image = inputs[index].reshape(size, size)
+        axis.imshow(image, cmap="gray_r", vmin=UINT7.lowest, vmax=UINT7.highest)
         truth, seen = class_names[labels[index]], class_names[predictions[index]]
         axis.set_title(f"{truth} as {seen}", fontsize=9)
     for axis in axes:
@@ -126,15 +129,15 @@ def misread(inputs, labels, predictions, class_names, size, path):
     save(figure, path)
 
 
-def draw(folder, trained, model, inputs, labels):
+def draw(folder, trained, graph, inputs, labels):
     """Write all pictures of a network into `folder`; returns their paths.
 
-    trained: its `Checkpoint`; model: its `IntegerModel`; inputs: int8 [N, I] and labels [N] of the
+    trained: its `Checkpoint`; graph: it, lowered; inputs: int8 [N, I] and labels [N] of the
     test set. Pictures of images are left out where the inputs are measured values.
     """
     folder = Path(folder)
     paths = [folder / "weights.png", folder / "confusion.png"]
-    predictions = model.predict(inputs)
+    predictions = operators.run(graph, inputs).argmax(axis=1)
     with pyplot.rc_context(STYLE):
         names = trained.class_names
         weight_histograms(trained.network, paths[0])
@@ -142,6 +145,6 @@ def draw(folder, trained, model, inputs, labels):
         if trained.input_map is None:
             size = trained.settings.image_size
             paths += [folder / "first_layer.png", folder / "misread.png"]
-            first_layer(model, size, paths[2])
+            first_layer(graph.operators[0].fields.weights, size, paths[2])
             misread(inputs, labels, predictions, names, size, paths[3])
     return paths

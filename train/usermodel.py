@@ -213,19 +213,28 @@ def _check_choices(name, layers, QuantType, WScale):
 
 
 def _check_sizes(name, modules, inputs, classes):
-    kinds = [isinstance(layer, BitNetMCU.BitLinear) for layer in modules]
-    if kinds != [index % 2 == 0 for index in range(len(kinds))] or len(kinds) % 2 == 0:
-        raise UserError(
-            f"model {name}: BitLinear and ReLU must take turns, with a BitLinear at both ends"
-        )
-    layers = modules[::2]
-    sizes = [inputs, *(layer.out_features for layer in layers)]
-    for index, (layer, size) in enumerate(zip(layers, sizes), start=1):
-        if layer.in_features != size:
-            raise UserError(
-                f"model {name}: BitLinear {index} takes {layer.in_features} inputs but gets {size}"
-            )
-    if sizes[-1] != classes:
-        raise UserError(
-            f"model {name}: the last layer has {sizes[-1]} outputs, the data has {classes} classes"
-        )
+    """Refuse layers that cannot read what is in front of them."""
+    size, there, count = inputs, "activations", 0
+    for layer in modules:
+        if getattr(layer, "reads", "accumulators") != there:
+            break
+        there = getattr(layer, "writes", "activations")
+        if isinstance(layer, BitNetMCU.BitLinear):
+            count += 1
+            if layer.in_features != size:
+                raise UserError(
+                    f"model {name}: BitLinear {count} takes {layer.in_features} inputs but gets "
+                    f"{size}"
+                )
+            size = layer.out_features
+    else:
+        if there == "accumulators":
+            if size != classes:
+                raise UserError(
+                    f"model {name}: the last layer has {size} outputs, the data has {classes} "
+                    "classes"
+                )
+            return
+    raise UserError(
+        f"model {name}: BitLinear and ReLU must take turns, with a BitLinear at both ends"
+    )

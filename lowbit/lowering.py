@@ -1,0 +1,123 @@
+"""From a trained network to the graph of integer steps that is exported."""
+
+from dataclasses import replace
+
+from BitNetMCU import BitLinear, ShiftNormReLU
+from cli import UserError
+from compiler.graph import CALLER, INT8, INT32, LOCAL, UINT7, Graph, Range, Step, Tensor
+from compiler.operators import verify
+from lowbit.operators import ROWS
+from lowbit.rules import IntegerLayer, ShiftNorm, linear_bound
+
+IMAGES = UINT7  # pixels, halved
+MEASURED = INT8
+
+
+def reads_of(trained):
+    """The `Range` of the inputs of a `train.checkpoint.Checkpoint`."""
+    return IMAGES if trained.input_map is None else MEASURED
+
+
+def lower(network, reads=MEASURED, name="network"):
+    """The graph of a trained `BitNetMCU.Network` whose inputs are in the `Range` `reads`.
+
+    Raises `UserError` for a layer or norm that has no integer rule, and for accumulators that
+    could leave int32.
+    """
+    if not network.norm.homogeneous:
+        raise UserError(
+            f"NormType={network.NormType} subtracts means, which the integer contract has no rule "
+            "for; train with NormType=RMS or NormType=Lin to export"
+        )
+    chain = Chain(name, network.inputs, reads)
+    for index, module in enumerate(network.layers):
+        lower_module = MODULES.get(type(module))
+        if lower_module is None or getattr(module, "format", True) is None:
+            raise UserError(
+                f"layer {index} ({module}) has no integer form; only BitLinear layers with an "
+                "integer QuantType, and ReLU between them, can be exported"
+            )
+        lower_module(chain, index, module)
+    return chain.graph()
+
+
+def chain_of(layers, reads=MEASURED, name="network"):
+    """The graph of fully connected `IntegerLayer`s with ShiftNorm and ReLU between them."""
+    chain = Chain(name, layers[0].inputs, reads)
+    for layer in layers:
+        if layer is not layers[0]:
+            chain.shiftnorm_relu()
+        chain.linear(layer)
+    return chain.graph()
+
+
+class Chain:
+    """A graph of steps one after the other, as it grows: each reads what the last one wrote."""
+
+    def __init__(self, name, inputs, reads):
+        tensor = Tensor("input", (inputs,), "int8", range=reads, storage=CALLER)
+        self.name, self.tensors, self.steps, self.layers = name, [tensor], [], 0
+
+    @property
+    def last(self):
+        """The tensor that was written last, which the next step reads."""
+        return self.tensors[self._value]
+
+    @property
+    def _value(self):
+        return self.steps[-1].outputs[0] if self.steps else 0
+
+    def add(self, kind, fields, *outputs):
+        """A step that reads the last value. outputs: the `Tensor`s that it writes."""
+        places = range(len(self.tensors), len(self.tensors) + len(outputs))
+        self.steps.append(Step(self.layers, kind, [self._value], list(places), fields))
+        self.tensors += outputs
+
+    def linear(self, layer):
+        """A fully connected `IntegerLayer`, which reads what is there."""
+        self.layers += 1
+        name = f"accumulators_{self.layers}"
+        layer = replace(layer, reads=self.last.range)
+        self.add("LINEAR", layer, Tensor(name, (layer.outputs,), "int32"))
+
+    def shiftnorm_relu(self):
+        size, name = self.last.size, f"activations_{self.layers}"
+        activations = Tensor(name, (size,), "int8", range=UINT7)
+        shift = Tensor(f"shift_{self.layers}", (1,), "uint32", range=Range(0, 31), storage=LOCAL)
+        self.add("SHIFTNORM_RELU", ShiftNorm(size), activations, shift)
+
+    def graph(self):
+        """The `Graph`, whose last value the caller gets."""
+        value = self._value
+        tensors = list(self.tensors)
+        tensors[value] = replace(tensors[value], name="logits", storage=CALLER)
+        return verify(Graph(self.name, tensors, self.steps, [0], [value], ROWS))
+
+
+def _lower_linear(chain, index, module):
+    layer = integer_layer(module, chain.last.range)
+    bound = linear_bound(layer)
+    if bound > INT32.highest:
+        raise UserError(
+            f"layer {index} could reach {bound}, past int32 ({INT32.highest}); "
+            "use fewer inputs or fewer bits"
+        )
+    chain.linear(layer)
+
+
+def integer_layer(module, reads=MEASURED):
+    """The `IntegerLayer` of a `BitLinear` with an integer format."""
+    weights = module.integer_weights().cpu().numpy().astype("int32")
+    factors = None
+    if module.factors is not None:
+        factors = module.factors[:, 0].cpu().numpy().astype("int32")
+    bias = module.integer_bias()
+    if bias is not None:
+        bias = bias.clamp(-(2**53), 2**53).cpu().numpy().astype("int64")  # too large is refused
+    return IntegerLayer(module.format, weights, factors, bias, reads)
+
+
+MODULES = {  # type of module -> (chain, index, module) that adds its steps
+    BitLinear: _lower_linear,
+    ShiftNormReLU: lambda chain, index, module: chain.shiftnorm_relu(),
+}

@@ -1,0 +1,19 @@
+"""All stages in their order: from a trained network to its C, with what is known of it."""
+
+from compiler.compiled import compiled
+from lowbit import kernelrows
+
+
+def compile_graph(graph, optimise="size", multiplier=False, digest=""):
+    """The `compiled.Compiled` network of a lowered graph.
+
+    optimise: one of `kernelrows.OPTIMISE`; multiplier: the core has one; digest: SHA-256 of the
+    file that the network comes from.
+    """
+
+    def candidates(step):
+        if step.kind == "LINEAR":
+            return kernelrows.candidates(step, optimise, multiplier)
+        return graph.row(step).kernels
+
+    return compiled(graph.name, digest, {"lowered": graph}, candidates)
