@@ -168,6 +168,7 @@ class Budget:
     flash: dict  # by part
     ram: dict  # by part, the worst stack among them
     path: list  # the deepest calls from main(): [function, its frame] of each
+    depths: dict  # of each function that main() reaches, the deepest stack from it on
 
     @property
     def stack(self):
@@ -191,7 +192,8 @@ class Budget:
         for kind, parts in (("flash", self.flash), ("ram", self.ram)):
             lines.append(f"{kind}: {self.totals[kind]} of {self.limits[kind]} bytes")
             lines += [f"  {name}: {size}" for name, size in parts.items()]
-        lines.append(f"deepest calls: {' > '.join(function for function, _ in self.path)}")
+        calls = " > ".join(f"{function} {frame}" for function, frame in self.path)
+        lines.append(f"deepest calls, with the bytes of each frame: {calls}")
         figures = self.totals | {"stack": self.stack}
         lines.append(" ".join(f"{key}={value}" for key, value in figures.items()))
         return "\n".join(lines) + "\n"
@@ -211,11 +213,13 @@ class Budget:
 def measure(elf, usage, objdump, limits, place):
     """The `Budget` of the linked ELF file at `elf`; `usage`: the .su files of its objects."""
     stated = stated_frames(elf)
-    sizes = stated | frames(usage)
-    stack, path = worst_stack("main", calls(elf, objdump, stated), sizes)
+    sizes, graph = stated | frames(usage), calls(elf, objdump, stated)
+    stack, path = worst_stack("main", graph, sizes)
     flash, ram = sections(elf)
     path = [[function, sizes[function]] for function in path]
-    return Budget(place, limits, flash, ram | {"worst stack": stack}, path)
+    reached = sorted(reachable("main", graph))
+    depths = {function: worst_stack(function, graph, sizes)[0] for function in reached}
+    return Budget(place, limits, flash, ram | {"worst stack": stack}, path, depths)
 
 
 def beside(elf, suffix):

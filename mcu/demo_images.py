@@ -12,7 +12,8 @@ import argparse
 import numpy as np
 
 import cli
-import test_inference
+import exportquant
+from compiler.emission import C_TYPES, array
 from lowbit import emission
 from train import checkpoint
 
@@ -32,15 +33,14 @@ def pack(image):
 
 def header(images, labels):
     """The text of demo_images.h for int8 [N, I] and labels [N]."""
+    labels = emission.labels_of(labels)
     packed = [pack(image) for image in images]
     starts = np.cumsum([0, *map(len, packed)])[:-1].tolist()
     count = len(packed)
     parts = (
-        emission.array("static const uint8_t demo_images[]", list(b"".join(packed)), 16),
-        emission.array(f"static const uint16_t demo_image_starts[{count}]", starts, 10),
-        emission.array(
-            f"static const {emission.label_type(labels)} demo_labels[{count}]", labels, 16
-        ),
+        array("static const uint8_t demo_images", np.frombuffer(b"".join(packed), np.uint8)),
+        array("static const uint16_t demo_image_starts", np.array(starts, np.uint16)),
+        array(f"static const {C_TYPES[labels.dtype.name]} demo_labels", labels),
     )
     return f"{emission.NOTICE}\n#define DEMO_IMAGES {count}\n\n" + "\n".join(parts)
 
@@ -55,7 +55,7 @@ def main():
     if not 1 <= arguments.images <= 100:
         raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 to 100")
 
-    trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
+    trained = checkpoint.load(exportquant.read_report(arguments.build)["checkpoint"])
     samples = checkpoint.samples_of(trained, arguments.images)
     text = header(samples.inputs.numpy(), samples.labels.tolist())
     cli.write_atomic(Path(arguments.build) / "demo_images.h", text)

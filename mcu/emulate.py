@@ -1,10 +1,10 @@
-"""Run the firmware over the test set on the desk and compare it with the integer model.
+"""Run the firmware over the test set on the desk and compare it with the integer contract.
 
 First the demo runs as the chip would run it. Then, for each image, BitNetMCU_infer of the very
 firmware that would be flashed is called with the image in the demo's place (on Cortex-M, of a
-program that reads the images itself). Logits and predictions are compared; a second build that
-reports every layer is compared on every accumulator and shift. After the test images comes one
-more input, 127 everywhere: the most work there can be. Exits 1 on any difference.
+program that reads the images itself). Logits and predictions are compared; of a second build what
+every step writes. After the test images comes one more input, the largest value everywhere: the
+most work there can be. Exits 1 on any difference.
 """
 
 import sys
@@ -23,8 +23,10 @@ import machine
 import numpy as np
 
 import cli
-import test_inference
-from lowbit import integermodel
+import exportquant
+from compiler import operators
+from compiler.trace import Layout, Result
+from lowbit import lowering
 from train import checkpoint
 
 EXAMPLES = """example:
@@ -54,40 +56,38 @@ def qemu_builds(facts, arguments):
 BUILDS = {"riscv": emulator_builds, "cortexm": qemu_builds}
 
 
-def differing_layers(values, expected):
-    """Differing accumulators and shifts of a trace build's `values` [B, words]."""
-    traces, at = [], 0
-    for trace in expected:
-        end = at + trace.accumulators.shape[1]
-        traces.append(integermodel.Trace(values[:, at:end], values[:, end]))
-        at = end + 1
-    return test_inference.differing_values(traces, expected)
+def run_network(build, graph, inputs, layout=None):
+    """(`Result`, `machine.Run`) of one of BUILDS for int8 `inputs` [B, I]; layout: of its trace."""
+    runner, elf = build
+    traced = layout.dtype() if layout else []
+    logits = ("logits", np.int32, (graph.output.size,))
+    done = runner.run(elf, inputs.tobytes())
+    rows = done.rows([*traced, ("class", np.int32), ("count", np.int32), logits], len(inputs))
+    values = layout.values(rows) if layout else {}
+    return Result(values, rows["logits"], rows["class"], rows["count"]), done
 
 
-def record(model):
-    """The fields of what a firmware writes for an image."""
-    logits = ("logits", np.int32, (model.classes,))
-    return [("prediction", np.int32), ("count", np.int32), logits]
-
-
-def run_all(builds, model, inputs):
+def run_all(builds, graph, inputs):
     """Run int8 `inputs` [B, I] through firmware and trace build, as BUILDS gives them.
 
-    Returns (records [B] of the firmware, differing values, the runs of the firmware).
+    Returns (classes [B], counts [B], differing values, the `machine.Run`s of the firmware).
     """
-    (firmware, elf), (tracer, trace_elf) = builds
-    layers = ("layers", np.int32, (sum(layer.outputs + 1 for layer in model.layers),))
-    records, runs, differing = [], [], 0
+    firmware, tracer = builds
+    results, runs, differing, layout = [], [], 0, Layout.of(graph)
     for part in cli.progress(np.array_split(inputs, -(-len(inputs) // CHUNK)), unit="chunk"):
-        expected = model.execute(part)
-        logits = expected[-1].accumulators
-        runs.append(firmware.run(elf, part.tobytes()))
-        records.append(runs[-1].rows(record(model), len(part)))
-        differing += np.count_nonzero(records[-1]["logits"] != logits)
-        differing += np.count_nonzero(records[-1]["prediction"] != logits.argmax(1))
-        traced = tracer.run(trace_elf, part.tobytes()).rows([layers, *record(model)], len(part))
-        differing += differing_layers(traced["layers"], expected)
-    return np.concatenate(records), differing, runs
+        expected = operators.execute(graph, part)
+        logits = expected[graph.outputs[0]]
+        result, done = run_network(firmware, graph, part)
+        results.append(result)
+        runs.append(done)
+        differing += np.count_nonzero(result.output != logits)
+        differing += np.count_nonzero(result.predictions != logits.argmax(1))
+        traced, _ = run_network(tracer, graph, part, layout)
+        differing += layout.differing(traced.values, expected)
+    classes, counts = (
+        np.concatenate(parts) for parts in zip(*((r.predictions, r.counts) for r in results))
+    )
+    return classes, counts, differing, runs
 
 
 def executed(runs):
@@ -132,23 +132,24 @@ def main():
     demo = firmware.run(arguments.build / "firmware.elf")
     print(demo.console, end="", flush=True)
 
-    trained = checkpoint.load(test_inference.read_report(arguments.build)["checkpoint"])
-    model = integermodel.lower(trained.network)
+    trained = checkpoint.load(exportquant.read_report(arguments.build)["checkpoint"])
+    graph = lowering.lower(trained.network, lowering.reads_of(trained))
     inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
-    dense, differing_dense, _ = run_all(builds, model, np.full((1, model.inputs), 127, np.int8))
-    records, differing, runs = run_all(builds, model, inputs)
-    counts, counts_of = records["count"], firmware.counts
+    most = np.full((1, graph.input.size), graph.input.range.highest, np.int8)
+    _, dense, differing_dense, _ = run_all(builds, graph, most)
+    classes, counts, differing, runs = run_all(builds, graph, inputs)
+    counts_of = firmware.counts
     needs = budget.read(arguments.build / "firmware.elf")
     report = {
         "target": arguments.target,
         "model": trained.name,
         "images": len(inputs),
         "mismatches": int(differing + differing_dense),
-        "accuracy": f"{100 * np.mean(records['prediction'] == labels):.2f}",
+        "accuracy": f"{100 * np.mean(classes == labels):.2f}",
         f"{counts_of}_mean": round(counts.mean()),
         f"{counts_of}_max": int(counts.max()),
-        f"{counts_of}_dense": int(dense["count"][0]),
+        f"{counts_of}_dense": int(dense[0]),
         **needs.totals,
         "stack": needs.stack,
     }

@@ -22,75 +22,64 @@ import numpy as np
 
 import check_tflite
 import cli
-from tinyengine import compiler, emission, oracle, selection
+from compiler.emission import identifier
+from compiler.trace import Layout, Result
+from tinyengine import emission, kernelrows, oracle, pipeline
 
 
-def compile_for_target(compiled, build):
-    """model.c, model.h, tflite_plan.h and kernels.mk, the list of its kernels, in `build`."""
-    prefix = emission.identifier(compiled.name)
-    files, _ = compiled.files()
-    files["tflite_plan.h"] = f"""#include "model.h"
+def compile_for_target(emitted, prefix, build):
+    """The C, tflite_plan.h and kernels.mk, the list of its kernels, in `build`."""
+    upper = prefix.upper()
+    plan = f"""#include "model.h"
 
 #define TFLITE_INPUT {prefix}_input
 #define TFLITE_RUN {prefix}_run
-#define TFLITE_INPUT_BYTES {prefix.upper()}_INPUT_BYTES
-#define TFLITE_OUTPUT_BYTES {prefix.upper()}_OUTPUT_BYTES
-
-void tflite_trace(const int8_t *output, uint32_t bytes);
-#ifdef TRACE_BUILD
-#define TE_TRACE(step, output, bytes) tflite_trace(output, bytes)
-#endif
+#define TFLITE_INPUT_BYTES {upper}_INPUT_BYTES
+#define TFLITE_OUTPUT_BYTES {upper}_OUTPUT_BYTES
 """
-    sources = [*selection.sources(compiled.choices), *selection.assembly(compiled.choices)]
-    names = " ".join(path.stem for path in sources)
-    files["kernels.mk"] = f"TFLITE_KERNELS = {names}\n"
-    for name, text in files.items():
+    names = " ".join(path.stem for path in emitted.kernels)
+    files = {"tflite_plan.h": plan, "kernels.mk": f"TFLITE_KERNELS = {names}\n"}
+    for name, text in (emitted.files | files).items():
         cli.write_atomic(build / name, text)
 
 
-def record(compiled, trace):
-    """The fields of what a firmware writes for an input, with each operator's in a trace build."""
-    tensors = compiled.graph.tensors
-    fields = []
-    for step, operator in enumerate(compiled.graph.operators if trace else ()):
-        fields.append((f"values {step}", np.int8, (tensors[operator.outputs[0]].size,)))
-        fields.append((f"instructions {step}", np.uint32))
-    output = ("output", np.int8, (tensors[compiled.graph.outputs[0]].size,))
-    return [*fields, output, ("instructions", np.uint32)]
+def run_firmware(graph, arguments, inputs, layout=None):
+    """(`Result`, {tensor: instructions of its step [inputs]}) of a run under QEMU.
 
-
-def run_firmware(compiled, arguments, inputs, trace):
-    """The `record`s of a run under QEMU, whose stack must stay within its bound."""
-    elf = arguments.build / f"tflite{'-trace' * trace}.elf"
+    Its stack must stay within its bound. layout: of the trace of a trace build.
+    """
+    elf = arguments.build / f"tflite{'-trace' if layout else ''}.elf"
     qemu = machine.Qemu(machine.facts(f"targets/{arguments.target}.mk")["MACHINE"])
     done = qemu.run(elf, inputs.tobytes())
     budget.read(elf).check_stack(done.stack)
-    return done.rows(record(compiled, trace), len(inputs))
+    traced = layout.dtype(counted=True) if layout else []
+    output = ("output", np.int8, (graph.output.size,))
+    rows = done.rows([*traced, output, ("count", np.uint32)], len(inputs))
+    values = layout.values(rows) if layout else {}
+    return Result(values, rows["output"], counts=rows["count"]), {
+        i: rows[f"count {i}"] for i in values
+    }
 
 
-def run(compiled, arguments):
+def run(compiled, constants, arguments):
     """Prints the comparison; returns how many values differ."""
-    tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
-    inputs = check_tflite.make_inputs(tensor, arguments.inputs)
-    results, trace = (run_firmware(compiled, arguments, inputs, each) for each in (False, True))
-    different, graph = 0, compiled.graph
+    graph, layout = compiled.graph, Layout.of(compiled.graph)
+    inputs = check_tflite.make_inputs(graph.input, arguments.inputs)
+    result, _ = run_firmware(graph, arguments, inputs)
+    traced, counts = run_firmware(graph, arguments, inputs, layout)
     reference = oracle.Oracle(arguments.model.read_bytes(), graph.inputs[0])
-    for row, traced, values in zip(results, trace, inputs):
-        wanted = reference.run(values)
-        different += np.count_nonzero(row["output"] != wanted[graph.outputs[0]].ravel())
-        for step, operator in enumerate(graph.operators):
-            i = operator.outputs[0]
-            left = graph.tensors[i].left_of(wanted[i])
-            different += np.count_nonzero(traced[f"values {step}"] != left)
-    for step, (operator, choice) in enumerate(zip(compiled.graph.operators, compiled.choices)):
-        count = int(trace[f"instructions {step}"].mean())
-        print(f"{operator.index:>4}  {operator.kind:18} {choice.kernel.name:26} {count:>10}")
+    wanted = check_tflite.wanted_of(graph, reference, inputs)
+    different = layout.differing(traced.values, wanted)
+    different += np.count_nonzero(result.output != wanted[graph.outputs[0]])
+    for step, choice in zip(graph.operators, compiled.choices):
+        count = int(counts[step.outputs[0]].mean())
+        print(f"{step.index:>4}  {step.kind:18} {choice.kernel.name:26} {count:>10}")
     needs = budget.read(arguments.build / "tflite.elf").totals
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={different} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
-        f"flash={needs['flash']} constants={compiled.files()[1]} ram={needs['ram']} "
-        f"target={arguments.target} instructions={int(results['instructions'].mean())}"
+        f"flash={needs['flash']} constants={constants} ram={needs['ram']} "
+        f"target={arguments.target} instructions={int(result.counts.mean())}"
     )
     return different
 
@@ -102,15 +91,16 @@ def main():
     parser.add_argument("action", choices=["compile", "run"])
     parser.add_argument("model", type=Path)
     parser.add_argument("--build", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--optimise", choices=list(selection.OPTIMISE), default="speed")
+    parser.add_argument("--optimise", choices=kernelrows.OPTIMISE, default="speed")
     parser.add_argument("--inputs", type=int, default=4)
     parser.add_argument("--target", help="to run on")
     arguments = parser.parse_args()
-    compiled = compiler.load(arguments.model, arguments.optimise)
+    compiled = pipeline.load(arguments.model, arguments.optimise)
+    emitted = emission.emit(compiled)
     if arguments.action == "compile":
-        compile_for_target(compiled, arguments.build)
+        compile_for_target(emitted, identifier(compiled.name), arguments.build)
         return 0
-    return 1 if run(compiled, arguments) else 0
+    return 1 if run(compiled, emitted.constants, arguments) else 0
 
 
 if __name__ == "__main__":

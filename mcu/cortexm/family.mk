@@ -13,8 +13,5 @@ HOST = $(addprefix $(BUILD)/,host.o $(KERNEL_OBJECTS) $(FAMILY_OBJECTS))
 $(BUILD)/host.elf: $(HOST) $(BUILD)/network.o link.ld.S
 	$(call link,$(HOST) $(BUILD)/network.o,$(TRACE_FLASH))
 
-$(BUILD)/host-trace.elf: $(HOST) $(BUILD)/host-network-trace.o link.ld.S
-	$(call link,$(HOST) $(BUILD)/host-network-trace.o,$(TRACE_FLASH))
-
-$(BUILD)/host-network-trace.o: network.c $(EXPORT) ../BitNetMCU_inference.h | toolchain-check
-	$(call compile,$(CFLAGS) -DBITNETMCU_TRACE=host_trace -include cortexm/host_trace.h)
+$(BUILD)/host-trace.elf: $(HOST) $(BUILD)/network-trace.o link.ld.S
+	$(call link,$(HOST) $(BUILD)/network-trace.o,$(TRACE_FLASH))

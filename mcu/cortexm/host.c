@@ -1,21 +1,20 @@
 /* Runs all inputs in the file "inputs" through the network and writes to "results", per image:
- * each layer's value (in a trace build), prediction, instructions, logits. Then prints how deep
+ * what each step wrote (in a trace build), prediction, instructions, logits. Then prints how deep
  * the stack was. For the test on the desk; the demo is main.c. */
 
 #include "BitNetMCU_model.h"
 #include "chip.h"
+#include "compiler/record.h"
 #include "cortexm/files.h"
-#include "cortexm/host_trace.h"
 #include "cortexm/stack.h"
 
 static int8_t input[BITNETMCU_INPUTS];
 static int32_t logits[BITNETMCU_CLASSES];
 static uint32_t results; /* file handle */
 
-void host_trace(uint32_t layer, const int32_t *accumulators, uint32_t count, uint32_t shift) {
-    (void)layer;
-    transfer(SYS_WRITE, results, accumulators, count << 2);
-    transfer(SYS_WRITE, results, &shift, 4);
+void record(uint32_t step, const void *data, uint32_t bytes) {
+    (void)step;
+    transfer(SYS_WRITE, results, data, bytes);
 }
 
 int main(void) {

@@ -11,7 +11,7 @@
  *   --results FILE               then: prediction, cycles, logits of each image, int32
  *   --deaf                       nobody listens on the debug link
  *   --interrupt N                raise SysTick's interrupt every N instructions of an inference
- *   --trace                      and each layer's accumulators and shift (a trace build)
+ *   --trace                      and before these what each step wrote (a trace build)
  *   --rules                      print the rules of the cycle model as JSON, and nothing else
  *
  * Without --images it runs from reset until the firmware sleeps and prints its console. Ends with
@@ -137,23 +137,22 @@ static void print_rules(void) {
     printf("}\n");
 }
 
-/* Runs one inference and writes what BITNETMCU_TRACE reports to `results`. */
+/* Runs one inference and writes what its steps record to `results`. */
 static enum Stop infer(uint32_t entry, uint32_t home, uint64_t limit, FILE *results) {
     enum Stop stop;
 
     machine.pc = entry;
     machine.x[1] = home;
     while ((stop = machine_run(&machine, home, limit)) == AT_BREAKPOINT) {
-        /* BitNetMCU_trace(layer, accumulators, count, shift) is about to begin. */
-        uint32_t bytes = machine.x[12] * 4, offset = machine.x[11] - SRAM_BASE;
+        /* record(step, data, bytes) is about to begin. */
+        uint32_t bytes = machine.x[12], offset = machine.x[11] - SRAM_BASE;
         uint32_t breakpoint = machine.breakpoint;
 
         if (offset > machine.sram_size || bytes > machine.sram_size - offset) {
-            machine_trap(&machine, "accumulators to trace are not in SRAM");
+            machine_trap(&machine, "data to record are not in SRAM");
             return TRAPPED;
         }
         fwrite(machine.sram + offset, 1, bytes, results);
-        fwrite(&machine.x[13], 4, 1, results);
         machine.breakpoint = NOWHERE;
         stop = machine_run(&machine, machine.x[1], limit);
         machine.breakpoint = breakpoint;
@@ -179,8 +178,8 @@ static int run_images(const Elf *elf, const Options *options, uint32_t at_infer)
 
     if (!elf_symbol(elf, "BitNetMCU_input", &at_input) ||
         !elf_symbol(elf, "BitNetMCU_logits", &at_logits) || !elf_symbol(elf, "_start", &at_home) ||
-        (options->trace && !elf_symbol(elf, "BitNetMCU_trace", &at_trace)))
-        return fail(options->firmware, "lacks BitNetMCU_input, _logits, _trace or _start");
+        (options->trace && !elf_symbol(elf, "record", &at_trace)))
+        return fail(options->firmware, "lacks BitNetMCU_input, BitNetMCU_logits, record or _start");
     if (!in_sram(at_input) || !in_sram(at_logits))
         return fail(options->firmware, "has BitNetMCU_input or _logits outside SRAM, or empty");
     if ((in = fopen(options->images, "rb")) == NULL)

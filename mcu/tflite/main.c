@@ -3,6 +3,7 @@
  * and the instructions of the whole. Then how deep the stack was. */
 
 #include "chip.h"
+#include "compiler/record.h"
 #include "cortexm/files.h"
 #include "cortexm/stack.h"
 #include "tflite_plan.h"
@@ -12,17 +13,16 @@ static uint32_t start;
 
 static void write_count(uint32_t count) { transfer(SYS_WRITE, results, &count, sizeof count); }
 
-#ifdef TRACE_BUILD
-/* Writing a file is not counted. */
-void tflite_trace(const int8_t *output, uint32_t bytes) {
+/* In a trace build. Writing a file is not counted. */
+void record(uint32_t step, const void *data, uint32_t bytes) {
     uint32_t count = chip_cycles() - start;
 
-    transfer(SYS_WRITE, results, output, bytes);
+    (void)step;
+    transfer(SYS_WRITE, results, data, bytes);
     write_count(count);
     chip_init();
     start = chip_cycles();
 }
-#endif
 
 int main(void) {
     uint32_t inputs = open_file("inputs", 1, 6); /* "rb" */

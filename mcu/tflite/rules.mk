@@ -26,16 +26,17 @@ tflite: tflite-build ## a TensorFlow Lite model on a target under QEMU (MODEL=, 
 $(TFLITE)/tflite.elf: $(addprefix $(TFLITE)/,main.o model.o) $(TFLITE_COMMON) link.ld.S
 	$(call link,$(filter %.o,$^),$(FLASH_SIZE))
 
-$(TFLITE)/tflite-trace.elf: $(addprefix $(TFLITE)/,main-trace.o model-trace.o) $(TFLITE_COMMON) link.ld.S
+$(TFLITE)/tflite-trace.elf: $(addprefix $(TFLITE)/,main.o model-trace.o) $(TFLITE_COMMON) link.ld.S
 	$(call link,$(filter %.o,$^),$(FLASH_SIZE))
 
-$(TFLITE)/%-trace.o: EXTRA_FLAGS = -DTRACE_BUILD -include tflite_plan.h
-$(TFLITE)/main.o $(TFLITE)/main-trace.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h
-	$(call compile,$(TFLITE_CFLAGS) $(EXTRA_FLAGS))
+$(TFLITE)/main.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h ../compiler/record.h
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/memory.o: tflite/memory.c
 	$(call compile,$(TFLITE_CFLAGS) -fno-tree-loop-distribute-patterns)
-$(TFLITE)/model.o $(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
-	$(call compile,$(TFLITE_CFLAGS) $(EXTRA_FLAGS))
+$(TFLITE)/model.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
+	$(call compile,$(TFLITE_CFLAGS))
+$(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
+	$(call compile,$(TFLITE_CFLAGS) $(RECORDED))
 $(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.c $(wildcard $(KERNEL_FOLDER)/*.h)
 	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/kernel-%.o: $(KERNEL_FOLDER)/%.S
