@@ -1,6 +1,6 @@
 # BitNetMCU: `make demo` shows the whole pipeline, `make test` proves it. `make help` lists the rest.
 
-TAKES = ARGS BASE_PYTHON BENCH BUILD CC CFLAGS LIBRARY MULTIPLIER VENV
+TAKES = ARGS BASE_PYTHON BENCH BUILD CC CFLAGS MULTIPLIER VENV
 include options.mk
 
 VENV ?= .venv
@@ -12,17 +12,7 @@ STRICT = -std=c99 -Wall -Wextra -Werror -pedantic
 MULTIPLIER ?=
 DEFINES = $(if $(MULTIPLIER),-DBITNETMCU_MULTIPLIER=$(MULTIPLIER))
 
-ifeq ($(OS),Windows_NT)
-BIN = $(VENV)/Scripts
-LIBRARY ?= $(BUILD)/Bitnet_inf.dll
-else
-BIN = $(VENV)/bin
-ifeq ($(shell uname -s),Darwin)
-LIBRARY ?= $(BUILD)/Bitnet_inf.dylib
-else
-LIBRARY ?= $(BUILD)/Bitnet_inf.so
-endif
-endif
+BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PYTHON = $(BIN)/python
 # What is installed: the pipeline's packages; those of tests and TensorFlow Lite, too.
 READY = $(VENV)/.bitnetmcu-ready
@@ -34,7 +24,7 @@ ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 
 .PHONY: help demo test fuzz pins test-long setup setup-all toolchain lint train export parity study-fc \
 	study-fc-choices study-formats study-bias study-sensors bench-training bench bench-firmware bench-tflite \
-	figures lib ctest clean
+	figures ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,7 +59,7 @@ setup-all: $(READY_ALL) ## the same, and what tests, lint and TensorFlow Lite ne
 lint: $(READY_ALL) ## check style: ruff and clang-format
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c kernels/*.h tinyengine/*.c tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
+	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c kernels/*.h compiler/*.c compiler/*.h tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
 
 PACKAGES = gcc g++ clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
 
@@ -139,17 +129,12 @@ bench-tflite: $(READY_ALL) ## int8 TFLite models in BITNETMCU_MODELS on a Cortex
 figures: $(READY) ## draw the figures of docs/
 	$(PYTHON) benchmarks/figures.py
 
-lib: $(LIBRARY)
-
 # Changes when the flags do, so that what was built with others is built again.
 FLAGS = $(CC) $(CFLAGS) $(DEFINES)
 
 %.flags: FORCE
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 FORCE:
-
-$(LIBRARY): BitNetMCU_lib.c $(ENGINE) $(BUILD)/BitNetMCU_model.h $(LIBRARY).flags
-	$(CC) $(CFLAGS) $(STRICT) $(DEFINES) -fPIC -shared -I. -I$(BUILD) -o $@ BitNetMCU_lib.c $(KERNELS)
 
 $(BUILD)/BitNetMCU_MNIST_test: BitNetMCU_MNIST_test.c $(ENGINE) $(BUILD)/BitNetMCU_model.h \
 		$(BUILD)/BitNetMCU_MNIST_test_data.h $(BUILD)/BitNetMCU_MNIST_test.flags

@@ -14,10 +14,10 @@ import pytest
 from conftest import ROOT, run_script
 from elftools.elf.elffile import ELFFile
 
-import BitNetMCU
 import cli
 import training
-from lowbit import integermodel, selection
+from compiler.operators import run
+from lowbit import kernelrows, lowering
 from train import checkpoint, config
 
 unicorn = pytest.importorskip("unicorn")
@@ -106,7 +106,7 @@ def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
     path, build = network
     make(f"MODEL={path}", "emulate", "IMAGES=20", build=build)
     folder = next(build.glob(f"CH32V003-assembly-auto-debug/{path.stem}"))
-    copy = shutil.copytree(folder, tmp_path / "copy")
+    copy = shutil.copytree(folder, folder.with_name("copy"))
     with (copy / "firmware.elf").open("r+b") as file:
         elf = ELFFile(file)
         symbols = elf.get_section_by_name(".symtab")
@@ -259,20 +259,19 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network):
     engine.hook_add(unicorn.UC_HOOK_CODE, step)
     engine.emu_start(address["BitNetMCU_infer"], home)
     assert count == ours
-    model = integermodel.lower(checkpoint.load(path).network)
-    assert engine.reg_read(uc.UC_RISCV_REG_X10) == model.predict(inputs)[0]
+    expected = run(lowering.lower(checkpoint.load(path).network), inputs)[0]
+    assert engine.reg_read(uc.UC_RISCV_REG_X10) == expected.argmax()
     logits = np.frombuffer(engine.mem_read(address["BitNetMCU_logits"], 40), np.int32)
-    assert logits.tolist() == model.execute(inputs)[-1].accumulators[0].tolist()
+    assert logits.tolist() == expected.tolist()
 
 
 def in_assembly():
     """(format, target) for each file of kernels in assembly; ShiftNorm is in all of them."""
     files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
     cases = {}
-    for row in BitNetMCU.FORMATS.values():
-        for kernel in selection.FAST.get(row.name, ()):
-            target = "CH32V002" if kernel.multiplier else "CH32V003"
-            cases.setdefault(kernel.name.split("_")[0], (row.name, target))
+    for kernel in kernelrows.FAST:
+        target = "CH32V002" if kernel.multiplier else "CH32V003"
+        cases.setdefault(kernel.source.stem, (kernel.formats[0], target))
     return [cases[file] for file in sorted(files)]
 
 
@@ -294,14 +293,13 @@ def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
     trained = checkpoint.load(path)
     inputs = checkpoint.test_data(trained)[0][:20].numpy()
     core = ["--mul", "--sram", "4096"] if target == "CH32V002" else []
-    disturbed, quiet = (
-        machine.Emulator(emulator, *core, *options).run(elf, inputs.tobytes())
+    graph = lowering.lower(trained.network)
+    (result, disturbed), (_, quiet) = (
+        emulate.run_network((machine.Emulator(emulator, *core, *options), elf), graph, inputs)
         for options in (("--interrupt", "11"), ())
     )
     assert disturbed.counted["instructions"] > 3 * quiet.counted["instructions"]  # they did come
-    model = integermodel.lower(trained.network)
-    rows = disturbed.rows(emulate.record(model), len(inputs))
-    assert np.array_equal(rows["logits"], model.execute(inputs)[-1].accumulators)
+    assert np.array_equal(result.output, run(graph, inputs))
 
 
 @pytest.mark.parametrize("path", sorted(checkpoint.MODELDATA.glob("*.pth")), ids=lambda p: p.stem)
