@@ -412,6 +412,10 @@ class ShiftNormReLU(nn.Module):
         integers = (scaled.detach() + 0.5).floor().clamp(max=ACTIVATION_MAX)
         return StraightThrough.apply(scaled, integers) if self.training else integers.float()
 
+    def also_writes(self, accumulators):
+        """What the C's step writes besides its activations: the shift."""
+        return (shiftnorm_shift(accumulators),)
+
     def extra_repr(self):
         return f"aware={self.aware}"
 
@@ -466,8 +470,7 @@ class Network(nn.Module):
         read = x
         for layer, written in self.outputs(x):
             yield written
-            if isinstance(layer, ShiftNormReLU):
-                yield shiftnorm_shift(read)
+            yield from getattr(layer, "also_writes", lambda read: ())(read)
             read = written
 
     def bit_layers(self):

@@ -29,7 +29,7 @@ EXAMPLES = """examples:
   python exportquant.py --name digits          digits_infer(), for programs with two networks
 """
 
-MODEL_HEADER = f"{emission.NAME}_model.h"
+MODEL_HEADER = f"{emission.NAME}_model.h"  # what tools include, whatever a network's name is
 TEST_DATA_HEADER = "BitNetMCU_MNIST_test_data.h"
 REPORT = "export.json"
 PLAN = "memory.png"
@@ -182,10 +182,11 @@ def export(
         trained = replace(trained, confidence=sure)
     inputs, labels = samples.inputs.numpy(), samples.labels.numpy()
 
-    compiled = pipeline.compile_graph(graph, optimise, multiplier, trained.sha256)
+    compiled = pipeline.compile_network(graph, optimise, multiplier, trained.sha256)
     emitted = emission.emit(compiled, trained, name)
     report = {"name": trained.name, "checkpoint": relative(path, build)}
     report |= reports.facts(compiled, emitted) | describe(compiled)
+    report |= {"optimise": optimise, "multiplier": multiplier}
     report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
     report["empty_input"] = describe_empty_input(graph, trained.class_names)
@@ -219,6 +220,26 @@ def relative(path, folder):
         return str(Path(path).resolve())
 
 
+def exported_checkpoint(build, network=None):
+    """(report, `Checkpoint`) of what was exported to the folder `build`.
+
+    network: the path of the checkpoint; by default the one that export.json names, which has to be
+    where it was, as seen from there. Raises `UserError`, also if it was changed since.
+    """
+    report = read_report(build)
+    path = Path(network or report["checkpoint"])
+    if not path.is_file():
+        raise cli.UserError(
+            f"{Path(build) / REPORT} names {path}, which is not there; run exportquant.py again"
+        )
+    trained = checkpoint.load(path)
+    if trained.sha256 != report["sha256"]:
+        raise cli.UserError(
+            f"{build} was not exported from the present {path}; run exportquant.py again"
+        )
+    return report, trained
+
+
 def read_report(build):
     """The content of export.json in the folder `build`; its "checkpoint" as a path from here.
 
@@ -227,8 +248,10 @@ def read_report(build):
     path = Path(build) / REPORT
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {"checkpoint": str, "sha256": str, "needs_multiplier": bool, "sources": list}
-        if all(isinstance(report[key], kind) for key, kind in kinds.items()):
+        kinds = {"checkpoint": str, "sha256": str, "needs_multiplier": bool, "multiplier": bool}
+        whole = all(isinstance(report[key], kind) for key, kind in kinds.items())
+        whole &= report["optimise"] in kernelrows.OPTIMISE
+        if whole and report["sources"] and all(isinstance(x, str) for x in report["sources"]):
             return report | {"checkpoint": os.path.normpath(Path(build) / report["checkpoint"])}
     except OSError as error:
         raise cli.UserError(f"cannot read {path}: {error.strerror}; run exportquant.py first")

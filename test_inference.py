@@ -129,16 +129,15 @@ def compare(build):
     of the C's map from raw values, on those of the test set and others; accuracies in percent. A
     network that was exported for a core with a multiplier has no multiplication-free C.
     """
-    report = exportquant.read_report(build)
-    path = report["checkpoint"]
-    trained = checkpoint.load(path)
+    report, trained = exportquant.exported_checkpoint(build)
     graph = lowering.lower(trained.network, lowering.reads_of(trained))
     layout = Layout.of(graph)
     flags = (report["needs_multiplier"], True)
     libraries = [Library(build_library(build, flag), graph) for flag in flags]
-    if any(not lib.checkpoint == report["sha256"] == trained.sha256 for lib in libraries):
+    if any(library.checkpoint != trained.sha256 for library in libraries):
         raise cli.UserError(
-            f"{build} was not exported from the present {path}; run exportquant.py again"
+            f"{build} has the C of another network than its {exportquant.REPORT} says; run "
+            "exportquant.py again"
         )
 
     dataset = checkpoint.load_data(trained)

@@ -41,6 +41,11 @@ class Compiled:
         return self.plan.size
 
     @property
+    def state(self):
+        """Bytes that keep their content from run to run, beside the arena."""
+        return sum(self.graph.tensors[i].bytes for i in self.graph.state)
+
+    @property
     def scratch(self):
         """Bytes of the largest scratch memory of a kernel."""
         return max((choice.scratch for choice in self.choices), default=0)
@@ -66,7 +71,7 @@ class Compiled:
         return selection.assembly(self.choices)
 
 
-def compiled(name, digest, stages, candidates):
+def compile_graph(name, digest, stages, candidates):
     """The `Compiled` model of lowered graphs; the last one is what is executed.
 
     candidates: step -> the `selection.Kernel`s to choose from, the fastest first.
@@ -96,14 +101,9 @@ def blocks_of(graph, choices, in_place=True):
     """The `memory.Block`s of a lowered graph: tensors of the arena, and scratch of kernels.
 
     in_place: kernels that can write their output over an input do. A tensor lives from the step
-    that writes it, or from step 0 for the input, to its last reader; the output to the end.
+    that writes it, or from step 0 for the input, to its last use.
     """
-    end = len(graph.operators) - 1
-    last = dict.fromkeys(graph.inputs, 0)
-    for number, step in enumerate(graph.operators):
-        last |= dict.fromkeys((*step.inputs, *step.outputs), number)
-    last |= dict.fromkeys(graph.outputs, end)
-
+    last = last_uses(graph)
     blocks = [
         Block(tensor.name, tensor.bytes, 0, last[i], kind="input")
         for i, tensor in _in_arena(graph, graph.inputs)
@@ -121,6 +121,14 @@ def blocks_of(graph, choices, in_place=True):
             name = _scratch_name(number)
             blocks.append(Block(name, choice.scratch, number, number, kind="scratch"))
     return blocks
+
+
+def last_uses(graph):
+    """{index of a tensor: the step that uses it last}; the output is used to the end."""
+    last = dict.fromkeys(graph.inputs, 0)
+    for number, step in enumerate(graph.operators):
+        last |= dict.fromkeys((*step.inputs, *step.outputs), number)
+    return last | dict.fromkeys(graph.outputs, len(graph.operators) - 1)
 
 
 def _in_arena(graph, tensors):

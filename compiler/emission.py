@@ -140,9 +140,12 @@ class Place:
 def body(compiled, prefix):
     """(constants, C): what executes a `Compiled` model, to stand behind `int8_t *arena`.
 
-    Tensors of the arena become pointers into it; what the caller owns has the names of its tensors.
+    Tensors of the arena become pointers into it, state arrays of their own; what the caller owns
+    has the names of its tensors.
     """
     graph, constants, lines = compiled.graph, Constants(), []
+    for tensor in (graph.tensors[i] for i in graph.state):
+        constants.text += f"static {C_TYPES[tensor.dtype]} {tensor.name}[{tensor.size}];\n\n"
     written = (i for step in graph.operators for i in step.outputs)
     for i in (*graph.inputs, *written):
         tensor = graph.tensors[i]

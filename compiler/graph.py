@@ -48,6 +48,8 @@ ARENA = "arena"  # planned memory; its content is gone when the last reader has 
 CALLER = "caller"  # memory of whoever runs the model: its input, or its output
 LOCAL = "local"  # a variable of the C function: what a step says of its output, as a shift
 FLASH = "flash"  # a constant of the model
+STATE = "state"  # memory of its own, which keeps its content from run to run; 0 before the first
+STORAGE = (ARENA, CALLER, LOCAL, FLASH, STATE)
 
 
 @dataclass
@@ -153,7 +155,8 @@ class Step:
 class Graph:
     """Operators, or after lowering steps, in the order of execution.
 
-    inputs, outputs: indices of tensors. rows: the front end's table, {kind: `operators.Row`}.
+    inputs, outputs: indices of tensors. rows: what is known of each kind: of steps `operators.Row`,
+    of a model's operators what its front end has, with the methods of a row for pictures.
     """
 
     name: str
@@ -174,6 +177,11 @@ class Graph:
     def row(self, operator):
         """The `operators.Row` of an operator or step."""
         return self.rows[operator.kind]
+
+    @property
+    def state(self):
+        """Indices of the tensors that keep their content from run to run."""
+        return [i for i, tensor in enumerate(self.tensors) if tensor.storage == STATE]
 
     @property
     def input(self):

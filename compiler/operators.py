@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.graph import DTYPES, INT32, Step
+from compiler.graph import DTYPES, INT32, LOCAL, STORAGE, Step
+from compiler.selection import nothing
 
 
-def none(fields):
-    """Of an operator that sums nothing up, or multiplies by no weights."""
-    return 0
+def not_given(fields):
+    return None
 
 
 def no_words(fields):
@@ -29,13 +29,14 @@ class Row:
     """An operator of lowered graphs.
 
     sizes: fields -> elements of each input and then of each output; dtypes: theirs, int8 all if
-    None. rule: (fields, *inputs) -> the output, or a tuple of outputs, arrays [batch, elements]:
-    exactly, in integers, what all kernels compute. kernels: `selection.Kernel`s, the fastest first;
-    the last one takes everything; none if lowering leaves no such step. bound: fields -> the
-    largest magnitude of an accumulator, for any input in range. macs: fields ->
-    multiply-accumulates; padding counts as if it were multiplied. weights: fields -> bytes of its
-    weights and biases before a kernel packs them. words: fields -> short words for tables and
-    pictures, ([for its box in a picture], [more, for a table]); colour: of the box.
+    None; ranges: fields -> theirs, as far as proofs take them from the fields, else None. rule:
+    (fields, *inputs) -> the output, or a tuple of outputs, arrays [runs, elements]: exactly, in
+    integers, what all kernels compute. kernels: `selection.Kernel`s, the fastest first; the last
+    one takes everything; none if lowering leaves no such step. bound: fields -> the largest
+    magnitude of an accumulator, for any input in range. macs: fields -> multiply-accumulates;
+    padding counts as if it were multiplied. weights: fields -> bytes of its weights and biases
+    before a kernel packs them. words: fields -> short words for tables and pictures, ([for its box
+    in a picture], [more, for a table]); colour: of the box.
     """
 
     kind: str
@@ -43,9 +44,10 @@ class Row:
     rule: Callable
     kernels: tuple
     dtypes: tuple | None = None
-    bound: Callable = none
-    macs: Callable = none
-    weights: Callable = none
+    ranges: Callable = not_given
+    bound: Callable = nothing
+    macs: Callable = nothing
+    weights: Callable = nothing
     words: Callable = no_words
     colour: str = PLAIN_COLOUR
 
@@ -69,10 +71,26 @@ def table(*rows):
 def execute(graph, inputs):
     """Runs a lowered graph by the rules of its rows, the reference of all executors.
 
-    inputs: integers [batch, ...], for the graph's only input. Returns {index of a tensor: array
-    [batch, elements] of its dtype}.
+    inputs: integers [runs, ...] in the range of the graph's only input. Returns {index of a tensor:
+    array [runs, elements] of its dtype}. Runs follow one another where a graph has state, which is
+    0 before the first. Raises ValueError for inputs out of range.
     """
-    values = {graph.inputs[0]: np.asarray(inputs).reshape(len(inputs), -1)}
+    rows = np.asarray(inputs).reshape(len(inputs), -1)
+    ends = graph.input.range
+    if rows.size and not ends.lowest <= rows.min() <= rows.max() <= ends.highest:
+        raise ValueError(f"inputs from {rows.min()} to {rows.max()}, not in {ends}")
+    if not graph.state:
+        return _execute(graph, {graph.inputs[0]: rows})
+    tensors = [(i, graph.tensors[i]) for i in graph.state]
+    state, runs = {i: np.zeros((1, tensor.size), tensor.dtype) for i, tensor in tensors}, []
+    for row in rows:
+        runs.append(_execute(graph, state | {graph.inputs[0]: row[None]}))
+        state = {i: runs[-1][i] for i in state}
+    return {i: np.concatenate([run[i] for run in runs]) for i in runs[0]}
+
+
+def _execute(graph, values):
+    """`execute` of runs that have all they need in `values`."""
     for step in graph.operators:
         results = graph.row(step).rule(step.fields, *(values[i] for i in step.inputs))
         results = results if isinstance(results, tuple) else (results,)
@@ -95,31 +113,45 @@ def verify(graph, executable=True):
 
     After each pass, so that a mistake shows where it is made. executable: all passes are done.
     """
-    written = set(graph.inputs)
+    known, written, names = {*graph.inputs, *graph.state}, set(graph.inputs), set()
     for step in graph.operators:
         _check(isinstance(step, Step), f"{step.name} is not lowered")
         _check(step.kind in graph.rows, f"{step.name}: no row of that kind")
         for i in step.inputs:
-            _check(i in written, f"{step.name} reads tensor {i} before it is written")
+            _check(i in known, f"{step.name} reads tensor {i} before it is written")
         for i in step.outputs:
             _check(i not in written, f"{step.name} writes tensor {i} a second time")
             written.add(i)
+            known.add(i)
         tensors = [graph.tensors[i] for i in (*step.inputs, *step.outputs)]
         sizes, row = [tensor.size for tensor in tensors], graph.row(step)
         wanted = [int(size) for size in row.sizes(step.fields)]
         _check(sizes == wanted, f"{step.name} has tensors of {sizes} elements, not {wanted}")
         bound = row.bound(step.fields)
         _check(bound <= INT32.highest, f"{step.name}: accumulators up to {bound}")
-        _check(not executable or row.kernels, f"{step.name}: no kernel executes it")
-        dtypes = row.dtypes or ("int8",) * len(tensors)
-        for tensor, dtype in zip(tensors, dtypes) if executable else ():
-            _check(tensor.dtype == dtype, f"{step.name}: {tensor.name} is {tensor.dtype}")
-            inside = DTYPES[tensor.dtype].holds(tensor.range)
-            _check(inside, f"{step.name}: {tensor.name} has {tensor.range} as {tensor.dtype}")
-            _check(tensor.data is None, f"{step.name}: {tensor.name} is a constant")
+        if executable:
+            _check(row.kernels, f"{step.name}: no kernel executes it")
+            _check_tensors(step, tensors, row)
     for i in graph.outputs:
         _check(i in written, f"nothing writes output {i}")
+    for i in known:
+        name = graph.tensors[i].name
+        _check(name.isidentifier() and name not in names, f"tensor {i} has the name {name}")
+        names.add(name)
     return graph
+
+
+def _check_tensors(step, tensors, row):
+    """Types, ranges and storage of a step's inputs and outputs."""
+    dtypes = row.dtypes or ("int8",) * len(tensors)
+    ranges = row.ranges(step.fields) or (None,) * len(tensors)
+    for tensor, dtype, given in zip(tensors, dtypes, ranges, strict=True):
+        where = f"{step.name}: {tensor.name}"
+        _check(tensor.dtype == dtype, f"{where} is {tensor.dtype}")
+        _check(DTYPES[dtype].holds(tensor.range), f"{where} has {tensor.range} as {dtype}")
+        _check(given in (None, tensor.range), f"{where} has {tensor.range}, its fields {given}")
+        _check(tensor.storage in STORAGE and tensor.data is None, f"{where} is {tensor.storage}")
+        _check(tensor.storage != LOCAL or tensor.size == 1, f"{where} is no single value")
 
 
 def _check(holds, complaint):

@@ -10,7 +10,6 @@ from compiler.graph import ARENA
 
 KERNELS = "kernels"  # the subfolder with what is copied
 REPORT = "report.json"
-STEP_COLUMNS = ("operator", "kind", "kernel", "output_offset", "output_bytes", "scratch_bytes")
 
 
 def facts(compiled, emitted):
@@ -39,6 +38,7 @@ def facts(compiled, emitted):
         "model": compiled.name,
         "sha256": compiled.digest,
         "arena": compiled.arena,
+        "state": compiled.state,
         "scratch": compiled.scratch,
         "floor": compiled.floor,
         "flash": emitted.constants,
@@ -64,7 +64,7 @@ def table(report, skipped=True):
     lines.append(f"compile with -I{KERNELS}: {' '.join(report['sources'])}")
     if report["assembly"]:
         lines.append(
-            "on RISC-V also with -DBITNETMCU_ASSEMBLY=1, and in place of the C of the same names: "
+            "on RISC-V with -DBITNETMCU_ASSEMBLY=1 and, in place of any C of the same name: "
             + " ".join(report["assembly"])
         )
     return "\n".join(lines)

@@ -13,12 +13,17 @@ def _as_they_are(fields):
     return fields
 
 
-def _nothing(fields):
+def nothing(fields):
+    """Of an operator that sums nothing up, or multiplies nothing; of a kernel without scratch."""
     return 0
 
 
-def _never(fields):
+def never(fields):
     return False
+
+
+def always(fields):
+    return True
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class Kernel:
     source: Path | None
     emit: Callable
     pack: Callable = _as_they_are
-    scratch: Callable = _nothing
-    in_place: Callable = _never
+    scratch: Callable = nothing
+    in_place: Callable = never
     assembly: Path | None = None
     proven: Callable = lambda fields: ""
     # Which steps it is for, besides their kind: formats of weights (None: any), cores with a

@@ -15,7 +15,7 @@ import numpy as np
 
 from compiler.formats import FACTORS, FORMATS
 from compiler.graph import INT32
-from compiler.selection import Kernel, Unfit
+from compiler.selection import Kernel, Unfit, always
 from lowbit import layouts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,10 +154,6 @@ LINEAR = (*FAST, *BITTEST, HALFWORDS, *PLAIN)
 CHOICES = {"size": (), "speed": FAST, "host": (HALFWORDS,), "bittest": BITTEST}
 
 
-def _always(fields):
-    return True
-
-
 def _emit_shiftnorm(packed, place):
     (accumulators,), (activations, shift) = place.inputs, place.outputs
     call = f"{SHIFTNORM_RELU.function}({accumulators}, {packed.size}, {activations});"
@@ -169,7 +165,7 @@ SHIFTNORM_RELU = Kernel(
     "BitNetMCU_shiftnorm_relu",
     PLAIN_SOURCE,
     _emit_shiftnorm,
-    in_place=_always,
+    in_place=always,
     assembly=ROOT / "kernels" / "riscv" / "shiftnorm.S",
 )
 

@@ -23,6 +23,7 @@ ROWS = operators.table(
         rules.linear,
         kernelrows.LINEAR,
         dtypes=("int8", "int32"),
+        ranges=lambda layer: (layer.reads, None),
         bound=rules.linear_bound,
         macs=lambda layer: layer.weights.size,
         weights=_weight_bytes,
@@ -35,6 +36,7 @@ ROWS = operators.table(
         rules.shiftnorm_relu,
         (kernelrows.SHIFTNORM_RELU,),
         dtypes=("int32", "int8", "uint32"),
+        ranges=lambda fields: (None, fields.writes, None),
         colour="#fbe3b4",
     ),
 )

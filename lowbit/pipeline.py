@@ -1,10 +1,10 @@
 """All stages in their order: from a trained network to its C, with what is known of it."""
 
-from compiler.compiled import compiled
+from compiler.compiled import compile_graph
 from lowbit import kernelrows
 
 
-def compile_graph(graph, optimise="size", multiplier=False, digest=""):
+def compile_network(graph, optimise="size", multiplier=False, digest=""):
     """The `compiled.Compiled` network of a lowered graph.
 
     optimise: one of `kernelrows.OPTIMISE`; multiplier: the core has one; digest: SHA-256 of the
@@ -16,4 +16,4 @@ def compile_graph(graph, optimise="size", multiplier=False, digest=""):
             return kernelrows.candidates(step, optimise, multiplier)
         return graph.row(step).kernels
 
-    return compiled(graph.name, digest, {"lowered": graph}, candidates)
+    return compile_graph(graph.name, digest, {"lowered": graph}, candidates)

@@ -21,7 +21,7 @@ DOUBLED = 64  # plain kernels form this multiple of the sum of all inputs, for a
 class IntegerLayer:
     """A fully connected layer: integer weights int32 [O, I], each one of `format.levels`.
 
-    factors: int32 [O], each one of `BitNetMCU.FACTORS`, by which sums are multiplied; None where
+    factors: int32 [O], each one of `formats.FACTORS`, by which sums are multiplied; None where
     all outputs have the same scale. bias: int64 [O], added to the sums before that; None without.
     reads: what its inputs can be.
     """

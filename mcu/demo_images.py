@@ -50,12 +50,13 @@ def main():
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--build", default="build", metavar="DIR", help="folder of the export")
+    parser.add_argument("--network", metavar="FILE", help="its checkpoint")
     parser.add_argument("--images", type=int, default=4, help="how many, one class after the other")
     arguments = parser.parse_args()
     if not 1 <= arguments.images <= 100:
         raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 to 100")
 
-    trained = checkpoint.load(exportquant.read_report(arguments.build)["checkpoint"])
+    _, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
     samples = checkpoint.samples_of(trained, arguments.images)
     text = header(samples.inputs.numpy(), samples.labels.tolist())
     cli.write_atomic(Path(arguments.build) / "demo_images.h", text)

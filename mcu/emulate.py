@@ -120,6 +120,7 @@ def main():
     )
     parser.add_argument("--target", required=True)
     parser.add_argument("--build", required=True, type=Path, help="folder of the firmware")
+    parser.add_argument("--network", metavar="FILE", help="its checkpoint")
     parser.add_argument("--images", type=int, default=10_000, help="the first so many test images")
     parser.add_argument("--emulator", metavar="FILE", help="for the chips that it knows")
     arguments = parser.parse_args()
@@ -132,7 +133,7 @@ def main():
     demo = firmware.run(arguments.build / "firmware.elf")
     print(demo.console, end="", flush=True)
 
-    trained = checkpoint.load(exportquant.read_report(arguments.build)["checkpoint"])
+    _, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
     graph = lowering.lower(trained.network, lowering.reads_of(trained))
     inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))

@@ -17,8 +17,7 @@ import budget
 import cli
 import exportquant
 from compiler import report
-from lowbit import kernelrows, lowering, pipeline
-from train import checkpoint
+from lowbit import lowering, pipeline
 
 EXAMPLES = """example:
   make -C mcu plan
@@ -30,12 +29,11 @@ def main():
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--build", required=True, type=Path, help="folder of the firmware")
-    parser.add_argument("--optimise", choices=kernelrows.OPTIMISE, default="speed")
-    parser.add_argument("--multiplier", action="store_true", help="the core has one")
+    parser.add_argument("--network", metavar="FILE", help="its checkpoint")
     arguments = parser.parse_args()
-    trained = checkpoint.load(exportquant.read_report(arguments.build)["checkpoint"])
+    exported, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
     graph = lowering.lower(trained.network, lowering.reads_of(trained), trained.name)
-    compiled = pipeline.compile_graph(graph, arguments.optimise, arguments.multiplier)
+    compiled = pipeline.compile_network(graph, exported["optimise"], exported["multiplier"])
     needs = budget.read(arguments.build / "firmware.elf")
     picture = arguments.build / exportquant.PLAN
     report.draw_plan(compiled, picture, needs.depths)

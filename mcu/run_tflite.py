@@ -22,13 +22,15 @@ import numpy as np
 
 import check_tflite
 import cli
+from compiler import report
 from compiler.emission import identifier
 from compiler.trace import Layout, Result
 from tinyengine import emission, kernelrows, oracle, pipeline
 
 
-def compile_for_target(emitted, prefix, build):
-    """The C, tflite_plan.h and kernels.mk, the list of its kernels, in `build`."""
+def compile_for_target(compiled, emitted, build):
+    """What compile_tflite.py writes, tflite_plan.h, and kernels.mk, the list of its kernels."""
+    prefix = identifier(compiled.name)
     upper = prefix.upper()
     plan = f"""#include "model.h"
 
@@ -39,7 +41,9 @@ def compile_for_target(emitted, prefix, build):
 """
     names = " ".join(path.stem for path in emitted.kernels)
     files = {"tflite_plan.h": plan, "kernels.mk": f"TFLITE_KERNELS = {names}\n"}
-    for name, text in (emitted.files | files).items():
+    facts = report.facts(compiled, emitted)
+    files |= report.contents(emitted, facts, report.table(facts))
+    for name, text in files.items():
         cli.write_atomic(build / name, text)
 
 
@@ -74,11 +78,12 @@ def run(compiled, constants, arguments):
     for step, choice in zip(graph.operators, compiled.choices):
         count = int(counts[step.outputs[0]].mean())
         print(f"{step.index:>4}  {step.kind:18} {choice.kernel.name:26} {count:>10}")
-    needs = budget.read(arguments.build / "tflite.elf").totals
+    needs = budget.read(arguments.build / "tflite.elf")
+    report.draw_plan(compiled, arguments.build / "memory.png", needs.depths)
     print(
         f"model={compiled.name} inputs={len(inputs)} differing_values={different} "
         f"arena={compiled.arena} scratch={compiled.scratch} floor={compiled.floor} "
-        f"flash={needs['flash']} constants={constants} ram={needs['ram']} "
+        f"flash={needs.totals['flash']} constants={constants} ram={needs.totals['ram']} "
         f"target={arguments.target} instructions={int(result.counts.mean())}"
     )
     return different
@@ -98,7 +103,7 @@ def main():
     compiled = pipeline.load(arguments.model, arguments.optimise)
     emitted = emission.emit(compiled)
     if arguments.action == "compile":
-        compile_for_target(emitted, identifier(compiled.name), arguments.build)
+        compile_for_target(compiled, emitted, arguments.build)
         return 0
     return 1 if run(compiled, emitted.constants, arguments) else 0
 

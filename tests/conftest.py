@@ -78,7 +78,7 @@ def untrained(graph, input_map=None, channel_names=()):
 
 def emitted_of(graph, optimise="size", multiplier=False, **given):
     """(the `Compiled` network, its `Emitted` C) of one that was never trained."""
-    compiled = pipeline.compile_graph(graph, optimise, multiplier)
+    compiled = pipeline.compile_network(graph, optimise, multiplier)
     return compiled, emission.emit(compiled, untrained(graph, **given))
 
 

@@ -1,5 +1,7 @@
 """What the benchmarks run and how they count."""
 
+import csv
+import shutil
 import sys
 
 import bench
@@ -70,3 +72,16 @@ def test_estimated_cycles_weigh_words_and_loads():
     }
     assert estimate_cycles.weigh(code, 0, 22) == (8, 6 + 2 + 1 + 3 + 2 + 1 + 7 + 1)
     assert estimate_cycles.weigh(code, 4, 4) == (1, 2)
+
+
+def test_a_part_of_the_benchmark_runs_whole(mnist, tmp_path):
+    """Firmware of headers that were exported elsewhere, and their yardstick."""
+    if shutil.which("riscv64-unknown-elf-gcc") is None:
+        pytest.skip("no RISC-V compiler; make toolchain installs it")
+    part = ("target=CH32V003", "model=fc1k", "kernel=assembly", "placement=auto")
+    out = tmp_path / "part.csv"
+    done = run_script("mcu/bench.py", *part, "--images", "20", "--out", out)
+    assert done.returncode == 0, done.stderr
+    yardstick, row = csv.DictReader(out.read_text().splitlines())
+    assert (row["mismatches"], yardstick["mismatches"]) == ("0", "0")
+    assert float(row["speedup"]) > 3 and int(row["ram_bytes"]) < 2048

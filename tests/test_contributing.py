@@ -4,19 +4,24 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
 from conftest import ROOT, assert_same, extreme_inputs
 from torch import nn
 
 import BitNetMCU
+import exportquant
 import test_inference
+import training
 from compiler import operators
-from compiler.graph import Tensor
+from compiler.formats import FORMATS
+from compiler.graph import STATE, Tensor
 from compiler.operators import Row
 from compiler.selection import Kernel
 from lowbit import kernelrows, lowering
+from lowbit.rules import IntegerLayer
 
 NAME = "3bitsym"
 STEPS = (  # file, the line before, what is added: steps 1 and 2 of CONTRIBUTING.md
@@ -117,18 +122,60 @@ REVERSE = Row(
 
 def lower_reverse(chain, index, module):
     size, read = chain.last.size, chain.last.range
-    chain.add("REVERSE", size, Tensor("reversed", (size,), "int8", range=read))
+    chain.add("REVERSE", size, Tensor(f"reversed_{index}", (size,), "int8", range=read))
 
 
-def test_a_new_operator_goes_from_pytorch_to_c(monkeypatch, tmp_path, rng, build_harness):
+OWN = """from torch import nn
+from BitNetMCU import LAYERS, BitLinear
+class Own(nn.Sequential):
+    def __init__(self, i, c, config):
+        Reverse, wide = LAYERS["Reverse"], BitLinear(i, 9, "4bitsym")
+        super().__init__(wide, nn.ReLU(), Reverse(), Reverse(), BitLinear(9, c, "8bit"))
+"""
+
+
+def test_a_new_operator_goes_from_training_to_c(monkeypatch, tmp_path, settings):
     monkeypatch.setitem(lowering.ROWS, "REVERSE", REVERSE)
     monkeypatch.setitem(lowering.MODULES, Reverse, lower_reverse)
     monkeypatch.setitem(BitNetMCU.LAYERS, "Reverse", Reverse)
-    layers = [BitNetMCU.BitLinear(20, 9, "4bitsym"), BitNetMCU.ShiftNormReLU(aware=True)]
-    network = BitNetMCU.Network([*layers, Reverse(), BitNetMCU.BitLinear(9, 4, "8bit")], "RMS")
-    again = BitNetMCU.from_architecture(network.architecture())
-    again.load_state_dict(network.state_dict())
-    graph, images = lowering.lower(again), extreme_inputs(rng, 20)
-    values = build_harness(graph, tmp_path, optimise="speed").run(images).values
-    assert_same(graph, values, operators.execute(graph, images))
-    assert_same(graph, values, test_inference.pytorch_values(network, graph, torch.tensor(images)))
+    (tmp_path / "own.py").write_text(OWN)
+    own = replace(settings, model=f"{tmp_path / 'own.py'}:Own")
+    path = training.train(own, tmp_path, report=str)
+    exportquant.export(path, tmp_path / "build", optimise="speed")
+    parity = test_inference.compare(tmp_path / "build")
+    assert parity["differing_values"] == parity["differing_values_multiplier"] == 0
+    assert "reversed_3[i] = reversed_2[8 - i]" in (tmp_path / "build/BitNetMCU_model.h").read_text()
+
+
+# --- an operator with state: what its input was in the run before
+
+
+def emit_delay(size, place):
+    (x, before), (y, _) = place.inputs, place.outputs
+    yield f"for (uint32_t i = 0; i < {size}; i++) {{"
+    yield f"    {y}[i] = {before}[i];"
+    yield f"    {before}[i] = {x}[i];"
+    yield "}"
+
+
+DELAY = Row(
+    "DELAY",
+    sizes=lambda size: (size,) * 4,
+    rule=lambda size, x, before: (before, x),
+    kernels=(Kernel("delay", "", None, emit_delay),),
+)
+
+
+def test_an_operator_with_state_goes_to_c(monkeypatch, tmp_path, rng, build_harness):
+    monkeypatch.setitem(lowering.ROWS, "DELAY", DELAY)
+    chain = lowering.Chain("delayed", 20, lowering.MEASURED)
+    state = Tensor("before", (20,), "int8", storage=STATE)
+    chain.add("DELAY", 20, Tensor("delayed", (20,), "int8"), state)
+    chain.steps[-1].inputs.append(chain.steps[-1].outputs[1])
+    weights = rng.integers(-8, 8, (4, 20)).astype(np.int32)
+    chain.linear(IntegerLayer(FORMATS["4bit"], weights))
+    graph, images = chain.graph(), extreme_inputs(rng, 20)
+    expected = operators.execute(graph, images)
+    delayed = np.concatenate([np.zeros((1, 20), np.int8), images[:-1]])
+    assert np.array_equal(expected[graph.outputs[0]], delayed @ weights.T)
+    assert_same(graph, build_harness(graph, tmp_path).run(images).values, expected)

@@ -19,6 +19,7 @@ NAMES = {v: k for k, v in vars(BuiltinOperator).items() if isinstance(v, int)}
 TYPES = {v: k.lower() for k, v in vars(tflite.TensorType).items() if isinstance(v, int)}
 DTYPES = {"int8": np.int8, "int32": np.int32, "float32": np.float32}
 FLOAT_EDGES = {"QUANTIZE": False, "DEQUANTIZE": True}  # float input; float output
+assert FLOAT_EDGES.keys() <= KINDS.keys()
 LARGEST = 1 << 26  # elements of a tensor: more is a damaged file, or nothing for a microcontroller
 
 
@@ -50,6 +51,9 @@ def _graph(model, name, source):
             "convert a model that is one graph"
         )
     graph = model.Subgraphs(0)
+    # First what is not supported: its tensors may be of kinds that are checked nowhere.
+    operators_in_file = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+    kinds = [_kind(model, each, i, source) for i, each in enumerate(operators_in_file)]
     tensors = [_tensor(model, graph.Tensors(i), i) for i in range(graph.TensorsLength())]
 
     def indices(array, what, optional=False):
@@ -60,14 +64,10 @@ def _graph(model, name, source):
         return found
 
     operators = []
-    for index in range(graph.OperatorsLength()):
-        operator = graph.Operators(index)
-        kind = _kind(model, operator, index, source)
+    for index, (operator, kind) in enumerate(zip(operators_in_file, kinds)):
         inputs = indices(operator.InputsAsNumpy(), f"{kind} {index}", optional=True)
         outputs = indices(operator.OutputsAsNumpy(), f"{kind} {index}")
-        operators.append(
-            Operator(index, kind, inputs, outputs, _attributes(operator, index, kind, source))
-        )
+        operators.append(Operator(index, kind, inputs, outputs, _attributes(operator, index, kind)))
     result = Graph(
         name,
         tensors,
@@ -97,7 +97,7 @@ def _kind(model, operator, index, source):
     return kind
 
 
-def _attributes(operator, index, kind, source):
+def _attributes(operator, index, kind):
     known = KINDS[kind]
     least, most = known.inputs
     if not least <= operator.InputsLength() <= most or operator.OutputsLength() != 1:

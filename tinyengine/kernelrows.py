@@ -6,7 +6,7 @@ inputs, its output and scratch memory. packed, what it is given, are the fields 
 
 from pathlib import Path
 
-from compiler.selection import Kernel, Unfit
+from compiler.selection import Kernel, Unfit, always
 from tinyengine import packing
 
 FOLDER = Path(__file__).resolve().parent / "kernels"
@@ -21,10 +21,6 @@ def _kernel(name, assembly=None, **options):
 
     function, path = f"te_run_{name}", assembly and FOLDER / assembly
     return Kernel(name, function, FOLDER / f"{name}.c", emit, assembly=path, **options)
-
-
-def _always(fields):
-    return True
 
 
 def _geometry(fields):
@@ -126,8 +122,8 @@ FULLY_CONNECTED_PAIRS = {
 }
 KERNELS = {
     "ADD": (
-        _kernel("add_fast", pack=_pack_add_fast, in_place=_always),
-        _kernel("add", in_place=_always),
+        _kernel("add_fast", pack=_pack_add_fast, in_place=always),
+        _kernel("add", in_place=always),
     ),
     "AVERAGE_POOL_2D": (_kernel("average_pool_2d"),),
     "CONV_2D": (
@@ -156,7 +152,7 @@ KERNELS = {
     ),
     "MEAN": (_kernel("mean"),),
     "PAD": (_kernel("pad"),),
-    "QUANTIZE": (_kernel("quantize", in_place=_always),),
-    "SOFTMAX": (_kernel("softmax", in_place=_always),),
+    "QUANTIZE": (_kernel("quantize", in_place=always),),
+    "SOFTMAX": (_kernel("softmax", in_place=always),),
     "TRANSPOSE": (_kernel("transpose"),),
 }

@@ -91,8 +91,8 @@ def _copy(kind):
 
 
 CONVOLUTION = STRIDES | DILATIONS | PADDING | CLAMP
-KINDS = {
-    "ADD": Kind(
+_KINDS = (
+    Kind(
         shapes.add,
         descriptions.add,
         _row("ADD", measures.add_sizes, rules.add, colour="#fbe3b4"),
@@ -100,7 +100,7 @@ KINDS = {
         CLAMP,
         inputs=(2, 2),
     ),
-    "AVERAGE_POOL_2D": Kind(
+    Kind(
         shapes.pool,
         descriptions.average_pool_2d,
         _row(
@@ -116,7 +116,7 @@ KINDS = {
         | {"window_y": plain("FilterHeight"), "window_x": plain("FilterWidth")},
         pruning=channels.AVERAGE_POOL_2D,
     ),
-    "CONV_2D": Kind(
+    Kind(
         shapes.convolution,
         descriptions.conv_2d,
         _row(
@@ -135,7 +135,7 @@ KINDS = {
         weights_axis=0,
         pruning=channels.CONV_2D,
     ),
-    "DEPTHWISE_CONV_2D": Kind(
+    Kind(
         shapes.depthwise,
         descriptions.depthwise_conv_2d,
         _row(
@@ -154,8 +154,8 @@ KINDS = {
         weights_axis=3,
         pruning=channels.DEPTHWISE_CONV_2D,
     ),
-    "DEQUANTIZE": Kind(shapes.same, descriptions.copy, _copy("DEQUANTIZE")),
-    "FULLY_CONNECTED": Kind(
+    Kind(shapes.same, descriptions.copy, _copy("DEQUANTIZE")),
+    Kind(
         shapes.fully_connected,
         descriptions.fully_connected,
         _row(
@@ -174,7 +174,7 @@ KINDS = {
         weights_axis=0,
         pruning=channels.FULLY_CONNECTED,
     ),
-    "MEAN": Kind(
+    Kind(
         shapes.mean,
         descriptions.mean,
         _row("MEAN", measures.mean_sizes, rules.mean, bound=measures.mean_bound),
@@ -183,38 +183,41 @@ KINDS = {
         inputs=(2, 2),
         constants=(1,),
     ),
-    "PAD": Kind(
+    Kind(
         shapes.pad,
         descriptions.pad,
         _row("PAD", measures.pad_sizes, rules.pad),
         inputs=(2, 2),
         constants=(1,),
     ),
-    "QUANTIZE": Kind(
+    Kind(
         shapes.same,
         descriptions.quantize,
         _row("QUANTIZE", measures.same_sizes, rules.quantize),
     ),
-    "RESHAPE": Kind(
+    Kind(
         shapes.reshape,
         descriptions.reshape,
         _copy("RESHAPE"),
         inputs=(1, 2),
         constants=(1,),
     ),
-    "SOFTMAX": Kind(
+    Kind(
         shapes.same,
         descriptions.softmax,
         _row("SOFTMAX", measures.softmax_sizes, rules.softmax, bound=measures.softmax_bound),
         tflite.SoftmaxOptions,
         {"beta": plain("Beta")},
     ),
-    "TRANSPOSE": Kind(
+    Kind(
         shapes.transpose,
         descriptions.transpose,
         _row("TRANSPOSE", measures.transpose_sizes, rules.transpose),
         inputs=(2, 2),
         constants=(1,),
     ),
-}
+)
+KINDS = {kind.row.kind: kind for kind in _KINDS}
 ROWS = operators.table(*(kind.row for kind in KINDS.values()))
+assert len(KINDS) == len(_KINDS)
+assert kernelrows.KERNELS.keys() == {kind for kind, row in ROWS.items() if row.kernels}

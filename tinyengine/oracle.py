@@ -105,6 +105,10 @@ def cut(model, operators):
     constants = set()
     for index in used:
         tensor = copy.copy(graph.tensors[index])
+        if tensor.quantization is not None and tensor.quantization.quantizedDimension:
+            # Of one scale for all it means nothing, but must be a dimension.
+            tensor.quantization = copy.copy(tensor.quantization)
+            tensor.quantization.quantizedDimension %= max(len(tensor.shape), 1)
         buffer = model.buffers[tensor.buffer]
         tensor.buffer = 0
         if buffer.data is not None:

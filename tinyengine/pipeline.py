@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from compiler.compiled import Compiled, compiled
+from compiler.compiled import Compiled, compile_graph
 from tinyengine import importer, lowering, pruning
 from tinyengine.operators import ROWS
 
@@ -25,4 +25,4 @@ def compile_model(content, name, source="model", optimise="speed") -> Compiled:
         kernels = ROWS[step.kind].kernels
         return kernels if optimise == "speed" else kernels[-1:]
 
-    return compiled(name, hashlib.sha256(content).hexdigest(), stages, candidates)
+    return compile_graph(name, hashlib.sha256(content).hexdigest(), stages, candidates)

@@ -1,20 +1,19 @@
 """The exact rules of the operators that are left after lowering, in NumPy: what the C must compute.
 
-A rule takes an operator's `attributes`, which are the fields of its description in C
-(kernels/tinyengine.h) as lowering.py or pruning.py wrote them, and its activations, int8
-[B, elements]. It returns its output, int8 [B, elements]. B = inputs that are computed at once, each
-as if it were alone. Every value is that of the plain kernel, kernels/NAME.c.
+A rule takes a step's fields, those of its description in C (kernels/tinyengine.h) as lowering.py or
+pruning.py wrote them, and its activations, int8 [B, elements]. It returns its output, int8
+[B, elements]. B = inputs that are computed at once, each as if it were alone. Every value is that
+of the plain kernel, kernels/NAME.c.
 """
 
 import itertools
 
 import numpy as np
 
+from compiler.csource import constants
+from compiler.graph import INT32
 from tinyengine import quantisation
 from tinyengine.quantisation import doubling_high_multiply, rounding_shift
-
-INT32_MAX = 2**31 - 1
-
 
 # --- what rules share
 
@@ -148,7 +147,8 @@ def transpose(fields, x):
 
 # --- SOFTMAX: gemmlowp's exponential and reciprocal, with the names of kernels/softmax.c
 
-INPUT_BITS, SUM_BITS = 26, 19  # fractional bits of Q5.26 and Q12.19
+SOFTMAX = constants("tinyengine/kernels/softmax.c")
+INPUT_BITS, SUM_BITS = SOFTMAX["INPUT_BITS"], SOFTMAX["SUM_BITS"]  # fractional: Q5.26, Q12.19
 E_TO_MINUS_EIGHTH, THIRD = 1895147668, 715827883  # Q0.31
 # e^-(2^k) of k = -2 .. 4, Q0.31
 FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
@@ -177,7 +177,7 @@ def _exponential(x):
     for k, factor in enumerate(FACTORS):
         there = (fraction - x) & (quarter << k) != 0
         result = np.where(there, doubling_high_multiply(result, factor), result)
-    return np.where(x == 0, INT32_MAX, result)
+    return np.where(x == 0, INT32.highest, result)
 
 
 def _exponential_of_a_quarter(x):
@@ -197,4 +197,4 @@ def _reciprocal_of_one_plus(x):
     for _ in range(3):
         error = ONE - doubling_high_multiply(half, guess)
         guess = guess + (doubling_high_multiply(guess, error) << 2)
-    return np.minimum(guess << 1, INT32_MAX)
+    return np.minimum(guess << 1, INT32.highest)

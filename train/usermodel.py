@@ -138,15 +138,20 @@ def _check_layers(name, layers):
                 )
 
 
+def _own():
+    """The layers of this project that have an integer form."""
+    return [layer for layer in BitNetMCU.LAYERS.values() if hasattr(layer, "reads")]
+
+
 def _supported(name, index, layer, settings: Settings):
     """`layer`, or what stands for it in the integer contract."""
     if type(layer) is nn.ReLU:
         if settings.QuantType == BitNetMCU.FLOAT:
             return layer
         return BitNetMCU.ShiftNormReLU(aware=settings.shiftnorm_aware)
-    if type(layer) in (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d):
+    if type(layer) in (*_own(), nn.BatchNorm1d):
         return layer
-    for kind in (BitNetMCU.BitLinear, BitNetMCU.ShiftNormReLU, nn.BatchNorm1d):
+    for kind in (*_own(), nn.BatchNorm1d):
         if isinstance(layer, kind):
             raise UserError(
                 f"model {name}: layer {index} is a {type(layer).__name__}; what it changes in "
