@@ -1,6 +1,6 @@
 /* Runs all inputs in the file "inputs" through the network and writes to "results", per image:
- * what each step wrote (in a trace build), prediction, instructions, logits. Behind all images comes
- * how deep the stack was. For the test on the desk; the demo is main.c. */
+ * what each step wrote (in a trace build), prediction, instructions, logits; behind all images how
+ * deep the stack was. For the test on the desk; the demo is main.c. */
 
 #include "BitNetMCU_model.h"
 #include "chip.h"
