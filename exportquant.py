@@ -78,6 +78,13 @@ def describe(compiled):
     }
 
 
+def bits_of(compiled):
+    """The most bits that the inputs of any layer have as its kernel sees them: BITNETMCU_BITS."""
+    pairs = zip(compiled.graph.operators, compiled.choices)
+    layers = [choice.packed for step, choice in pairs if step.kind == "LINEAR"]
+    return max((p["layer"].reads.highest + p["offset"]).bit_length() for p in layers)
+
+
 def describe_empty_input(graph, class_names):
     """What a network makes of an input that is 0 everywhere, as a dict for the report."""
     logits = operators.run(graph, np.zeros((1, graph.input.size), np.int8))
@@ -172,11 +179,11 @@ def export(
     check_name(name)
     build = Path(build)
     trained = checkpoint.load(path)
-    graph = lowering.lower(trained.network, lowering.reads_of(trained), trained.name)
+    graph = lowering.lower(trained.network, trained.reads, trained.name)
     samples = checkpoint.samples_of(trained)
     dataset = checkpoint.load_data(trained) if pictures or trained.confidence is None else None
     if trained.confidence is None:  # a file of an older version
-        known = dataset.inputs(dataset.train_images, trained.settings.image_size).numpy()
+        known = dataset.inputs(dataset.train_images, trained.pixels).numpy()
         logits = operators.run(graph, known)
         sure = confidence.measure(logits, dataset.train_labels.numpy(), "training")
         trained = replace(trained, confidence=sure)
@@ -186,7 +193,7 @@ def export(
     emitted = emission.emit(compiled, trained, name)
     report = {"name": trained.name, "checkpoint": relative(path, build)}
     report |= reports.facts(compiled, emitted) | describe(compiled)
-    report |= {"optimise": optimise, "multiplier": multiplier}
+    report |= {"optimise": optimise, "multiplier": multiplier, "bits": bits_of(compiled)}
     report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
     report["empty_input"] = describe_empty_input(graph, trained.class_names)
@@ -206,7 +213,7 @@ def export(
     if pictures:
         from train import plots  # slow to load, and seldom wanted
 
-        tests = dataset.inputs(dataset.test_images, trained.settings.image_size).numpy()
+        tests = dataset.inputs(dataset.test_images, trained.pixels).numpy()
         for picture in plots.draw(pictures, trained, graph, tests, dataset.test_labels.numpy()):
             print(f"picture={picture}")
     return report

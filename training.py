@@ -141,7 +141,7 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     the checkpoint. The test set is used once, after the last epoch.
     """
     stem = Path(out) / config.run_name(settings)
-    size = settings.image_size
+    pixels = data.Pixels.of(settings)
     partial, partial_csv = (Path(f"{stem}.partial{suffix}") for suffix in (".pth", ".csv"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -150,7 +150,7 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     dataset, warnings = dataset.fitted(settings.raw_units_per_value)
 
     def prepared(samples, labels):
-        return dataset.inputs(samples, size).to(device), labels.to(device)
+        return dataset.inputs(samples, pixels).to(device), labels.to(device)
 
     images = dataset.train_images.to(device)
     inputs, labels = prepared(dataset.train_images, dataset.train_labels)

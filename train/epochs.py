@@ -36,6 +36,7 @@ def train_epoch(network, optimizer, samples, settings: Settings, generator, epoc
     update_clipping = epoch <= settings.maxw_update_until_epoch
     title = f"epoch {epoch}/{settings.num_epochs}"
     network.train()
+    network.follow_scales(2 * (epoch - 1) < settings.num_epochs)
     loss_sum = correct = torch.zeros((), device=labels.device)
     order = torch.randperm(len(labels), device=labels.device, generator=generator)
     batches = order.split(settings.batch_size)
