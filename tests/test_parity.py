@@ -24,6 +24,7 @@ import training
 from cli import UserError
 from compiler import hostrun, memory
 from compiler.formats import FORMATS
+from compiler.graph import Range
 from compiler.operators import execute
 from compiler.trace import Layout
 from lowbit import kernelrows, lowering, rules
@@ -146,6 +147,52 @@ def test_pytorch_eval_mode_matches_the_rules(name, inputs, scale, bias, rng, set
     ]
     in_pytorch = test_inference.pytorch_values(network, graph, images)
     assert_same(graph, in_pytorch, execute(graph, images.numpy()))
+
+
+@pytest.mark.parametrize("requantiser", BitNetMCU.REQUANTISERS)
+@pytest.mark.parametrize("bits", [1, 2, 4, 5, 7, [7, 1, 3]])
+def test_few_bits_are_exact_in_pytorch_and_c(
+    bits, requantiser, rng, settings, tmp_path, build_harness
+):
+    """Activations of 1 to 7 bits, and each layer its own; inputs of 0 to 8."""
+    torch.manual_seed(1)
+    changes = {"activation_bits": bits, "requantiser": requantiser, "widths": [33, 20, 17]}
+    network = models.build(replace(settings, **changes), 60, 10)
+    images = torch.from_numpy(rng.integers(0, 9, (50, 60), dtype=np.int8))
+    images[:2] = torch.tensor([[0], [8]])
+    network.train()(images.float())  # from which fixed shifts learn
+    graph = lowering.lower(network.eval(), Range(0, 8))
+    expected = execute(graph, images.numpy())
+    assert_same(graph, test_inference.pytorch_values(network, graph, images), expected)
+    assert_same(graph, build_harness(graph, tmp_path, "speed").run(images).values, expected)
+    hidden = [
+        i
+        for step in graph.operators
+        for i in step.outputs
+        if "activations" in graph.tensors[i].name
+    ]
+    most = [2**b - 1 for b in (bits if isinstance(bits, list) else [bits] * 3)]
+    assert [expected[i].max() for i in hidden] == most
+
+
+def test_a_fixed_shift_follows_training_and_then_stays():
+    torch.manual_seed(0)
+    layer = BitNetMCU.FixedShiftReLU(bits=4).train()
+    small, large = torch.rand(64, 10) * 1000, torch.rand(64, 10) * 100_000
+    layer(small)
+    assert layer.shift == 6  # 1,000 has 10 bits
+    with torch.no_grad():
+        layer(large)  # measured, not trained
+    assert layer.shift == 6
+    for _ in range(300):
+        layer(large)
+    assert layer.shift == 13
+    layer.follows = False
+    layer(small)
+    assert layer.shift == 13
+    assert layer.eval()(torch.tensor([[2.0**13, 2.0**12 - 1, 2.0**18, -5.0]])).tolist() == [
+        [1, 0, 15, 0]
+    ]
 
 
 @pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)

@@ -197,7 +197,7 @@ def test_positive_fraction_is_that_of_the_exported_network(trained):
     (path,) = trained.glob("*.pth")
     loaded = checkpoint.load(path)
     dataset = loaders.load(loaded.settings)
-    inputs = data.image_inputs(dataset.train_images, 16)
+    inputs = data.Pixels(16)(dataset.train_images)
     row = epochs.layer_statistics(loaded.network, inputs)
     graph = lowering.lower(loaded.network)
     values = operators.execute(graph, inputs.numpy())
