@@ -165,14 +165,11 @@ def test_few_bits_are_exact_in_pytorch_and_c(
     expected = execute(graph, images.numpy())
     assert_same(graph, test_inference.pytorch_values(network, graph, images), expected)
     assert_same(graph, build_harness(graph, tmp_path, "speed").run(images).values, expected)
-    hidden = [
-        i
-        for step in graph.operators
-        for i in step.outputs
-        if "activations" in graph.tensors[i].name
-    ]
     most = [2**b - 1 for b in (bits if isinstance(bits, list) else [bits] * 3)]
-    assert [expected[i].max() for i in hidden] == most
+    hidden = [step.outputs[0] for step in graph.operators if step.kind != "LINEAR"]
+    for i, highest in zip(hidden, most, strict=True):
+        assert expected[i].max() == highest or requantiser == "FixedShift"
+        assert expected[i].max() <= highest
 
 
 def test_a_fixed_shift_follows_training_and_then_stays():
@@ -190,9 +187,8 @@ def test_a_fixed_shift_follows_training_and_then_stays():
     layer.follows = False
     layer(small)
     assert layer.shift == 13
-    assert layer.eval()(torch.tensor([[2.0**13, 2.0**12 - 1, 2.0**18, -5.0]])).tolist() == [
-        [1, 0, 15, 0]
-    ]
+    accumulators = torch.tensor([[2.0**13, 2.0**12 - 1, 2.0**18, -5.0]])
+    assert layer.eval()(accumulators).tolist() == [[1, 0, 15, 0]]
 
 
 @pytest.mark.parametrize("scale", BitNetMCU.WEIGHT_SCALES)
@@ -273,9 +269,9 @@ def test_shift_and_rounding_of_every_bit_length():
         assert row[3] == 0 and (64 <= row[0] <= 127 or value < 64)
 
 
-@pytest.mark.parametrize(("inputs", "fits"), [(65_279, True), (65_280, False)])
+@pytest.mark.parametrize(("inputs", "fits"), [(65_535, True), (65_536, False)])
 def test_accumulators_that_could_leave_int32_are_refused(settings, inputs, fits):
-    """128 * 256 * inputs, and the 2^23 that rounding adds, must stay below 2^31."""
+    """Of weights counted from the lowest level: 128 * 256 * inputs must stay below 2^31."""
     network = models.build(replace(settings, QuantType="FP130", widths=[1, 1]), inputs, 2)
     torch.nn.init.constant_(network.layers[0].weight, -1000.0)
     if fits:
