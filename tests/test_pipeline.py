@@ -74,7 +74,7 @@ def test_each_epoch_takes_every_sample_once_in_a_new_order(settings):
     generator = torch.Generator().manual_seed(0)
     for epoch in (1, 2):
         epochs.train_epoch(
-            network, optimizer, samples, replace(settings, batch_size=4), generator, epoch
+            network, [optimizer], samples, replace(settings, batch_size=4), generator, epoch
         )
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2
     orders = [sum(seen[:3], []), sum(seen[3:], [])]
@@ -129,12 +129,12 @@ def test_accuracies_count_all_samples(settings, tmp_path):
     ],
 )
 def test_learning_rate_schedules_are_torchs(changes, reference):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.001)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
     scheduler = reference(optimizer)
     for epoch in range(1, 13):
-        rate = schedules.learning_rate(replace(config.load(), **changes), epoch)
+        rate = schedules.factor(replace(config.load(), **changes), epoch)
         assert rate == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
-        halved = schedules.learning_rate(replace(config.load(), **changes, halve_lr_epoch=5), epoch)
+        halved = schedules.factor(replace(config.load(), **changes, halve_lr_epoch=5), epoch)
         assert halved == pytest.approx(rate * (0.5 if epoch > 5 else 1))
         optimizer.step()
         scheduler.step()

@@ -27,7 +27,7 @@ def few_threads(network):
         torch.set_num_threads(threads)
 
 
-def train_epoch(network, optimizer, samples, settings: Settings, generator, epoch):
+def train_epoch(network, optimizers, samples, settings: Settings, generator, epoch):
     """One pass over `samples` (int8 inputs [N, I], labels [N]) in random order.
 
     Returns {"train_loss", "train_accuracy"}: their means over all samples, accuracy in percent.
@@ -46,9 +46,10 @@ def train_epoch(network, optimizer, samples, settings: Settings, generator, epoc
             truth = labels[batch]
             logits = network(inputs[batch].float())
             loss = F.cross_entropy(logits, truth)
-            optimizer.zero_grad()
+            network.zero_grad()
             loss.backward()
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             loss_sum = loss_sum + loss.detach() * len(batch)
             correct = correct + (logits.detach().argmax(1) == truth).sum()
     if not loss_sum.isfinite():
