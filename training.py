@@ -65,8 +65,8 @@ def format_epoch(row, num_epochs):
             f"  validation loss {row['validation_loss']:.4f}  "
             f"accuracy {row['validation_accuracy']:.2f} %"
         )
-    line += f"  clip {each('clip')}  entropy {each('entropy')}  positive {each('positive')}  "
-    return f"{line}{row['seconds']:.2f} s"
+    line += f"  clip {each('clip')}  entropy {each('entropy')}  positive {each('positive')}"
+    return f"{line}  bits {each('bits')}  {row['seconds']:.2f} s"
 
 
 @dataclass
@@ -189,7 +189,8 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
         if log:
             log(row)
 
-    metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(("train", "valid"))}
+    kept = ("train", "valid", "bits")
+    metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(kept)}
     network = run.network.folded()
     test = epochs.evaluate(network, *prepared(dataset.test_images, dataset.test_labels))
     metrics |= {f"test_{key}": value for key, value in test.items()}
