@@ -127,6 +127,11 @@ def format_report(report):
     )
     lines.append(f"memory of the network, on the stack while it runs: {report['arena']} bytes")
     lines += [f"  {line}" for line in reports.table(report, skipped=False).splitlines()]
+    if report["set_bits"]:  # not in files of older versions
+        each = ", ".join(f"{count:.0f}" for count in report["set_bits"])
+        lines.append(
+            f"one bits of a sample's input, and of the activations behind each layer: {each}"
+        )
     if report["class_names"] != list(data.numbered("", len(report["class_names"]))):
         lines.append(f"classes, from 0: {', '.join(report['class_names'])}")
     lines += confidence.lines(report["confidence"])
@@ -198,6 +203,7 @@ def export(
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
     report["empty_input"] = describe_empty_input(graph, trained.class_names)
     report["raw_units_per_value"] = raw_units(trained)
+    report["set_bits"] = [v for k, v in trained.metrics.items() if k.startswith("bits")]
     report["test_images"] = samples.of_test_samples
     report["accuracy"] = trained.metrics["test_accuracy"]
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]

@@ -69,12 +69,13 @@ class Checkpoint:
 class RunState:
     """What a run has come to after an epoch, as NAME.partial.pth keeps it beside the settings.
 
-    network, optimizer: what their state_dict() gives; generator: what its get_state() gives; rows:
-    one for each epoch; data: a hash of what is trained on, None in files of older versions.
+    network: what its state_dict() gives; optimizer: a list of what that of each optimizer gives,
+    only that of Adam in files of older versions; generator: what its get_state() gives; rows: one
+    for each epoch; data: a hash of what is trained on, None in files of older versions.
     """
 
     network: dict
-    optimizer: dict
+    optimizer: list | dict
     generator: torch.Tensor
     rows: list
     data: str | None = None

@@ -22,7 +22,7 @@ import BitNetMCU
 from cli import UserError, suggest
 from compiler.graph import UINT7
 from lowbit import inputmap
-from train import data, loaders, measured, models, schedules
+from train import data, loaders, measured, models, optimizers, schedules
 from train.settings import Settings
 
 AUTO_BIAS = "auto"
@@ -225,7 +225,9 @@ PARAMETERS = {
     "seed": Number(int, 0, 2**32 - 1),
     "num_epochs": Number(int, 1, 100_000),
     "batch_size": Number(int, 1, 1_000_000),
+    "optimizer": Choice(optimizers.OPTIMIZERS, absent="Adam"),
     "learning_rate": Number(float, 1e-9, 10),
+    "muon_learning_rate": Number(float, 1e-9, 10, absent=0.01),
     "scheduler": Choice(tuple(schedules.SCHEDULES)),
     "step_size": Number(int, 1, 100_000),
     "lr_decay": Number(float, 0.001, 1),

@@ -39,7 +39,9 @@ class Settings:
     seed: int
     num_epochs: int
     batch_size: int
+    optimizer: str
     learning_rate: float
+    muon_learning_rate: float
     scheduler: str
     step_size: int  # epochs
     lr_decay: float
