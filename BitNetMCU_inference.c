@@ -157,24 +157,28 @@ void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *facto
 }
 
 #if !BITNETMCU_ASSEMBLY
-uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
-                                  int8_t *activations) {
-    const int32_t *end = accumulators + count, *next;
-    int32_t largest = 0, half;
-    uint32_t shift = 0;
+void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
+                                uint32_t shift, uint32_t highest) {
+    const uint32_t half = ((uint32_t)1 << shift) >> 1;
 
-    for (next = accumulators; next != end; next++)
-        if (*next > largest)
-            largest = *next;
-    while (largest >> shift > 127)
-        shift++;
-    half = ((int32_t)1 << shift) >> 1;
-    for (; accumulators != end; accumulators++) {
-        int32_t rounded = (*accumulators + half) >> shift; /* at most 128; 0 or less if negative */
+    for (; count > 0; count--) {
+        const int32_t sum = *accumulators++;
+        const uint32_t rounded = ((uint32_t)sum + half) >> shift & ~(uint32_t)(sum >> 31);
 
-        rounded -= rounded >> 7; /* 128 becomes 127 */
-        *activations++ = (int8_t)(rounded & ~(rounded >> 31));
+        *activations++ = (int8_t)(rounded > highest ? highest : rounded);
     }
+}
+
+uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
+                                  uint32_t highest) {
+    uint32_t largest = 0, shift = 0, i;
+
+    for (i = 0; i < count; i++)
+        if (accumulators[i] > (int32_t)largest)
+            largest = (uint32_t)accumulators[i];
+    while (largest >> shift > highest)
+        shift++;
+    BitNetMCU_fixed_shift_relu(accumulators, count, activations, shift, highest);
     return shift;
 }
 #endif

@@ -5,11 +5,22 @@
  * The generated header BitNetMCU_model.h calls these functions in BitNetMCU_infer().
  *
  * The integer contract (docs/contract.md): a layer sums int8 activations times integer weights
- * into int32 accumulators; ShiftNorm and ReLU bring them back to 0..127 with one shift; the last
- * layer's accumulators are the logits.
+ * into int32 accumulators; a shift and ReLU bring them back to int8 activations; the last layer's
+ * accumulators are the logits.
  */
 #ifndef BITNETMCU_INFERENCE_H
 #define BITNETMCU_INFERENCE_H
+
+/* The most bits that the inputs of any layer have once `offset` is added to them, 1 to 8: fewer make
+ * lists, tests and frames of the fast kernels smaller. Below 8 no input is signed: `offset` is 0. */
+#ifndef BITNETMCU_BITS
+#define BITNETMCU_BITS 8
+#endif
+#if BITNETMCU_BITS < 1 || BITNETMCU_BITS > 8
+#error "BITNETMCU_BITS is 1 to 8"
+#endif
+
+#ifndef __ASSEMBLER__ /* which takes no more than that */
 
 #include <stdint.h>
 
@@ -85,10 +96,17 @@ void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *su
  * the high. */
 void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *factors);
 
-/* ShiftNorm and ReLU: with s = max(0, bit length of the largest accumulator - 7),
- *     activations[i] = min(127, (accumulators[i] + ((1 << s) >> 1)) >> s), or 0 if negative.
- * Returns s. */
-uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations);
+/* A constant shift, at most 31, and ReLU:
+ *     activations[i] = min(highest, (accumulators[i] + ((1 << shift) >> 1)) >> shift),
+ * or 0 if negative, for any int32 and highest <= 127. May write over the accumulators. */
+void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
+                                uint32_t shift, uint32_t highest);
+
+/* ShiftNorm and ReLU: the same with
+ *     shift = max(0, bit length of the largest accumulator - bits)
+ * where highest = 2^bits - 1 is the largest activation. Returns the shift. */
+uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
+                                  uint32_t highest);
 
 /* The same with a constant shift, up to 31:
  *     activations[i] = min(highest, (accumulators[i] + ((1 << shift) >> 1)) >> shift), or 0 if negative. */
@@ -117,4 +135,5 @@ uint32_t BitNetMCU_argmax(const int32_t *logits, uint32_t count);
 }
 #endif
 
+#endif
 #endif

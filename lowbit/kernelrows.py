@@ -156,8 +156,8 @@ CHOICES = {"size": (), "speed": FAST, "host": (HALFWORDS,), "bittest": BITTEST}
 
 def _emit_shiftnorm(packed, place):
     (accumulators,), (activations, shift) = place.inputs, place.outputs
-    call = f"{SHIFTNORM_RELU.function}({accumulators}, {packed.size}, {activations});"
-    yield f"const uint32_t {shift} = {call}"
+    arguments = f"{accumulators}, {packed.size}, {activations}, {packed.writes.highest}"
+    yield f"const uint32_t {shift} = {SHIFTNORM_RELU.function}({arguments});"
 
 
 SHIFTNORM_RELU = Kernel(

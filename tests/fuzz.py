@@ -108,12 +108,14 @@ def serialise(graph, choices, images, multiplier):
     """A network and its inputs as the bytes that fuzz_harness.c reads."""
     kernels = sum(tables(multiplier).values(), [])
     heads, arrays = [], []
-    for choice in choices:
+    norms = [step.fields for step in graph.operators if step.kind == "SHIFTNORM_RELU"]
+    highest = [*(norm.writes.highest for norm in norms), 0]
+    for choice, most in zip(choices, highest, strict=True):
         packed = choice.packed
         words, surplus, factors = (packed[key] for key in ("words", "surplus", "factors"))
         heads += [kernels.index(choice.kernel.name), packed["offset"]]
         heads += [packed["layer"].inputs, packed["layer"].outputs]
-        heads += [words.size, surplus is not None, factors is not None]
+        heads += [words.size, surplus is not None, factors is not None, most]
         arrays += [part.tobytes() for part in (words, surplus, factors) if part is not None]
     head = np.array([len(choices), len(images), *heads], np.uint32)
     return b"".join([head.tobytes(), *arrays, images.tobytes()])

@@ -16,6 +16,7 @@ enum { KERNELS_BY_OUTPUT = sizeof by_output / sizeof *by_output };
 
 typedef struct {
     uint32_t kernel, offset, inputs, outputs, words, has_surplus, has_factors;
+    uint32_t highest; /* activation behind it; 0 if it is the last */
 } Layer;
 
 static void *read_array(size_t size, size_t count) {
@@ -30,7 +31,7 @@ static void *read_array(size_t size, size_t count) {
 
 /* Replaces *activations by those of the next layer and writes the layer's value. */
 static void run_layer(const Layer *layer, const uint32_t *weights, const int32_t *surplus,
-                      const uint8_t *factors, int8_t **activations, int last) {
+                      const uint8_t *factors, int8_t **activations) {
     int32_t *accumulators = malloc(layer->outputs * sizeof *accumulators);
     uint32_t shift = 0;
 
@@ -46,10 +47,11 @@ static void run_layer(const Layer *layer, const uint32_t *weights, const int32_t
         BitNetMCU_scale(accumulators, layer->outputs, factors);
     free(*activations);
     *activations = malloc(layer->outputs);
-    if (!last)
-        shift = BitNetMCU_shiftnorm_relu(accumulators, layer->outputs, *activations);
+    if (layer->highest)
+        shift = BitNetMCU_shiftnorm_relu(accumulators, layer->outputs, *activations,
+                                         layer->highest);
     fwrite(accumulators, sizeof *accumulators, layer->outputs, stdout);
-    if (!last) {
+    if (layer->highest) {
         fwrite(*activations, 1, layer->outputs, stdout);
         fwrite(&shift, sizeof shift, 1, stdout);
     }
@@ -72,7 +74,7 @@ static void run_network(uint32_t layers, uint32_t images) {
         int8_t *activations = read_array(1, layer[0].inputs);
 
         for (i = 0; i < layers; i++)
-            run_layer(&layer[i], weights[i], surplus[i], factors[i], &activations, i == layers - 1);
+            run_layer(&layer[i], weights[i], surplus[i], factors[i], &activations);
         free(activations);
     }
     for (i = 0; i < layers; i++) {

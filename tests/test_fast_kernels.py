@@ -1,6 +1,7 @@
 """The fast kernels, layer by layer, in C and in assembly: exact at every bound they rely on."""
 
 import itertools
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,11 +12,11 @@ import link
 import machine
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SANITIZE, STRICT, compiler
 
 from compiler.emission import array
 from compiler.formats import FORMATS
-from compiler.graph import Step
+from compiler.graph import Range, Step
 from compiler.selection import Choice, choose
 from lowbit import kernelrows, layouts, lowering, rules
 from lowbit.rules import IntegerLayer
@@ -99,6 +100,32 @@ def in_c(tmp_path_factory):
             assert done.stdout == b"".join(record.tobytes() for record in wanted)
 
     return check
+
+
+HOSTED_CHIP = """#include <stdio.h>
+#include <stdlib.h>
+#define chip_init() (void)0
+#define chip_put(c) putchar(c)
+#define chip_sleep() exit(0)
+"""
+
+
+@pytest.fixture
+def on_host(tmp_path):
+    """Runs a test firmware and the plain kernels here, sanitized; returns what it prints."""
+
+    def run(firmware, header):
+        (tmp_path / "chip.h").write_text(HOSTED_CHIP)
+        (tmp_path / "kernel_cases.h").write_text(header)
+        sources = [ROOT / "tests" / firmware, kernelrows.PLAIN_SOURCE]
+        command = compiler(os.environ.get("CC", "cc"), SANITIZE)
+        command += [*STRICT, f"-I{tmp_path}", "-o", tmp_path / "test", *sources]
+        subprocess.run(command, check=True)
+        done = subprocess.run([tmp_path / "test"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -243,41 +270,67 @@ def test_assembly_is_exact_for_extreme_weights(name, kernel, rng, in_assembly):
         in_assembly([(layer, choice_of(kernel_of(name, kernel), layer, signed), inputs)])
 
 
-# --- ShiftNorm in assembly
+# --- requantisers
 
 
-def shiftnorm_header(rows):
-    """kernel_cases.h for tests/shiftnorm_firmware.c from int32 accumulators."""
+def requantise_header(cases):
+    """kernel_cases.h for tests/requantise_firmware.c from [(int32 accumulators, highest, shift)].
+
+    shift: None for ShiftNorm's own.
+    """
     text = """#include "BitNetMCU_inference.h"
 typedef struct {
     const int32_t *accumulators;
     const int8_t *expected;
-    uint32_t count, shift;
+    uint32_t count, highest, fixed, shift;
 } Case;
 """
     table = []
-    for index, row in enumerate(rows):
-        shift = rules.shifts_of(row[None])
+    for index, (row, highest, shift) in enumerate(cases):
+        writes, wide = Range(0, highest), row[None].astype(np.int64)  # which nothing leaves
+        shifts = rules.shifts_of(row[None], writes) if shift is None else np.array([shift])
         text += array(f"static const int32_t in_{index}", row)
-        text += array(f"static const int8_t out_{index}", rules.rounded(row[None], shift)[0])
-        table.append(f"{{in_{index}, out_{index}, {len(row)}, {shift[0]}}}")
+        text += array(f"static const int8_t out_{index}", rules.rounded(wide, shifts, writes)[0])
+        numbers = f"{len(row)}, {highest}, {int(shift is not None)}, {shifts[0]}"
+        table.append(f"{{in_{index}, out_{index}, {numbers}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
-    return text + f"#define CASES {len(table)}u\n"
+    most = max(len(row) for row, _, _ in cases)
+    return text + f"#define CASES {len(table)}u\n#define MOST {most}\n"
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 10, 64, 65])
-def test_shiftnorm_in_assembly_equals_the_integer_model(count, rng, on_chip):
-    """Around every power of two, where shift and rounding change, and at both ends of int32."""
-    rows = [np.full(count, value) for value in (0, -1, -(2**31), 127, 128)]
-    for bit in range(7, 31):
-        top = 2**bit + np.array([-1, 0, 1, -(2 ** (bit - 8)) if bit > 7 else 0])
-        for largest in top:
-            row = rng.integers(-largest, largest + 1, count)
-            row[rng.integers(count)] = largest
-            rows.append(row)
-    rows = [row.astype(np.int32) for row in rows]
-    printed = on_chip("shiftnorm_firmware.c", "shiftnorm.S", shiftnorm_header(rows))
-    assert printed == "." * len(rows)
+def around_powers_of_two(rng, highest):
+    """Cases for ShiftNorm where shift and rounding change, and at both ends of int32."""
+    bits = highest.bit_length()
+    tops = {0, -1, -(2**31), 2**31 - 1, highest, highest + 1}
+    for bit in range(bits, 31):
+        tops |= {2**bit - 1, 2**bit, 2**bit + 1, 2**bit - (1 << bit - bits >> 1)}
+    for top, count in zip(sorted(tops), itertools.cycle((1, 2, 3, 10, 64, 65))):
+        row = rng.integers(min(-top, top), max(-top, top) + 1, count)
+        row[rng.integers(count)] = top
+        yield np.clip(row, -(2**31), 2**31 - 1).astype(np.int32), highest, None
+
+
+def around_every_level(rng, highest):
+    """Cases for each constant shift: where rounding and clipping change, and the ends of int32."""
+    for shift in range(32):
+        levels = np.array([0, 1, highest // 2, highest, highest + 1], np.int64) << shift
+        edges = (levels[:, None] - (1 << shift >> 1) + np.arange(-1, 2)).ravel()
+        row = [*edges, -(2**31), 2**31 - 1, *rng.integers(-(2**31), 2**31, 4)]
+        row = np.clip(row, -(2**31), 2**31 - 1).astype(np.int32)
+        yield row[shift % 2 :], highest, shift
+
+
+@pytest.mark.parametrize("highest", [(1, 100, 127), (3, 7), (15, 31, 63)], ids=str)
+def test_requantisers_equal_the_rules(highest, rng, on_host, on_chip):
+    """Over other memory and in place. One that is no 2^bits - 1 only with a constant shift."""
+    cases = []
+    for most in highest:
+        cases += around_every_level(rng, most)
+        if most & (most + 1) == 0:
+            cases += around_powers_of_two(rng, most)
+    header = requantise_header(cases)
+    assert on_host("requantise_firmware.c", header) == "." * len(cases)
+    assert on_chip("requantise_firmware.c", "shiftnorm.S", header) == "." * len(cases)
 
 
 # --- what the exporter proves

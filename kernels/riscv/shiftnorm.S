@@ -1,25 +1,61 @@
-/* BitNetMCU_shiftnorm_relu for RV32EC. Its plain twin is in BitNetMCU_inference.c.
+/* BitNetMCU_shiftnorm_relu and BitNetMCU_fixed_shift_relu for RV32EC. Their plain twins are in
+ * BitNetMCU_inference.c.
  *
- *     uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count,
- *                                       int8_t *activations);
- *
- * Uses no stack and no register that a function must keep. Both loops take two values a round, in
+ * They use no stack and no register that a function must keep. Loops take two values a round, in
  * the order of memory; an odd count starts at the second half of a round.
  */
 
-    .section .text.BitNetMCU_shiftnorm_relu, "ax"
-    .globl  BitNetMCU_shiftnorm_relu
-    .type   BitNetMCU_shiftnorm_relu, @function
-    .balign 4
-BitNetMCU_shiftnorm_relu:
+    .macro function name
+    .globl  \name
+    .type   \name, @function
+\name:
+    .set    frame.\name, 0
+    .endm
+
+    .macro end name
+    .size   \name, . - \name
+    .endm
+
+/* From a0 accumulators, a1 of them, to activations a2: t1 whether they are odd, t2 their end, and
+ * the round before the first where they are. */
+    .macro rounds
+    slli    t2, a1, 2
+    add     t2, t2, a0
     andi    t1, a1, 1
-    slli    t2, t1, 2
     sub     a2, a2, t1
-    slli    a1, a1, 2
-    add     a1, a1, a0              /* end of the accumulators */
-    sub     a0, a0, t2
+    slli    a5, t1, 2
+    sub     a0, a0, a5
+    .endm
+
+    .section .text.BitNetMCU_fixed_shift_relu, "ax"
+    .balign 4
+function BitNetMCU_fixed_shift_relu /* a3: shift, a4: highest */
+    rounds
+    mv      a1, a4
+    mv      t0, a3
+    li      a4, 1
+    sll     a4, a4, t0
+    addi    a3, a1, 1
+    sll     a3, a3, t0
+    srli    a4, a4, 1
+    addi    a3, a3, -1
+    li      a5, 31
+    sub     a5, a5, t0
+    srl     a5, a1, a5
+    beqz    a5, 1f
+    lui     a3, 0x80000             /* no sum is clipped: the largest int32, once less half */
+    addi    a3, a3, -1
+    add     a3, a3, a4
+1:  j       BitNetMCU_round
+    end     BitNetMCU_fixed_shift_relu
+
+    .section .text.BitNetMCU_shiftnorm_relu, "ax"
+    .balign 4
+function BitNetMCU_shiftnorm_relu   /* a3: highest */
+    rounds
+    mv      a1, a3
+    mv      a4, a3                  /* the largest, if that asks for a shift */
     mv      a3, a0
-    li      a4, 127                 /* the largest, if that asks for a shift */
     bnez    t1, .Llargest_second
 .Llargest:
     lw      a5, 0(a3)
@@ -29,39 +65,11 @@ BitNetMCU_shiftnorm_relu:
     blt     a4, a5, .Llarger_second
 .Llargest_next:
     addi    a3, a3, 8
-    bne     a3, a1, .Llargest
+    bne     a3, t2, .Llargest
 
-    li      a3, 127                 /* the largest that the shift t0 brings below 128 */
+    mv      a3, a1                  /* the largest that the shift t0 brings to highest or below */
     li      t0, 0
     j       2f
-1:  slli    a3, a3, 1
-    addi    a3, a3, 1
-    addi    t0, t0, 1
-2:  bltu    a3, a4, 1b
-    li      a4, 1
-    sll     a4, a4, t0
-    srli    a4, a4, 1               /* half of what is shifted out */
-    sub     a3, a3, a4              /* the largest that is still below 128 once rounded */
-    bnez    t1, .Lround_second
-.Lround:
-    lw      a5, 0(a0)
-    bltu    a3, a5, .Lclip_first    /* or negative */
-    add     a5, a5, a4
-    sra     a5, a5, t0
-    sb      a5, 0(a2)
-.Lround_second:
-    lw      a5, 4(a0)
-    bltu    a3, a5, .Lclip_second
-    add     a5, a5, a4
-    sra     a5, a5, t0
-.Lround_next:
-    sb      a5, 1(a2)
-    addi    a0, a0, 8
-    addi    a2, a2, 2
-    bne     a0, a1, .Lround
-    mv      a0, t0
-    ret
-
 .Llarger_first:
     mv      a4, a5
     j       .Llargest_second
@@ -69,10 +77,43 @@ BitNetMCU_shiftnorm_relu:
     mv      a4, a5
     j       .Llargest_next
 
-    .macro clip                     /* 0 if negative, else 127 */
+1:  slli    a3, a3, 1
+    addi    a3, a3, 1
+    addi    t0, t0, 1
+2:  bltu    a3, a4, 1b
+    li      a4, 1
+    sll     a4, a4, t0
+    srli    a4, a4, 1
+    end     BitNetMCU_shiftnorm_relu
+
+/* a1: highest, a3: the largest sum that becomes highest or less, with a4 added, half of what the
+ * shift t0 shifts out; the rest as `rounds` leaves it. Returns the shift. */
+function BitNetMCU_round
+    sub     a3, a3, a4
+    bnez    t1, .Lround_second
+.Lround:
+    lw      a5, 0(a0)
+    bltu    a3, a5, .Lclip_first    /* or negative */
+    add     a5, a5, a4
+    srl     a5, a5, t0
+    sb      a5, 0(a2)
+.Lround_second:
+    lw      a5, 4(a0)
+    bltu    a3, a5, .Lclip_second
+    add     a5, a5, a4
+    srl     a5, a5, t0
+.Lround_next:
+    sb      a5, 1(a2)
+    addi    a0, a0, 8
+    addi    a2, a2, 2
+    bne     a0, t2, .Lround
+    mv      a0, t0
+    ret
+
+    .macro clip                     /* 0 if negative, else highest */
     srai    a5, a5, 31
     not     a5, a5
-    srli    a5, a5, 25
+    and     a5, a5, a1
     .endm
 
 .Lclip_first:
@@ -82,5 +123,4 @@ BitNetMCU_shiftnorm_relu:
 .Lclip_second:
     clip
     j       .Lround_next
-    .size   BitNetMCU_shiftnorm_relu, . - BitNetMCU_shiftnorm_relu
-    .set    frame.BitNetMCU_shiftnorm_relu, 0
+    end     BitNetMCU_round
