@@ -183,17 +183,6 @@ uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, i
 }
 #endif
 
-void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
-                                uint32_t shift, int32_t highest) {
-    const int32_t half = (int32_t)(((uint32_t)1 << shift) >> 1);
-
-    for (; count > 0; count--) {
-        int32_t rounded = (*accumulators++ + half) >> shift;
-
-        *activations++ = (int8_t)(rounded < 0 ? 0 : rounded > highest ? highest : rounded);
-    }
-}
-
 uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count) {
     int32_t largest = INT32_MIN, second = INT32_MIN;
 

@@ -108,11 +108,6 @@ void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int
 uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
                                   uint32_t highest);
 
-/* The same with a constant shift, up to 31:
- *     activations[i] = min(highest, (accumulators[i] + ((1 << shift) >> 1)) >> shift), or 0 if negative. */
-void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
-                                uint32_t shift, int32_t highest);
-
 /* How much the largest of `count` logits is above the second largest: how sure the network is. */
 uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count);
 
