@@ -32,9 +32,7 @@ from cli import UserError
 from compiler.formats import FACTORS, FORMATS
 from compiler.graph import INT8, UINT7
 
-ACTIVATION_MAX = UINT7.highest
-
-BIAS_INPUT = ACTIVATION_MAX  # a bias is the weight of an input that always has this value
+BIAS_INPUT = UINT7.highest  # a bias is the weight of an input that always has this value
 
 BIAS_LIMIT = 2**20  # the largest integer bias: accumulators of 4,096 inputs reach as far
 
@@ -377,47 +375,106 @@ class BatchNormBitLinear(BitLinear):
 _POWERS_OF_HALF = torch.tensor([0.5**shift for shift in range(32)])  # exact, unlike pow()
 
 
-def shiftnorm_shift(accumulators):
-    """The contract's shift of each sample: max(0, bit_length(max(0, largest)) - 7).
+def shiftnorm_shift(accumulators, bits=UINT7.bits):
+    """The contract's shift of each sample: max(0, bit_length(max(0, largest)) - bits).
 
-    accumulators: integer-valued [B, O]. Returns int64 [B, 1].
+    accumulators: integer-valued [B, O]; bits: of an activation. Returns int64 [B, 1].
     """
     largest = accumulators.amax(-1, keepdim=True).clamp(min=0)
-    return (torch.frexp(largest).exponent.long() - 7).clamp(min=0)  # of an integer: its bit length
+    length = torch.frexp(largest).exponent.long()  # of an integer: its bit length
+    return (length - bits).clamp(min=0)
 
 
-class ShiftNormReLU(nn.Module):
-    """Accumulators [B, O] -> activations 0..127 [B, O]: ReLU and one scale per sample.
+class Requantiser(nn.Module):
+    """Accumulators [B, O] -> activations 0..2^bits - 1 [B, O]: ReLU, a shift, and saturation.
 
-    Eval mode is the contract: with s from `shiftnorm_shift`,
-    out = min(127, (a + ((1 << s) >> 1)) >> s) for a > 0, else 0. Training mode does the same when
-    `aware`; otherwise it scales each sample's largest value to 127, as a float quantiser would.
+    Eval mode is the contract: with a shift s,
+    out = min(2^bits - 1, (a + ((1 << s) >> 1)) >> s) for a > 0, else 0. Training mode does the same
+    and lets gradients through. Which shift it is says `shift_of`.
     """
 
     reads, writes = "accumulators", "activations"
 
-    def __init__(self, aware):
+    def __init__(self, bits=UINT7.bits):
         super().__init__()
-        self.settings = {"aware": aware}
-        self.aware = aware
+        self.bits = bits
+
+    @property
+    def highest(self):
+        """The largest activation."""
+        return 2**self.bits - 1
+
+    def scaled(self, positive):
+        """What is rounded of `positive` accumulators [B, O]."""
+        return positive * _POWERS_OF_HALF.to(positive.device)[self.shift_of(positive.detach())]
 
     def forward(self, accumulators):
-        positive = F.relu(accumulators)
+        scaled = self.scaled(F.relu(accumulators))
+        integers = (scaled.detach() + 0.5).floor().clamp(max=self.highest)
+        return StraightThrough.apply(scaled, integers) if self.training else integers.float()
+
+    def extra_repr(self):
+        return ", ".join(f"{key}={value}" for key, value in self.settings.items())
+
+
+class ShiftNormReLU(Requantiser):
+    """One shift per sample, by its largest accumulator: see `shiftnorm_shift`.
+
+    Without `aware`, training scales each sample's largest value to the largest activation, as a
+    float quantiser would.
+    """
+
+    def __init__(self, aware, bits=UINT7.bits):
+        super().__init__(bits)
+        self.settings = {"aware": aware} | ({"bits": bits} if bits != UINT7.bits else {})
+        self.aware = aware
+
+    def shift_of(self, accumulators):
+        return shiftnorm_shift(accumulators, self.bits)
+
+    def scaled(self, positive):
         if self.training and not self.aware:
             largest = positive.amax(-1, keepdim=True).detach()
-            scaled = positive * (ACTIVATION_MAX / largest.clamp(min=1))
-        else:
-            halves = _POWERS_OF_HALF.to(accumulators.device)
-            scaled = positive * halves[shiftnorm_shift(accumulators.detach())]
-        integers = (scaled.detach() + 0.5).floor().clamp(max=ACTIVATION_MAX)
-        return StraightThrough.apply(scaled, integers) if self.training else integers.float()
+            return positive * (self.highest / largest.clamp(min=1))
+        return super().scaled(positive)
 
     def also_writes(self, accumulators):
         """What the C's step writes besides its activations: the shift."""
-        return (shiftnorm_shift(accumulators),)
+        return (self.shift_of(accumulators),)
 
-    def extra_repr(self):
-        return f"aware={self.aware}"
+
+class FixedShiftReLU(Requantiser):
+    """One shift for all samples, a buffer; what is too large saturates.
+
+    It brings a running mean of the samples' largest accumulators, the smallest that 90 % of a batch
+    do not pass, to the range of activations. It follows while `follows`, then it stays.
+    """
+
+    QUANTILE, MOMENTUM = 0.9, 0.98
+
+    def __init__(self, bits=UINT7.bits):
+        super().__init__(bits)
+        self.settings = {"bits": bits}
+        self.follows = True
+        self.register_buffer("largest", torch.zeros(()))
+        self.register_buffer("shift", torch.zeros((), dtype=torch.int64))
+
+    def shift_of(self, accumulators):
+        if self.training and self.follows and torch.is_grad_enabled():
+            found = accumulators.amax(-1).float().quantile(self.QUANTILE)
+            known = self.largest > 0
+            self.largest.copy_(
+                torch.where(known, self.largest.lerp(found, 1 - self.MOMENTUM), found)
+            )
+            length = torch.frexp(self.largest.floor()).exponent.long()
+            self.shift.copy_((length - self.bits).clamp(0, 31))
+        return self.shift
+
+
+REQUANTISERS = {  # requantiser: (shiftnorm_aware, bits) -> module
+    "ShiftNorm": ShiftNormReLU,
+    "FixedShift": lambda aware, bits: FixedShiftReLU(bits),
+}
 
 
 class Network(nn.Module):
@@ -481,6 +538,12 @@ class Network(nn.Module):
         for layer in self.bit_layers():
             layer.update_clipping()
 
+    def follow_scales(self, follows):
+        """Whether shifts that training learns still follow it."""
+        for layer in self.layers:
+            if isinstance(layer, FixedShiftReLU):
+                layer.follows = follows
+
     def folded(self):
         """This network with all batch normalisation folded into weights; itself if it has none."""
         if not any(isinstance(layer, BatchNormBitLinear) for layer in self.layers):
@@ -499,7 +562,9 @@ class Network(nn.Module):
         return {"NormType": self.NormType, "layers": layers}
 
 
-LAYERS = {"BitLinear": BitLinear, "ShiftNormReLU": ShiftNormReLU, **ACTIVATIONS}
+LAYERS = {
+    layer.__name__: layer for layer in (BitLinear, ShiftNormReLU, FixedShiftReLU)
+} | ACTIVATIONS
 
 
 def from_architecture(architecture):

@@ -102,9 +102,10 @@ def natural_key(text):
 
 
 def csv_text(rows):
-    """A list of dicts with the same keys as CSV text with a header line."""
+    """A list of dicts as CSV text with a header line; what a row lacks stays empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -78,6 +78,13 @@ def describe(compiled):
     }
 
 
+def bits_of(compiled):
+    """The most bits that the inputs of any layer have as its kernel sees them: BITNETMCU_BITS."""
+    pairs = zip(compiled.graph.operators, compiled.choices)
+    layers = [choice.packed for step, choice in pairs if step.kind == "LINEAR"]
+    return max((p["layer"].reads.highest + p["offset"]).bit_length() for p in layers)
+
+
 def describe_empty_input(graph, class_names):
     """What a network makes of an input that is 0 everywhere, as a dict for the report."""
     logits = operators.run(graph, np.zeros((1, graph.input.size), np.int8))
@@ -120,6 +127,11 @@ def format_report(report):
     )
     lines.append(f"memory of the network, on the stack while it runs: {report['arena']} bytes")
     lines += [f"  {line}" for line in reports.table(report, skipped=False).splitlines()]
+    if report["set_bits"]:  # not in files of older versions
+        each = ", ".join(f"{count:.0f}" for count in report["set_bits"])
+        lines.append(
+            f"one bits of a sample's input, and of the activations behind each layer: {each}"
+        )
     if report["class_names"] != list(data.numbered("", len(report["class_names"]))):
         lines.append(f"classes, from 0: {', '.join(report['class_names'])}")
     lines += confidence.lines(report["confidence"])
@@ -172,11 +184,11 @@ def export(
     check_name(name)
     build = Path(build)
     trained = checkpoint.load(path)
-    graph = lowering.lower(trained.network, lowering.reads_of(trained), trained.name)
+    graph = lowering.lower(trained.network, trained.reads, trained.name)
     samples = checkpoint.samples_of(trained)
     dataset = checkpoint.load_data(trained) if pictures or trained.confidence is None else None
     if trained.confidence is None:  # a file of an older version
-        known = dataset.inputs(dataset.train_images, trained.settings.image_size).numpy()
+        known = dataset.inputs(dataset.train_images, trained.pixels).numpy()
         logits = operators.run(graph, known)
         sure = confidence.measure(logits, dataset.train_labels.numpy(), "training")
         trained = replace(trained, confidence=sure)
@@ -186,11 +198,12 @@ def export(
     emitted = emission.emit(compiled, trained, name)
     report = {"name": trained.name, "checkpoint": relative(path, build)}
     report |= reports.facts(compiled, emitted) | describe(compiled)
-    report |= {"optimise": optimise, "multiplier": multiplier}
+    report |= {"optimise": optimise, "multiplier": multiplier, "bits": bits_of(compiled)}
     report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
     report["empty_input"] = describe_empty_input(graph, trained.class_names)
     report["raw_units_per_value"] = raw_units(trained)
+    report["set_bits"] = [v for k, v in trained.metrics.items() if k.startswith("bits")]
     report["test_images"] = samples.of_test_samples
     report["accuracy"] = trained.metrics["test_accuracy"]
     report["accuracy_float"] = trained.metrics["test_accuracy_float"]
@@ -206,7 +219,7 @@ def export(
     if pictures:
         from train import plots  # slow to load, and seldom wanted
 
-        tests = dataset.inputs(dataset.test_images, trained.settings.image_size).numpy()
+        tests = dataset.inputs(dataset.test_images, trained.pixels).numpy()
         for picture in plots.draw(pictures, trained, graph, tests, dataset.test_labels.numpy()):
             print(f"picture={picture}")
     return report

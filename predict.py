@@ -39,7 +39,7 @@ def read_inputs(trained, path):
         raise cli.UserError(f"{path}: {trained.name} takes rows of an .npz or .csv file")
     size = trained.settings.image_size
     image = loaders.read_images([Path(path)], size, path)
-    return [(str(path), loaders.data.image_inputs(image, size).numpy())]
+    return [(str(path), trained.pixels(image).numpy())]
 
 
 def read_samples(trained, path):
@@ -103,7 +103,7 @@ def main():
 
     sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     trained = checkpoint.load(arguments.checkpoint)
-    graph = lowering.lower(trained.network, lowering.reads_of(trained))
+    graph = lowering.lower(trained.network, trained.reads)
     samples = [sample for file in arguments.files for sample in read_inputs(trained, file)]
     found = classify(trained, graph, samples)
     if arguments.json:

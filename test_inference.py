@@ -130,7 +130,7 @@ def compare(build):
     network that was exported for a core with a multiplier has no multiplication-free C.
     """
     report, trained = exportquant.exported_checkpoint(build)
-    graph = lowering.lower(trained.network, lowering.reads_of(trained))
+    graph = lowering.lower(trained.network, trained.reads)
     layout = Layout.of(graph)
     flags = (report["needs_multiplier"], True)
     libraries = [Library(build_library(build, flag), graph) for flag in flags]
@@ -141,7 +141,7 @@ def compare(build):
         )
 
     dataset = checkpoint.load_data(trained)
-    inputs = dataset.inputs(dataset.test_images, trained.settings.image_size)
+    inputs = dataset.inputs(dataset.test_images, trained.pixels)
     labels = dataset.test_labels
     differing = {"values": 0, "values_multiplier": 0, "predictions": 0}
     correct = {"c": 0, "pytorch": 0, "float": 0}

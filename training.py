@@ -15,7 +15,17 @@ import torch
 
 import BitNetMCU
 import cli
-from train import checkpoint, confidence, config, data, epochs, loaders, models, schedules
+from train import (
+    checkpoint,
+    confidence,
+    config,
+    data,
+    epochs,
+    loaders,
+    models,
+    optimizers,
+    schedules,
+)
 from train.settings import Settings
 
 STATISTICS_SAMPLES = 10_000  # training samples on which the activations are counted
@@ -55,8 +65,8 @@ def format_epoch(row, num_epochs):
             f"  validation loss {row['validation_loss']:.4f}  "
             f"accuracy {row['validation_accuracy']:.2f} %"
         )
-    line += f"  clip {each('clip')}  entropy {each('entropy')}  positive {each('positive')}  "
-    return f"{line}{row['seconds']:.2f} s"
+    line += f"  clip {each('clip')}  entropy {each('entropy')}  positive {each('positive')}"
+    return f"{line}  bits {each('bits')}  {row['seconds']:.2f} s"
 
 
 @dataclass
@@ -65,7 +75,7 @@ class Run:
 
     settings: Settings
     network: BitNetMCU.Network
-    optimizer: torch.optim.Optimizer
+    optimizers: list  # of torch.optim.Optimizer
     generator: torch.Generator
     data: str  # a hash of inputs and labels
     rows: list = field(default_factory=list)
@@ -80,7 +90,7 @@ class Run:
         return cls(
             settings,
             network,
-            torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True),
+            optimizers.build(settings, network),
             torch.Generator(device).manual_seed(settings.seed),
             content.hexdigest(),
         )
@@ -89,7 +99,7 @@ class Run:
         """What `restore` needs to go on from here."""
         return checkpoint.RunState(
             self.network.state_dict(),
-            self.optimizer.state_dict(),
+            [optimizer.state_dict() for optimizer in self.optimizers],
             self.generator.get_state(),
             self.rows,
             self.data,
@@ -99,7 +109,10 @@ class Run:
         """Go on from where a run of these settings was."""
         try:
             self.network.load_state_dict(state.network)
-            self.optimizer.load_state_dict(state.optimizer)
+            old = isinstance(state.optimizer, dict)  # in files of older versions: that of Adam
+            saved = [state.optimizer] if old else state.optimizer
+            for optimizer, one in zip(self.optimizers, saved, strict=True):
+                optimizer.load_state_dict(one)
             self.generator.set_state(state.generator.cpu())
             self.rows = list(state.rows)
             if state.data not in (None, self.data):
@@ -114,13 +127,14 @@ class Run:
         """Train one epoch and append its row; the tensors are those of `train`."""
         start = time.perf_counter()
         settings, number = self.settings, len(self.rows) + 1
-        rate = schedules.learning_rate(settings, number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        factor = schedules.factor(settings, number)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * factor
         samples = data.epoch_samples(images, inputs, labels, settings, self.generator)
-        row = {"epoch": number, "learning_rate": rate}
+        row = {"epoch": number, "learning_rate": settings.learning_rate * factor}
         row |= epochs.train_epoch(
-            self.network, self.optimizer, samples, settings, self.generator, number
+            self.network, self.optimizers, samples, settings, self.generator, number
         )
         if validation:
             found = epochs.evaluate(self.network, *validation)
@@ -141,7 +155,7 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     the checkpoint. The test set is used once, after the last epoch.
     """
     stem = Path(out) / config.run_name(settings)
-    size = settings.image_size
+    pixels = data.Pixels.of(settings)
     partial, partial_csv = (Path(f"{stem}.partial{suffix}") for suffix in (".pth", ".csv"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -150,7 +164,7 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     dataset, warnings = dataset.fitted(settings.raw_units_per_value)
 
     def prepared(samples, labels):
-        return dataset.inputs(samples, size).to(device), labels.to(device)
+        return dataset.inputs(samples, pixels).to(device), labels.to(device)
 
     images = dataset.train_images.to(device)
     inputs, labels = prepared(dataset.train_images, dataset.train_labels)
@@ -175,7 +189,8 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
         if log:
             log(row)
 
-    metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(("train", "valid"))}
+    kept = ("train", "valid", "bits")
+    metrics = {k: v for k, v in run.rows[-1].items() if k.startswith(kept)}
     network = run.network.folded()
     test = epochs.evaluate(network, *prepared(dataset.test_images, dataset.test_labels))
     metrics |= {f"test_{key}": value for key, value in test.items()}

@@ -51,7 +51,7 @@ def c_rate(path, optimise, inputs):
     os.environ["CFLAGS"] = FLAGS
     library = test_inference.build_library(build, multiplier=True)
     trained = checkpoint.load(path)
-    graph = lowering.lower(trained.network, lowering.reads_of(trained))
+    graph = lowering.lower(trained.network, trained.reads)
     library = test_inference.Library(library, graph)
     expected = operators.execute(graph, inputs)
     if library.layout.differing(library.run(inputs).values, expected):

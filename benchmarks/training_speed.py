@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 import cli
-from train import config, data, epochs, loaders, models
+from train import config, data, epochs, loaders, models, optimizers
 
 EXAMPLES = """examples:
   python benchmarks/training_speed.py
@@ -60,24 +60,24 @@ class PerSample(Dataset):
 def make_network(settings, dataset):
     torch.manual_seed(settings.seed)
     network = models.build(settings, settings.image_size**2, dataset.classes)
-    return network, torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True)
+    return network, optimizers.build(settings, network)
 
 
 def tensor_epoch(dataset, settings, samples):
     """Seconds for one epoch of `samples` augmented images through training.py's functions."""
-    network, optimizer = make_network(settings, dataset)
+    network, chosen = make_network(settings, dataset)
     images, labels = dataset.train_images[:samples], dataset.train_labels[:samples]
     generator = torch.Generator().manual_seed(0)
     nothing = torch.empty(0, settings.image_size**2, dtype=torch.int8)
     start = time.perf_counter()
     inputs, _ = data.epoch_samples(images, nothing, labels, settings, generator)
-    epochs.train_epoch(network, optimizer, (inputs, labels), settings, generator, epoch=1)
+    epochs.train_epoch(network, chosen, (inputs, labels), settings, generator, epoch=1)
     return time.perf_counter() - start
 
 
 def pil_epoch(dataset, settings, samples):
     """Seconds for one epoch of `samples` augmented images fed by the per-sample pipeline."""
-    network, optimizer = make_network(settings, dataset)
+    network, chosen = make_network(settings, dataset)
     images = PerSample(dataset.train_images[:samples], dataset.train_labels[:samples], settings)
     loader = DataLoader(
         images,
@@ -90,9 +90,10 @@ def pil_epoch(dataset, settings, samples):
     network.train()
     for inputs, labels in loader:
         loss = torch.nn.functional.cross_entropy(network(inputs.flatten(1).float()), labels)
-        optimizer.zero_grad()
+        network.zero_grad()
         loss.backward()
-        optimizer.step()
+        for optimizer in chosen:
+            optimizer.step()
     return time.perf_counter() - start
 
 

@@ -26,6 +26,11 @@ class Range:
         return max(-self.lowest, self.highest)
 
     @property
+    def bits(self):
+        """Of the largest value, where none is negative."""
+        return self.highest.bit_length()
+
+    @property
     def span(self):
         """From the lowest to the highest."""
         return self.highest - self.lowest

@@ -170,6 +170,22 @@ SHIFTNORM_RELU = Kernel(
 )
 
 
+def _emit_fixed_shift(packed, place):
+    (accumulators,), (activations,) = place.inputs, place.outputs
+    arguments = f"{packed.size}, {activations}, {packed.shift}, {packed.writes.highest}"
+    yield f"{FIXED_SHIFT_RELU.function}({accumulators}, {arguments});"
+
+
+FIXED_SHIFT_RELU = Kernel(
+    "fixed_shift_relu",
+    "BitNetMCU_fixed_shift_relu",
+    PLAIN_SOURCE,
+    _emit_fixed_shift,
+    in_place=always,
+    assembly=ROOT / "kernels" / "riscv" / "shiftnorm.S",
+)
+
+
 def kernels_of(row):
     """All kernels of LINEAR that can execute a `Format`, the plain one last."""
     return tuple(k for k in LINEAR if k.formats is None or row.name in k.formats)

@@ -116,10 +116,11 @@ def nibble_inputs(layer, row_bytes):
     """(bias, inputs, signed inputs): what 16-bit lanes can hold.
 
     So many inputs in a row (at positions that are multiples of it) sum to -bias .. 65535 - bias in
-    each output for activations of 0..127, or, signed inputs, of 0..255. A list's 16-bit offsets
-    must reach them, too.
+    each output for unsigned inputs in the layer's range, or, signed inputs, for 0..255. A list's
+    16-bit offsets must reach them, too.
     """
     weights = nibble_weights(layer)
+    most = UINT7.highest if layer.reads.signed else layer.reads.highest
     reach = min(2**16 // row_bytes, 2**15 - 1)
     spare = 2 * 8 * INT8.span  # for one signed input at least
 
@@ -132,7 +133,7 @@ def nibble_inputs(layer, row_bytes):
     parts = 1
     while True:
         inputs = -(-layer.inputs // parts)
-        high, low = extremes(inputs, UINT7.highest)
+        high, low = extremes(inputs, most)
         if inputs <= reach and high + low <= 65535 - spare:
             break
         parts += 1
@@ -149,8 +150,9 @@ def describe_nibbles(layer):
     """What the header of `pack_nibbles` says, in words."""
     rows, _ = nibble_lists(layer)
     _, inputs, signed_inputs = nibble_inputs(layer, -(-layer.outputs // 16) * 8)
+    most = UINT7.highest if layer.reads.signed else layer.reads.highest
     return (
-        f"lists of {rows} rows fit lanes of 8 bits; sums of {inputs} inputs of 0..127, or of "
+        f"lists of {rows} rows fit lanes of 8 bits; sums of {inputs} inputs of 0..{most}, or of "
         f"{signed_inputs} of 0..255, lanes of 16"
     )
 

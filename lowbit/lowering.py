@@ -2,20 +2,22 @@
 
 from dataclasses import replace
 
-from BitNetMCU import BitLinear, ShiftNormReLU
+from BitNetMCU import BitLinear, FixedShiftReLU, ShiftNormReLU
 from cli import UserError
 from compiler.graph import CALLER, INT8, INT32, LOCAL, UINT7, Graph, Range, Step, Tensor
 from compiler.operators import verify
 from lowbit.operators import ROWS
-from lowbit.rules import IntegerLayer, ShiftNorm, linear_bound
+from lowbit.rules import (
+    FixedShift,
+    IntegerLayer,
+    ShiftNorm,
+    accumulator_range,
+    linear_bound,
+    rounding_bound,
+)
 
 IMAGES = UINT7  # pixels, halved
 MEASURED = INT8
-
-
-def reads_of(trained):
-    """The `Range` of the inputs of a `train.checkpoint.Checkpoint`."""
-    return IMAGES if trained.input_map is None else MEASURED
 
 
 def lower(network, reads=MEASURED, name="network"):
@@ -78,13 +80,26 @@ class Chain:
         self.layers += 1
         name = f"accumulators_{self.layers}"
         layer = replace(layer, reads=self.last.range)
-        self.add("LINEAR", layer, Tensor(name, (layer.outputs,), "int32"))
+        _check(self.layers, linear_bound(layer))
+        accumulators = Tensor(name, (layer.outputs,), "int32", range=accumulator_range(layer))
+        self.add("LINEAR", layer, accumulators)
 
-    def shiftnorm_relu(self):
-        size, name = self.last.size, f"activations_{self.layers}"
-        activations = Tensor(name, (size,), "int8", range=UINT7)
+    def _activations(self, writes):
+        name = f"activations_{self.layers}"
+        return Tensor(name, (self.last.size,), "int8", range=writes)
+
+    def fixed_shift_relu(self, shift, writes=UINT7):
+        """The same constant shift for all runs; writes: the `Range` of activations."""
+        fields = FixedShift(self.last.size, shift, self.last.range, writes)
+        _check(self.layers, rounding_bound(fields))
+        self.add("FIXED_SHIFT_RELU", fields, self._activations(writes))
+
+    def shiftnorm_relu(self, writes=UINT7):
+        """A shift for each run, by its largest accumulator; writes: the `Range` of activations."""
         shift = Tensor(f"shift_{self.layers}", (1,), "uint32", range=Range(0, 31), storage=LOCAL)
-        self.add("SHIFTNORM_RELU", ShiftNorm(size), activations, shift)
+        fields = ShiftNorm(self.last.size, self.last.range, writes)
+        _check(self.layers, rounding_bound(fields))
+        self.add("SHIFTNORM_RELU", fields, self._activations(writes), shift)
 
     def graph(self):
         """The `Graph`, whose last value the caller gets."""
@@ -94,18 +109,16 @@ class Chain:
         return verify(Graph(self.name, tensors, self.steps, [0], [value], ROWS))
 
 
-def _lower_linear(chain, index, module):
-    layer = integer_layer(module, chain.last.range)
-    bound = linear_bound(layer)
+def _check(number, bound):
+    """Raises `UserError` if the layer of that number, or its rounding, could leave int32."""
     if bound > INT32.highest:
         raise UserError(
-            f"layer {index} could reach {bound}, past int32 ({INT32.highest}); "
-            "use fewer inputs or fewer bits"
+            f"layer {number} could reach {bound}, past int32 ({INT32.highest}); "
+            "use fewer inputs or fewer bits of weights"
         )
-    chain.linear(layer)
 
 
-def integer_layer(module, reads=MEASURED):
+def integer_layer(module):
     """The `IntegerLayer` of a `BitLinear` with an integer format."""
     weights = module.integer_weights().cpu().numpy().astype("int32")
     factors = None
@@ -114,10 +127,13 @@ def integer_layer(module, reads=MEASURED):
     bias = module.integer_bias()
     if bias is not None:
         bias = bias.clamp(-(2**53), 2**53).cpu().numpy().astype("int64")  # too large is refused
-    return IntegerLayer(module.format, weights, factors, bias, reads)
+    return IntegerLayer(module.format, weights, factors, bias)
 
 
 MODULES = {  # type of module -> (chain, index, module) that adds its steps
-    BitLinear: _lower_linear,
-    ShiftNormReLU: lambda chain, index, module: chain.shiftnorm_relu(),
+    BitLinear: lambda chain, index, module: chain.linear(integer_layer(module)),
+    ShiftNormReLU: lambda chain, index, module: chain.shiftnorm_relu(Range(0, module.highest)),
+    FixedShiftReLU: lambda chain, index, module: chain.fixed_shift_relu(
+        int(module.shift), Range(0, module.highest)
+    ),
 }

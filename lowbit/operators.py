@@ -10,6 +10,10 @@ def _linear_words(layer):
     return [f"{layer.inputs}x{layer.outputs}", layer.format.name], more
 
 
+def _requantiser_words(fields):
+    return [f"{fields.writes.bits} bits"], []
+
+
 def _weight_bytes(layer):
     """Of its weights as codes side by side, and of what each output has besides."""
     per_output = 4 * (layer.bias is not None) + (layer.factors is not None)
@@ -23,7 +27,7 @@ ROWS = operators.table(
         rules.linear,
         kernelrows.LINEAR,
         dtypes=("int8", "int32"),
-        ranges=lambda layer: (layer.reads, None),
+        ranges=lambda layer: (layer.reads, rules.accumulator_range(layer)),
         bound=rules.linear_bound,
         macs=lambda layer: layer.weights.size,
         weights=_weight_bytes,
@@ -36,7 +40,20 @@ ROWS = operators.table(
         rules.shiftnorm_relu,
         (kernelrows.SHIFTNORM_RELU,),
         dtypes=("int32", "int8", "uint32"),
-        ranges=lambda fields: (None, fields.writes, None),
+        ranges=lambda fields: (fields.reads, fields.writes, None),
+        bound=rules.rounding_bound,
+        words=_requantiser_words,
+        colour="#fbe3b4",
+    ),
+    Row(
+        "FIXED_SHIFT_RELU",
+        lambda fields: (fields.size, fields.size),
+        rules.fixed_shift_relu,
+        (kernelrows.FIXED_SHIFT_RELU,),
+        dtypes=("int32", "int8"),
+        ranges=lambda fields: (fields.reads, fields.writes),
+        bound=rules.rounding_bound,
+        words=_requantiser_words,
         colour="#fbe3b4",
     ),
 )

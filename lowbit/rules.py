@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.formats import Format
-from compiler.graph import INT8, UINT7, Range
+from compiler.graph import INT8, INT32, UINT7, Range
 
 DOUBLED = 64  # plain kernels form this multiple of the sum of all inputs, for any format
 
@@ -55,33 +55,76 @@ def linear(layer, activations):
 
 
 def linear_bound(layer):
-    """The largest magnitude that int32 must hold, whatever the inputs.
+    """The largest magnitude that int32 must hold, whatever the inputs: of sums on the way, too.
 
-    Of sums on the way (weights counted from the lowest level), and of the accumulators with 2^23,
-    the most that ShiftNorm adds to round. A bias may be past any integer type.
+    Plain kernels count weights from the lowest level, and form multiples of the sum of all inputs.
     """
     span = max(DOUBLED, layer.format.highest - layer.format.lowest)
-    largest = layer.reads.largest
-    rows = float(largest) * np.abs(layer.weights).sum(axis=1)  # exact below 2^53
+    return max(layer.reads.largest * layer.inputs * span, largest_accumulator(layer))
+
+
+def largest_accumulator(layer):
+    """The largest magnitude of an accumulator. A bias may be past any integer type."""
+    rows = float(layer.reads.largest) * np.abs(layer.weights).sum(axis=1)  # exact below 2^53
     if layer.bias is not None:
         rows = rows + np.abs(layer.bias)
     if layer.factors is not None:
         rows = rows * layer.factors
-    return max(largest * layer.inputs * span, int(rows.max())) + 2**23
+    return int(rows.max())
+
+
+def accumulator_range(layer):
+    """The `Range` of accumulators."""
+    largest = largest_accumulator(layer)
+    return Range(-largest, largest)
 
 
 @dataclass(frozen=True)
 class ShiftNorm:
-    """ShiftNorm and ReLU over a layer of `size` accumulators. writes: what activations can be."""
+    """ShiftNorm and ReLU over a layer of `size` accumulators. writes: what activations can be.
+
+    reads: what accumulators can be.
+    """
 
     size: int
+    reads: Range = INT32
     writes: Range = UINT7
+
+    @property
+    def most_shift(self):
+        """The largest shift that there can be."""
+        return max(0, self.reads.highest.bit_length() - self.writes.bits)
 
 
 def shiftnorm_relu(fields, accumulators):
     """int32 [B, O] -> (activations int8 [B, O], shifts int32 [B, 1]), one shift for each sample."""
     shifts = shifts_of(accumulators, fields.writes)
     return rounded(accumulators, shifts, fields.writes), shifts[:, None]
+
+
+@dataclass(frozen=True)
+class FixedShift:
+    """A constant shift and ReLU over a layer of `size` accumulators, which saturates."""
+
+    size: int
+    shift: int
+    reads: Range = INT32
+    writes: Range = UINT7
+
+    @property
+    def most_shift(self):
+        return self.shift
+
+
+def rounding_bound(fields):
+    """What int32 must hold of a requantiser: the largest accumulator, and the half that rounds."""
+    return fields.reads.largest + ((1 << fields.most_shift) >> 1)
+
+
+def fixed_shift_relu(fields, accumulators):
+    """int32 [B, O] -> activations int8 [B, O]."""
+    shifts = np.full(len(accumulators), fields.shift, np.int64)
+    return rounded(accumulators.astype(np.int64), shifts, fields.writes)
 
 
 def shifts_of(accumulators, writes=UINT7):

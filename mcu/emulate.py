@@ -134,7 +134,7 @@ def main():
     print(demo.console, end="", flush=True)
 
     _, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
-    graph = lowering.lower(trained.network, lowering.reads_of(trained))
+    graph = lowering.lower(trained.network, trained.reads)
     inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
     most = np.full((1, graph.input.size), graph.input.range.highest, np.int8)

@@ -32,7 +32,7 @@ def main():
     parser.add_argument("--network", metavar="FILE", help="its checkpoint")
     arguments = parser.parse_args()
     exported, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
-    graph = lowering.lower(trained.network, lowering.reads_of(trained), trained.name)
+    graph = lowering.lower(trained.network, trained.reads, trained.name)
     compiled = pipeline.compile_network(graph, exported["optimise"], exported["multiplier"])
     needs = budget.read(arguments.build / "firmware.elf")
     picture = arguments.build / exportquant.PLAN

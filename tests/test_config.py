@@ -27,6 +27,7 @@ def test_settings_have_the_types_that_the_rules_give():
         config.Flag: lambda rule: bool,
         config.Widths: lambda rule: list[int],
         config.OnePerLayer: lambda rule: str | list[str],
+        config.EachLayer: lambda rule: int | list[int],
         config.RawUnits: lambda rule: str | float | list[float],
     }
     for field, (key, rule) in zip(fields(Settings), config.PARAMETERS.items(), strict=True):
@@ -47,6 +48,11 @@ def test_settings_have_the_types_that_the_rules_give():
         ("QuantType=Binary,Ternary", "names 2 formats for 4 layers (3 hidden and the last)"),
         ("WScale=PerRow", "one of: PerTensor, PerOutput"),
         ("NormType=Batch", "one of: RMS, Lin, BatchNorm, LayerNorm"),
+        ("activation_bits=8", "a whole number from 1 to 7, or one for each hidden layer"),
+        ("activation_bits=4,0,4", "a whole number from 1 to 7, or one for each hidden layer"),
+        ("activation_bits=4,4", "names 2 numbers for 3 hidden layers"),
+        ("input_bits=9", "a whole number from 1 to 8"),
+        ("requantiser=FixedShfit", "did you mean 'FixedShift'"),
         ("num_epochs=0", "a whole number from 1"),
         ("num_epochs=2.5", "a whole number from 1"),
         ("num_epochs=many", "a whole number from 1"),

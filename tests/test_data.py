@@ -53,7 +53,7 @@ def test_resize_keeps_black_and_white_exactly():
 
 def test_inputs_are_the_resized_pixels_shifted_right():
     images = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8)
-    inputs = data.image_inputs(images, 16)
+    inputs = data.Pixels(16)(images)
     assert inputs.dtype == torch.int8 and inputs.shape == (3, 256)
     assert torch.equal(inputs.long(), data.resize(images, 16).flatten(1).long() // 2)
 
@@ -138,7 +138,7 @@ def test_elastic_warp_moves_pixels_and_keeps_the_rest():
 
 def test_epoch_holds_every_image_as_it_is_and_its_copies():
     images, labels = bars(10), torch.arange(10)
-    inputs = data.image_inputs(images, 16)
+    inputs = data.Pixels(16)(images)
     settings = replace(STILL, augmented_copies=2)
     samples, truth = data.epoch_samples(images, inputs, labels, settings, torch.Generator())
     assert torch.equal(samples, inputs.repeat(3, 1))
@@ -194,3 +194,21 @@ def test_mnist_has_all_images(mnist):
     assert mnist.train_images.shape == (60_000, 28, 28)
     assert mnist.test_images.shape == (10_000, 28, 28)
     assert mnist.classes == 10
+
+
+@pytest.mark.parametrize("rounding", data.ROUNDINGS)
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_pixels_keep_their_highest_bits(bits, rounding):
+    pixels, every = data.Pixels(16, bits, rounding), torch.arange(256, dtype=torch.uint8)
+    levels = pixels.levels(every)
+    step = 2 ** (8 - bits)
+    wanted = every.double() / step
+    wanted = wanted.floor() if rounding == "floor" else (wanted + 0.5).floor()
+    wanted = wanted - 128 if bits == 8 else wanted.clamp(max=127)
+    assert levels.dtype == torch.int8 and torch.equal(levels.double(), wanted)
+    ends = pixels.range.lowest, pixels.range.highest
+    assert (levels.min().item(), levels.max().item()) == ends
+
+
+def test_three_bits_rounded_are_nine_levels_of_mostly_one_set_bit():
+    assert data.Pixels(16, 3, "nearest").range.highest == 8

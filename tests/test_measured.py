@@ -314,7 +314,7 @@ def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp
     Image.fromarray(dataset.test_images[0].numpy()).save(tmp_path / "digit.png")
     (found,) = predict_json(digits, tmp_path / "digit.png")
     graph = lowering.lower(checkpoint.load(digits).network)
-    inputs = data.image_inputs(dataset.test_images[:1], 16).numpy()
+    inputs = data.Pixels(16)(dataset.test_images[:1]).numpy()
     assert found["class"] == run(graph, inputs).argmax()
     assert "takes images" in refused(run_script("predict.py", digits, file))
     assert "takes rows" in refused(run_script("predict.py", path, tmp_path / "digit.png"))

@@ -74,7 +74,7 @@ def test_each_epoch_takes_every_sample_once_in_a_new_order(settings):
     generator = torch.Generator().manual_seed(0)
     for epoch in (1, 2):
         epochs.train_epoch(
-            network, optimizer, samples, replace(settings, batch_size=4), generator, epoch
+            network, [optimizer], samples, replace(settings, batch_size=4), generator, epoch
         )
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2
     orders = [sum(seen[:3], []), sum(seen[3:], [])]
@@ -129,12 +129,12 @@ def test_accuracies_count_all_samples(settings, tmp_path):
     ],
 )
 def test_learning_rate_schedules_are_torchs(changes, reference):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.001)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
     scheduler = reference(optimizer)
     for epoch in range(1, 13):
-        rate = schedules.learning_rate(replace(config.load(), **changes), epoch)
+        rate = schedules.factor(replace(config.load(), **changes), epoch)
         assert rate == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
-        halved = schedules.learning_rate(replace(config.load(), **changes, halve_lr_epoch=5), epoch)
+        halved = schedules.factor(replace(config.load(), **changes, halve_lr_epoch=5), epoch)
         assert halved == pytest.approx(rate * (0.5 if epoch > 5 else 1))
         optimizer.step()
         scheduler.step()
@@ -193,17 +193,30 @@ def test_resume_takes_no_other_overrides_and_only_its_own_files(trained, tmp_pat
     assert "cannot read" in refused(run_script("training.py", "resume=none.pth"))
 
 
-def test_positive_fraction_is_that_of_the_exported_network(trained):
+def test_statistics_of_activations_are_those_of_the_exported_network(trained):
     (path,) = trained.glob("*.pth")
     loaded = checkpoint.load(path)
     dataset = loaders.load(loaded.settings)
-    inputs = data.image_inputs(dataset.train_images, 16)
+    inputs = data.Pixels(16)(dataset.train_images)
     row = epochs.layer_statistics(loaded.network, inputs)
     graph = lowering.lower(loaded.network)
     values = operators.execute(graph, inputs.numpy())
     norms = [step for step in graph.operators if step.kind == "SHIFTNORM_RELU"]
     for index, step in enumerate(norms, start=1):
         assert row[f"positive{index}"] == pytest.approx((values[step.outputs[0]] > 0).mean())
+    counted = [inputs.numpy(), *(values[step.outputs[0]] for step in norms)]
+    for index, each in enumerate(counted):
+        ones = sum(bin(value).count("1") for value in each.flatten())
+        assert row[f"bits{index}"] == pytest.approx(ones / len(inputs))
+    report = json.loads((trained / exportquant.REPORT).read_text())
+    assert report["set_bits"] == [row[f"bits{index}"] for index in range(len(counted))]
+    assert f"behind each layer: {row['bits0']:.0f}, " in (trained / "report.txt").read_text()
+
+
+def test_set_bits_of_negative_inputs_are_those_of_twos_complement():
+    values = torch.tensor([[5, 0, 127], [-1, -128, 1]], dtype=torch.int8)
+    assert epochs.set_bits(values) == (2 + 7 + 8 + 1 + 1) / 2
+    assert epochs.set_bits(torch.tensor([[3.0], [4.0]])) == 1.5
 
 
 def test_tensorboard_gets_the_rows_or_says_what_to_install(tmp_path):

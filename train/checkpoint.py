@@ -10,9 +10,10 @@ import torch
 
 import BitNetMCU
 from cli import UserError, write_atomic
+from compiler.graph import INT8
 from lowbit.inputmap import Affine, InputMap
 from train import confidence, config, loaders, models
-from train.data import numbered
+from train.data import Pixels, numbered
 from train.settings import Settings
 
 MODELDATA = Path(__file__).parent.parent / "modeldata"
@@ -53,17 +54,28 @@ class Checkpoint:
     def name(self):
         return self.path.stem
 
+    @property
+    def pixels(self):
+        """How images become its inputs."""
+        return Pixels.of(self.settings)
+
+    @property
+    def reads(self):
+        """The `Range` of its inputs."""
+        return self.pixels.range if self.input_map is None else INT8
+
 
 @dataclass(frozen=True)
 class RunState:
     """What a run has come to after an epoch, as NAME.partial.pth keeps it beside the settings.
 
-    network, optimizer: what their state_dict() gives; generator: what its get_state() gives; rows:
-    one for each epoch; data: a hash of what is trained on, None in files of older versions.
+    network: what its state_dict() gives; optimizer: a list of what that of each optimizer gives,
+    only that of Adam in files of older versions; generator: what its get_state() gives; rows: one
+    for each epoch; data: a hash of what is trained on, None in files of older versions.
     """
 
     network: dict
-    optimizer: dict
+    optimizer: list | dict
     generator: torch.Tensor
     rows: list
     data: str | None = None
@@ -78,7 +90,7 @@ def save(path, network, settings: Settings, dataset, metrics, sure):
     content = {
         "config": asdict(settings),
         "architecture": network.architecture(),
-        "samples": vars(_samples(network, dataset, settings.image_size)),
+        "samples": vars(_samples(network, dataset, Pixels.of(settings))),
         "inputs": network.inputs,
         "classes": dataset.classes,
         "class_names": list(dataset.class_names),
@@ -210,10 +222,11 @@ def choose_samples(labels, classes, count):
     return [found[k] for k in rounds for found in by_class if k < len(found)][:count]
 
 
-def _samples(network, dataset, size, count=SAMPLES):
+def _samples(network, dataset, pixels, count=SAMPLES):
     """The first `count` `Samples` of a `data.Dataset` with what `network` makes of them."""
     chosen = choose_samples(dataset.test_labels, dataset.classes, count)
-    inputs, labels = dataset.inputs(dataset.test_images[chosen], size), dataset.test_labels[chosen]
+    labels = dataset.test_labels[chosen]
+    inputs = dataset.inputs(dataset.test_images[chosen], pixels)
     return Samples(inputs, labels, _logits(network, inputs), len(dataset.test_labels))
 
 
@@ -231,7 +244,7 @@ def samples_of(trained, count=SAMPLES):
     ):
         kept = (getattr(trained.samples, key)[:count] for key in ("inputs", "labels", "logits"))
         return Samples(*kept, trained.samples.of_test_samples)
-    return _samples(trained.network, load_data(trained), trained.settings.image_size, count)
+    return _samples(trained.network, load_data(trained), trained.pixels, count)
 
 
 def _input_map(content, inputs):
@@ -285,7 +298,7 @@ def load_data(trained):
             f"this needs the data that {trained.name} was trained on, not only the few samples in "
             f"its file: {error}"
         )
-    now = (dataset.input_count(trained.settings.image_size), dataset.classes)
+    now = (dataset.input_count(trained.pixels), dataset.classes)
     then = (trained.network.inputs, trained.network.classes)
     if now != then:
         raise UserError(
@@ -307,7 +320,7 @@ def load_data(trained):
 def test_data(trained):
     """(inputs int8 [N, I], labels int64 [N]) of the test set of a `Checkpoint`."""
     dataset = load_data(trained)
-    inputs = dataset.inputs(dataset.test_images, trained.settings.image_size)
+    inputs = dataset.inputs(dataset.test_images, trained.pixels)
     return inputs, dataset.test_labels
 
 

@@ -20,8 +20,9 @@ import yaml
 
 import BitNetMCU
 from cli import UserError, suggest
+from compiler.graph import UINT7
 from lowbit import inputmap
-from train import loaders, measured, models, schedules
+from train import data, loaders, measured, models, optimizers, schedules
 from train.settings import Settings
 
 AUTO_BIAS = "auto"
@@ -137,6 +138,30 @@ class OnePerLayer:
 
 
 @dataclass(frozen=True)
+class EachLayer:
+    """A whole number for all hidden layers, or a list with one for each."""
+
+    low: int
+    high: int
+    absent: int
+
+    def parse(self, value):
+        values = value.strip("[]").split(",") if isinstance(value, str) else value
+        rule = Number(int, self.low, self.high)
+        if not isinstance(values, list):
+            return rule.parse(values)
+        numbers = [rule.parse(each) for each in values]
+        if not numbers:
+            raise ValueError
+        return numbers if len(numbers) > 1 else numbers[0]
+
+    def __str__(self):
+        return (
+            f"a whole number from {self.low} to {self.high}, or one for each hidden layer, as 7,4,4"
+        )
+
+
+@dataclass(frozen=True)
 class RawUnits:
     """`inputmap.AUTO`, one number > 0 for all channels, or a list with one for each."""
 
@@ -175,6 +200,8 @@ PARAMETERS = {
     "NormType": Choice(tuple(BitNetMCU.NORMS)),
     "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),
     "shiftnorm_aware": Flag(),
+    "activation_bits": EachLayer(1, UINT7.bits, absent=UINT7.bits),
+    "requantiser": Choice(tuple(BitNetMCU.REQUANTISERS), absent="ShiftNorm"),
     "maxw_algo": Choice(tuple(BitNetMCU.CLIPPING)),
     "maxw_quantscale": Number(float, 0.01, 100),
     "maxw_update_until_epoch": Number(int, 0, 100_000),
@@ -185,6 +212,8 @@ PARAMETERS = {
     ),
     "raw_units_per_value": RawUnits(1e-30, 1e30),
     "image_size": Number(int, 4, 64),
+    "input_bits": Number(int, 1, 8, absent=data.PIXEL_BITS),
+    "input_rounding": Choice(tuple(data.ROUNDINGS), absent="floor"),
     "validation_samples": Number(int, 0, 10_000_000),
     "augmented_copies": Number(int, 0, 100),
     "rotation": Number(float, 0, 180),
@@ -196,7 +225,9 @@ PARAMETERS = {
     "seed": Number(int, 0, 2**32 - 1),
     "num_epochs": Number(int, 1, 100_000),
     "batch_size": Number(int, 1, 1_000_000),
+    "optimizer": Choice(optimizers.OPTIMIZERS, absent="Adam"),
     "learning_rate": Number(float, 1e-9, 10),
+    "muon_learning_rate": Number(float, 1e-9, 10, absent=0.01),
     "scheduler": Choice(tuple(schedules.SCHEDULES)),
     "step_size": Number(int, 1, 100_000),
     "lr_decay": Number(float, 0.001, 1),

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from cli import UserError
+from compiler.graph import INT8, Range
 from lowbit import inputmap
 from train.settings import Settings
 
@@ -69,13 +70,13 @@ class Dataset:
         fitted, warnings = inputmap.fit(self.train_images, self.channel_names, units)
         return replace(self, input_map=fitted), warnings
 
-    def input_count(self, size):
-        """The number of network inputs that a sample gives; images become S = `size`."""
-        return math.prod(self.test_images.shape[1:]) if self.measured else size * size
+    def input_count(self, pixels):
+        """The number of network inputs that a sample gives; images become `Pixels`."""
+        return math.prod(self.test_images.shape[1:]) if self.measured else pixels.size**2
 
-    def inputs(self, samples, size):
-        """`samples` of this data set as network inputs, int8 [N, I]; images become S = `size`."""
-        return self.input_map(samples) if self.measured else image_inputs(samples, size)
+    def inputs(self, samples, pixels):
+        """`samples` of this data set as network inputs, int8 [N, I]; images become `Pixels`."""
+        return self.input_map(samples) if self.measured else pixels(samples)
 
     def hold_out(self, samples, seed):
         """(training part, validation samples and labels).
@@ -146,10 +147,43 @@ def resize(images, size):
     return (rows @ images @ columns.T + 0.5).floor().to(torch.uint8)
 
 
-def image_inputs(images, size):
-    """uint8 or float images [N, H, W] -> network inputs, int8 [N, S*S], 0..127 (pixel >> 1)."""
-    parts = [(resize(part, size) >> 1).to(torch.int8).flatten(1) for part in images.split(CHUNK)]
-    return torch.cat(parts)
+PIXEL_BITS = 7  # of an input by default: pixel >> 1
+ROUNDINGS = {  # input_rounding: (pixels int32 0..255, how many bits are dropped) -> levels
+    "floor": lambda pixels, dropped: pixels >> dropped,
+    "nearest": lambda pixels, dropped: (pixels + ((1 << dropped) >> 1)) >> dropped,
+}
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How an image becomes network inputs: its size S, and the bits of a pixel that are kept."""
+
+    size: int
+    bits: int = PIXEL_BITS
+    rounding: str = "floor"
+
+    @classmethod
+    def of(cls, settings: Settings):
+        return cls(settings.image_size, settings.input_bits, settings.input_rounding)
+
+    @property
+    def range(self):
+        """The `Range` of an input: from 0, but with all 8 bits that of an int8."""
+        if self.bits == 8:
+            return INT8
+        return Range(0, self.levels(torch.tensor([255])).item())
+
+    def levels(self, pixels):
+        """uint8 or int32 pixels 0..255, any shape, as inputs, int8; 128 does not fit and is 127."""
+        if self.bits == 8:
+            return (pixels.to(torch.int32) + INT8.lowest).to(torch.int8)
+        rounded = ROUNDINGS[self.rounding](pixels.to(torch.int32), 8 - self.bits)
+        return rounded.clamp(max=INT8.highest).to(torch.int8)
+
+    def __call__(self, images):
+        """uint8 or float images [N, H, W] -> network inputs, int8 [N, S*S]."""
+        parts = [self.levels(resize(part, self.size)).flatten(1) for part in images.split(CHUNK)]
+        return torch.cat(parts)
 
 
 def augment(images, settings: Settings, generator):
@@ -220,9 +254,9 @@ def epoch_samples(images, inputs, labels, settings: Settings, generator):
     the same as network inputs; labels: int64 [N].
     Returns (inputs int8 [N * (1 + copies), I], labels), not shuffled.
     """
-    copies = settings.augmented_copies
+    copies, pixels = settings.augmented_copies, Pixels.of(settings)
     augmented = [
-        image_inputs(augment(part, settings, generator), settings.image_size)
+        pixels(augment(part, settings, generator))
         for _ in range(copies)
         for part in images.split(CHUNK)
     ]

@@ -13,6 +13,7 @@ from train.settings import Settings
 # with one the result does not depend on the number of cores.
 ONE_THREAD_WEIGHTS = 200_000
 CLIPPING_INTERVAL = 100  # steps between two updates of the clip values
+ONE_BITS = torch.tensor([value.bit_count() for value in range(256)])
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def few_threads(network):
         torch.set_num_threads(threads)
 
 
-def train_epoch(network, optimizer, samples, settings: Settings, generator, epoch):
+def train_epoch(network, optimizers, samples, settings: Settings, generator, epoch):
     """One pass over `samples` (int8 inputs [N, I], labels [N]) in random order.
 
     Returns {"train_loss", "train_accuracy"}: their means over all samples, accuracy in percent.
@@ -36,6 +37,7 @@ def train_epoch(network, optimizer, samples, settings: Settings, generator, epoc
     update_clipping = epoch <= settings.maxw_update_until_epoch
     title = f"epoch {epoch}/{settings.num_epochs}"
     network.train()
+    network.follow_scales(2 * (epoch - 1) < settings.num_epochs)
     loss_sum = correct = torch.zeros((), device=labels.device)
     order = torch.randperm(len(labels), device=labels.device, generator=generator)
     batches = order.split(settings.batch_size)
@@ -46,9 +48,10 @@ def train_epoch(network, optimizer, samples, settings: Settings, generator, epoc
             truth = labels[batch]
             logits = network(inputs[batch].float())
             loss = F.cross_entropy(logits, truth)
-            optimizer.zero_grad()
+            network.zero_grad()
             loss.backward()
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             loss_sum = loss_sum + loss.detach() * len(batch)
             correct = correct + (logits.detach().argmax(1) == truth).sum()
     if not loss_sum.isfinite():
@@ -92,11 +95,19 @@ def logits_of(network, inputs, labels, batch=10_000):
     return logits.cpu().numpy(), labels.cpu().numpy()
 
 
+def set_bits(values):
+    """How many one bits, of two's complement, a sample of -128..127 [N, V] has, the mean over N."""
+    codes = values.to(torch.int8).view(torch.uint8).long()
+    return ONE_BITS.to(values.device)[codes].sum().item() / len(values)
+
+
 def layer_statistics(network, inputs):
     """CSV columns for each layer, with what the network makes of int8 `inputs` [N, I].
 
     Clip value and entropy (bits per weight) of quantised weights, and the fraction of hidden
-    activations that are positive: the others cost no work on the microcontroller.
+    activations that are positive: the others cost no work on the microcontroller. Where all
+    weights are quantised, also the `set_bits` of inputs (bits0) and of the activations behind each
+    layer (bits1, ...): without a multiplier each costs one addition of a row of weights.
     """
     row = {}
     for index, layer in enumerate(network.bit_layers(), start=1):
@@ -108,4 +119,6 @@ def layer_statistics(network, inputs):
         hidden = [x for layer, x in outputs if not isinstance(layer, BitNetMCU.BitLinear)]
     for index, activations in enumerate(hidden, start=1):
         row[f"positive{index}"] = (activations > 0).double().mean().item()
+    if all(layer.format for layer in network.bit_layers()):
+        row |= {f"bits{index}": set_bits(x) for index, x in enumerate([inputs, *hidden])}
     return row

@@ -142,6 +142,12 @@ def load(settings: Settings):
                 f"augmented_copies={settings.augmented_copies} distorts images, but {name} "
                 "holds measured values; use augmented_copies=0"
             )
+        if (settings.input_bits, settings.input_rounding) != (data.PIXEL_BITS, "floor"):
+            raise UserError(
+                f"input_bits={settings.input_bits} input_rounding={settings.input_rounding} are "
+                f"for the pixels of images, but {name} holds measured values, which have 8 bits; "
+                f"use input_bits={data.PIXEL_BITS} input_rounding=floor"
+            )
         return measured.load(name)
     if settings.raw_units_per_value != inputmap.AUTO:
         raise UserError(

@@ -1,6 +1,6 @@
 """The networks that settings can name: this project's, and users' own."""
 
-from BitNetMCU import ACTIVATIONS, FLOAT, BitLinear, Network, ShiftNormReLU
+from BitNetMCU import ACTIVATIONS, FLOAT, REQUANTISERS, BitLinear, Network
 from cli import UserError
 from train import usermodel
 from train.settings import Settings
@@ -20,9 +20,10 @@ class FCMNIST(Network):
         layers = []
         has_bias = BIASES[settings.bias]
         formats = layer_formats(settings.QuantType, len(sizes) - 1)
+        bits = hidden_bits(settings.activation_bits, len(settings.widths))
         for index, (QuantType, size_in, size_out) in enumerate(zip(formats, sizes, sizes[1:])):
             if layers:
-                layers.append(activation(settings))
+                layers.append(activation(settings, bits[index - 1]))
             layers.append(
                 BitLinear(
                     size_in,
@@ -49,7 +50,19 @@ def layer_formats(QuantType, layers):
     return QuantType
 
 
-def activation(settings: Settings):
+def hidden_bits(activation_bits, layers):
+    """The bits of the activations of each of `layers` hidden layers: of all, or a list of them."""
+    if isinstance(activation_bits, int):
+        return [activation_bits] * layers
+    if len(activation_bits) != layers:
+        raise UserError(
+            f"activation_bits names {len(activation_bits)} numbers for {layers} hidden layers; "
+            "name one for all, or one for each"
+        )
+    return activation_bits
+
+
+def activation(settings: Settings, bits):
     """The module between two layers: a float activation by name, or the contract's."""
     if settings.QuantType == FLOAT:
         return ACTIVATIONS[settings.activation]()
@@ -58,7 +71,7 @@ def activation(settings: Settings):
             f"activation '{settings.activation}' is not part of the integer contract; "
             f"use activation=ReLU, or train a float network with QuantType={FLOAT}"
         )
-    return ShiftNormReLU(aware=settings.shiftnorm_aware)
+    return REQUANTISERS[settings.requantiser](settings.shiftnorm_aware, bits)
 
 
 MODELS = {"FCMNIST": FCMNIST}

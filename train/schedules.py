@@ -25,8 +25,7 @@ def _warm_restarts(settings: Settings, epoch):
 SCHEDULES = {"Cosine": _cosine, "StepLR": _step, "CosineWarmRestarts": _warm_restarts}
 
 
-def learning_rate(settings: Settings, epoch):
-    """The learning rate of `epoch`, counted from 1."""
+def factor(settings: Settings, epoch):
+    """What the learning rates at the start are multiplied by in `epoch`, counted from 1."""
     halved = 0.5 if 0 < settings.halve_lr_epoch < epoch else 1.0
-    factor = SCHEDULES[settings.scheduler](settings, epoch - 1)
-    return settings.learning_rate * factor * halved
+    return SCHEDULES[settings.scheduler](settings, epoch - 1) * halved

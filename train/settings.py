@@ -18,12 +18,16 @@ class Settings:
     NormType: str
     activation: str
     shiftnorm_aware: bool
+    activation_bits: int | list[int]  # of all hidden layers, or of each
+    requantiser: str
     maxw_algo: str
     maxw_quantscale: float  # mean magnitudes
     maxw_update_until_epoch: int
     dataset: str  # a name in loaders.DATASETS, or a path
     raw_units_per_value: str | float | list[float]  # inputmap.AUTO, of all channels, or of each
     image_size: int  # pixels, both axes
+    input_bits: int  # of a pixel
+    input_rounding: str
     validation_samples: int
     augmented_copies: int
     rotation: float  # degrees
@@ -35,7 +39,9 @@ class Settings:
     seed: int
     num_epochs: int
     batch_size: int
+    optimizer: str
     learning_rate: float
+    muon_learning_rate: float
     scheduler: str
     step_size: int  # epochs
     lr_decay: float

@@ -148,7 +148,13 @@ def _supported(name, index, layer, settings: Settings):
     if type(layer) is nn.ReLU:
         if settings.QuantType == BitNetMCU.FLOAT:
             return layer
-        return BitNetMCU.ShiftNormReLU(aware=settings.shiftnorm_aware)
+        if not isinstance(settings.activation_bits, int):
+            raise UserError(
+                f"model {name}: activation_bits must be one number for all nn.ReLU of a network of "
+                "your own; write ShiftNormReLU(aware, bits) where a layer has others"
+            )
+        requantiser = BitNetMCU.REQUANTISERS[settings.requantiser]
+        return requantiser(settings.shiftnorm_aware, settings.activation_bits)
     if type(layer) in (*_own(), nn.BatchNorm1d):
         return layer
     for kind in (*_own(), nn.BatchNorm1d):
