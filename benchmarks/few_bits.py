@@ -46,7 +46,7 @@ LARGEST = 8  # input
 LISTED = 100  # inputs that are not 0, about
 BITS = 4
 KERNELS = {"nibbles": "4bitsym", "planes": "2bitsym", "shifts": "FP130", "table": "NF4"}
-COLUMNS = ("kernel", "BITNETMCU_BITS", "cycles, mean", "at most", "dense", "flash", "RAM", "in SRAM")
+COLUMNS = ("kernel", "bits", "mean cycles", "at most", "dense", "flash", "RAM", "in SRAM")
 
 
 def network(rng, name):
