@@ -349,6 +349,20 @@ BitNetMCU_fc_nibbles:
 /* Registers of the next loop: a3 the activation, its next bit on top; a4 its address; a5 spare; ra
  * the end of the activations; t0 the row's offset; and the ends of the lists. A list is emptied as
  * soon as it is full, which is when it ends at the end of its block. */
+    .macro next_of_three            /* goes on behind it after two that are 0 */
+.Lnext:
+    next
+.Lfirst:
+    lb      a3, 0(a4)
+    bnez    a3, .Lwork
+    next
+    lb      a3, 0(a4)
+    bnez    a3, .Lwork
+    next
+    lb      a3, 0(a4)
+    beqz    a3, .Lnext
+    .endm
+
 #if SCAN_BESIDE_INNER
     .section .text.BitNetMCU_inner_nibbles, "ax"
     .type   BitNetMCU_scan_nibbles, @function
@@ -373,19 +387,9 @@ BitNetMCU_scan_nibbles:
     bnez    a5, .Ltests
     jal     a5, .Lfull_6
     j       .Ltests
-#endif
 
-.Lnext:
-    next
-.Lfirst:
-    lb      a3, 0(a4)
-    bnez    a3, .Lwork
-    next
-    lb      a3, 0(a4)
-    bnez    a3, .Lwork
-    next
-    lb      a3, 0(a4)
-    beqz    a3, .Lnext
+    next_of_three
+#endif
 .Lwork:
     slli    a3, a3, 31 - LISTS
 .Ltests:
@@ -401,7 +405,8 @@ BitNetMCU_scan_nibbles:
     bgez    tp, .Lnext
     j       .Lnext_signed
 #else
-    j       .Lnext
+    next_of_three
+    j       .Lwork
 #endif
 
 #if SCAN_BESIDE_INNER
