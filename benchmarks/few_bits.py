@@ -69,7 +69,7 @@ def export(graph, inputs, bits, folder):
     )  # fmt: skip
     compiled = pipeline.compile_network(graph, "speed")
     files = emission.emit(compiled, untrained).files
-    files["demo_images.h"] = demo_images.header(inputs[:4], [0] * 4)
+    files["demo_images.h"] = demo_images.header(inputs[:1], [0])
     files["export.json"] = json.dumps({"bits": bits})
     folder.mkdir(parents=True)
     for file, text in files.items():

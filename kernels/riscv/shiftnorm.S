@@ -5,6 +5,8 @@
  * the order of memory; an odd count starts at the second half of a round.
  */
 
+#include "BitNetMCU_inference.h"
+
     .macro function name
     .globl  \name
     .type   \name, @function
@@ -14,6 +16,18 @@
 
     .macro end name
     .size   \name, . - \name
+    .endm
+
+/* Kernels for so few bits leave room for the second loop in SRAM. */
+#define ROUND_BESIDE_INNER (BITNETMCU_BITS < 5)
+
+    .macro to_round
+#if ROUND_BESIDE_INNER
+    lla     a5, BitNetMCU_round
+    jr      a5
+#else
+    j       BitNetMCU_round
+#endif
     .endm
 
 /* From a0 accumulators, a1 of them, to activations a2: t1 whether they are odd, t2 their end, and
@@ -46,7 +60,7 @@ function BitNetMCU_fixed_shift_relu /* a3: shift, a4: highest */
     lui     a3, 0x80000             /* no sum is clipped: the largest int32, once less half */
     addi    a3, a3, -1
     add     a3, a3, a4
-1:  j       BitNetMCU_round
+1:  to_round
     end     BitNetMCU_fixed_shift_relu
 
     .section .text.BitNetMCU_shiftnorm_relu, "ax"
@@ -84,10 +98,17 @@ function BitNetMCU_shiftnorm_relu   /* a3: highest */
     li      a4, 1
     sll     a4, a4, t0
     srli    a4, a4, 1
+#if ROUND_BESIDE_INNER
+    to_round
+#endif
     end     BitNetMCU_shiftnorm_relu
 
 /* a1: highest, a3: the largest sum that becomes highest or less, with a4 added, half of what the
  * shift t0 shifts out; the rest as `rounds` leaves it. Returns the shift. */
+#if ROUND_BESIDE_INNER
+    .section .text.BitNetMCU_inner_round, "ax"
+    .balign 4
+#endif
 function BitNetMCU_round
     sub     a3, a3, a4
     bnez    t1, .Lround_second
