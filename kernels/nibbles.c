@@ -14,9 +14,9 @@
  *     word 0: bits 0..7 rows that a list may hold, so that 8-bit lanes do not overflow;
  *             bits 8..15 bias: what makes a lane of such a list, of q - 8, unsigned;
  *             bits 16..31 bias of the 16-bit lanes
- *     word 1: bits 0..14 inputs that may be summed in 16-bit lanes if activations are 0..127;
+ *     word 1: bits 0..14 inputs that may be summed in 16-bit lanes, unless they are signed;
  *             bit 15: weights are 2q - 15 (4bitsym), otherwise q - 8 (4bit);
- *             bits 16..31 as bits 0..14, if activations are 0..255
+ *             bits 16..31 as bits 0..14, if they are: activations are 0..255
  */
 
 #include "nibbles.h"

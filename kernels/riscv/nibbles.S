@@ -68,8 +68,8 @@
 #define FRAME (STRIP + 4)
 #endif
 
-/* With so few lists the loop that fills them is beside the inner one, in SRAM: together they take
- * no more of it than the frame is smaller. */
+/* With so few lists the loop that fills them is beside the inner one, in SRAM: it takes hardly more
+ * than the frame is smaller. */
 #define SCAN_BESIDE_INNER (LISTS < 6)
 
 /* The ends of the lists while they are filled: `operation` LIST, REGISTER, THE ONE BEFORE. */
