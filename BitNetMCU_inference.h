@@ -11,8 +11,9 @@
 #ifndef BITNETMCU_INFERENCE_H
 #define BITNETMCU_INFERENCE_H
 
-/* The most bits that the inputs of any layer have once `offset` is added to them, 1 to 8: fewer make
- * lists, tests and frames of the fast kernels smaller. Below 8 no input is signed: `offset` is 0. */
+/* The most bits that the inputs of any layer have once `offset` is added to them, 1 to 8: fewer
+ * make lists, tests and frames of the fast kernels smaller. Below 8 no input is signed: `offset` is
+ * 0. */
 #ifndef BITNETMCU_BITS
 #define BITNETMCU_BITS 8
 #endif

@@ -8,7 +8,6 @@
  * subtract its sum of inputs times the lowest level, which is negative. */
 
 #include "multiply.h"
-#include "BitNetMCU_inference.h"
 
 #if BITNETMCU_MULTIPLIER
 
@@ -62,6 +61,8 @@ static void multiply(const int8_t *activations, int32_t offset, const uint32_t *
     Input group[GROUP_INPUTS];
     uint32_t i;
 
+    if (BITNETMCU_BITS < 8)
+        offset = 0;
     for (i = 0; i < outputs; i++)
         accumulators[i] = 0;
     while (inputs > 0) {
@@ -71,7 +72,7 @@ static void multiply(const int8_t *activations, int32_t offset, const uint32_t *
         for (; inputs > 0 && end != group + GROUP_INPUTS; inputs--, rows += words) {
             uint32_t x = (uint32_t)(*activations + offset);
 
-            if (sum + x > GROUP_SUM)
+            if (SUM_BOUNDS && sum + x > GROUP_SUM)
                 break;
             activations++;
             if (x == 0)

@@ -20,7 +20,6 @@
  */
 
 #include "nibbles.h"
-#include "BitNetMCU_inference.h"
 
 #define STRIP 8    /* word columns that are summed together */
 #define OUTPUTS 64 /* the same in outputs */
@@ -131,17 +130,18 @@ static void finish(State *state, int32_t *accumulators, uint32_t outputs) {
     }
 
 #define APPEND_IF(u, bit, offset)                                                                  \
-    if ((u) & 1u << (bit))                                                                         \
+    if ((bit) < LISTS && (u) & 1u << (bit))                                                        \
     APPEND(bit, offset)
 
 void BitNetMCU_fc_nibbles(const int8_t *activations, int32_t offset, const uint32_t *rows,
                           uint32_t inputs, uint32_t outputs, int32_t *accumulators) {
     State state;
-    uint32_t row_bytes = (outputs + 15) >> 4 << 3;
-    uint32_t most = offset ? rows[1] >> 16 : rows[1] & 0x7fff;
+    uint32_t row_bytes = (outputs + 15) >> 4 << 3, most, i;
     const uint8_t *columns = (const uint8_t *)(rows + 2);
-    uint32_t i;
 
+    if (BITNETMCU_BITS < 8)
+        offset = 0;
+    most = offset ? rows[1] >> 16 : rows[1] & 0x7fff;
     state.list_rows = offset ? ANY_ROWS : rows[0] & 255;
     state.list_bias = offset ? ANY_ROWS << 3 : rows[0] >> 8 & 255;
     state.bias = rows[0] >> 16;
@@ -174,9 +174,9 @@ void BitNetMCU_fc_nibbles(const int8_t *activations, int32_t offset, const uint3
             u = (uint32_t)(*next++ + offset);
             if (u == 0)
                 continue;
-            if (u & 128) { /* bit 7 is bit 6 twice */
-                APPEND(6, row)
-                APPEND(6, row)
+            if (BITNETMCU_BITS > 7 && u & 128) { /* bit 7 is bit 6 twice */
+                APPEND(LISTS - 1, row)
+                APPEND(LISTS - 1, row)
             }
             APPEND_IF(u, 0, row)
             APPEND_IF(u, 1, row)

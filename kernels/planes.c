@@ -11,7 +11,6 @@
  * lowbit/layouts.py writes them. */
 
 #include "planes.h"
-#include "BitNetMCU_inference.h"
 
 #define LANES 32u
 #define SUM_PLANES 32
@@ -25,8 +24,8 @@ typedef struct {
 } Format;
 
 typedef struct {
-    uint16_t inputs[8 * LISTED]; /* by bit: those whose activation has it */
-    uint16_t *end[8];
+    uint16_t inputs[BITNETMCU_BITS * LISTED]; /* by bit: those whose activation has it */
+    uint16_t *end[BITNETMCU_BITS];
     uint32_t total; /* of the activations listed so far */
 } Lists;
 
@@ -101,7 +100,7 @@ static uint32_t fill(Lists *lists, const int8_t *activations, int32_t offset, ui
     uint16_t *list = lists->inputs;
     uint32_t k, left = LISTED;
 
-    for (k = 0; k < 8; k++, list += LISTED)
+    for (k = 0; k < BITNETMCU_BITS; k++, list += LISTED)
         lists->end[k] = list;
     for (; first < inputs && left > 0; first++) {
         uint32_t x = (uint32_t)(activations[first] + offset);
@@ -146,6 +145,8 @@ static void fc(const Format *format, const int8_t *activations, int32_t offset,
     uint32_t whole = outputs & ~(LANES - 1), first = 0, at, i, k, fold = 0, less;
     Lists lists;
 
+    if (BITNETMCU_BITS < 8)
+        offset = 0;
     while (outputs - whole <= LANES >> (fold + 1) && 1u << fold < format->planes)
         fold++;
     for (i = 0; i < whole; i++)
@@ -164,7 +165,7 @@ static void fc(const Format *format, const int8_t *activations, int32_t offset,
             for (i = 0; i < format->planes; i += 1u << folded) {
                 const uint16_t *list = lists.inputs;
 
-                for (k = 0; k < 8; k++, list += LISTED)
+                for (k = 0; k < BITNETMCU_BITS; k++, list += LISTED)
                     BitNetMCU_inner_planes(sum + k, words, list, (uint32_t)(lists.end[k] - list));
                 sum += (uint32_t)format->step << folded;
                 words += inputs;

@@ -15,7 +15,6 @@
  * visits one row in each block; there are as many blocks as give a turn an eighth of the inputs. */
 
 #include "shifts.h"
-#include "BitNetMCU_inference.h"
 
 typedef struct {
     const uint32_t *row[GROUP_INPUTS];
@@ -72,6 +71,8 @@ void BitNetMCU_fc_shifts(const int8_t *activations, int32_t offset, const uint32
     uint32_t turn = blocks, row = 0, i;
     Group group;
 
+    if (BITNETMCU_BITS < 8)
+        offset = 0;
     for (i = 0; i < outputs; i++)
         accumulators[i] = 0;
     for (; inputs > 0; BitNetMCU_inner_shifts(&group, outputs, accumulators)) {
@@ -81,7 +82,7 @@ void BitNetMCU_fc_shifts(const int8_t *activations, int32_t offset, const uint32
         for (; inputs > 0 && group.count < GROUP_INPUTS; inputs--, row += stride, turn--) {
             uint32_t x = (uint32_t)(*activations + offset);
 
-            if (sum + x > GROUP_SUM)
+            if (SUM_BOUNDS && sum + x > GROUP_SUM)
                 break;
             activations++;
             if (turn == 0) {

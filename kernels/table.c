@@ -61,6 +61,8 @@ void BitNetMCU_fc_table(const int8_t *activations, int32_t offset, const uint32_
     int16_t products[16];
     uint32_t i;
 
+    if (BITNETMCU_BITS < 8)
+        offset = 0;
     for (i = 0; i < outputs; i++)
         accumulators[i] = 0;
     for (; inputs > 0; inputs--, rows += words) {

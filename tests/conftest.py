@@ -87,13 +87,13 @@ def header_of(graph, *options, **given):
     return emitted_of(graph, *options, **given)[1].files["BitNetMCU_model.h"]
 
 
-def extreme_inputs(rng, size, signed=True):
-    """int8 [N, size]: all 0, all 127, all -128, single spikes, sparse and dense noise."""
-    low = -128 if signed else 0
-    constants = [np.full((1, size), value) for value in (0, 1, 127, low)]
-    spikes = np.where(np.arange(size) == rng.permutation(size)[:8, None], 127, 0)
-    dense = rng.integers(low, 128, (8, size))
-    sparse = rng.integers(low, 128, (8, size)) * (rng.random((8, size)) < 0.2)
+def extreme_inputs(rng, size, reads=lowering.MEASURED):
+    """int8 [N, size] in a `Range`: all at its ends, single spikes, sparse and dense noise."""
+    low, high = reads.lowest, reads.highest
+    constants = [np.full((1, size), value) for value in (0, 1, high, low)]
+    spikes = np.where(np.arange(size) == rng.permutation(size)[:8, None], high, 0)
+    dense = rng.integers(low, high + 1, (8, size))
+    sparse = rng.integers(low, high + 1, (8, size)) * (rng.random((8, size)) < 0.2)
     return np.concatenate([*constants, spikes, dense, sparse]).astype(np.int8)
 
 

@@ -1,8 +1,9 @@
 """Random networks through the C kernels, each value compared with the rules of the contract.
 
-Every network is new: depth, sizes, formats, kernels, weights, factors and inputs are drawn from
-its number. The C is built with AddressSanitizer and UBSan, without multiplications and with them;
-the second build also has the kernels that need them, and other networks.
+Every network is new: depth, sizes, formats, kernels, weights, factors, ranges and inputs are drawn
+from its number. The C is built with AddressSanitizer and UBSan, for several BITNETMCU_BITS, without
+multiplications and with them; the latter builds also have the kernels that need them, and other
+networks.
 Exits 1 and names the number of a network whose C differs.
 """
 
@@ -28,7 +29,7 @@ import cli
 import workers
 from compiler import operators
 from compiler.formats import FACTORS, FORMATS
-from compiler.graph import INT32
+from compiler.graph import INT32, Range
 from compiler.selection import Choice, Unfit
 from compiler.trace import Layout
 from lowbit import kernelrows, lowering
@@ -41,7 +42,7 @@ EXAMPLES = """examples:
 
 BATCH = 250  # networks for each run of the C
 IMAGES = 6
-BUILDS = {"without multiplications": 0, "with multiplications": 1}
+BITS = (8, 7, 5, 2)  # BITNETMCU_BITS of networks, in turn
 ALL = {kernel.name: kernel for kernel in kernelrows.LINEAR}
 
 
@@ -59,8 +60,12 @@ def random_size(rng, most):
     return int(np.exp(rng.uniform(0, np.log(most + 1))))
 
 
-def random_layer(rng, inputs, outputs):
-    """An `IntegerLayer` of a random format whose sums fit int32, some with factors, some a bias."""
+def random_layer(rng, inputs, outputs, bits):
+    """An `IntegerLayer` of a random format, some with factors, some with a bias.
+
+    Its sums fit int32, also when they are rounded to activations of so many bits.
+    """
+    fits = INT32.highest - (1 << 30 - bits)
     row = FORMATS[rng.choice(list(FORMATS))]
     levels = np.array(row.levels)
     if rng.random() < 0.2:  # only the ends of the format: the largest sums
@@ -71,11 +76,23 @@ def random_layer(rng, inputs, outputs):
     factors = rng.choice(FACTORS, outputs).astype(np.int32) if rng.random() < 0.5 else None
     bias = None
     if rng.random() < 0.5:  # small ones, and as large as int32 allows
-        most = (INT32.highest - linear_bound(IntegerLayer(row, weights, factors))) // max(FACTORS)
+        most = (fits - linear_bound(IntegerLayer(row, weights, factors))) // max(FACTORS)
         reach = most if rng.random() < 0.3 else min(most, 128 * inputs * max(levels.max(), 1))
         bias = rng.integers(-reach, reach + 1, outputs) if reach > 0 else None
     layer = IntegerLayer(row, weights, factors, bias)
-    return layer if linear_bound(layer) <= INT32.highest else IntegerLayer(row, weights)
+    return layer if linear_bound(layer) <= fits else IntegerLayer(row, weights)
+
+
+def bits_of(number):
+    """The BITNETMCU_BITS that are enough for a network."""
+    return BITS[number % len(BITS)]
+
+
+def random_reads(rng, bits):
+    """The `Range` of inputs: any of so many bits, or signed ones where there are eight."""
+    if bits < 8:
+        return Range(0, int(rng.integers(1, 2**bits)))
+    return lowering.MEASURED if rng.random() < 0.5 else lowering.IMAGES
 
 
 def random_network(number, multiplier):
@@ -88,11 +105,17 @@ def random_network(number, multiplier):
     large = rng.random() < 0.02
     sizes = [random_size(rng, 4096 if large else 300)]
     sizes += [random_size(rng, 256 if large else 80) for _ in range(depth)]
-    layers = [random_layer(rng, *pair) for pair in itertools.pairwise(sizes)]
-    signed = rng.random() < 0.5
-    reads = lowering.MEASURED if signed else lowering.IMAGES
-    graph = lowering.chain_of(layers, reads)
-    choices = []
+    bits = bits_of(number)
+    reads = random_reads(rng, bits)
+    chain = lowering.Chain("network", sizes[0], reads)
+    behind = rng.integers(1, min(bits, 7) + 1, depth)  # bits of the activations behind each layer
+    if rng.random() < 0.5:
+        behind[:] = min(bits, 7)
+    for *pair, some in zip(sizes, sizes[1:], behind.tolist()):
+        chain.linear(random_layer(rng, *pair, some))
+        if chain.layers < depth:
+            chain.shiftnorm_relu(Range(0, 2**some - 1))
+    graph, choices = chain.graph(), []
     for layer in layers_of(graph):
         able = []
         for kernel in kernelrows.kernels_of(layer.format):
@@ -100,7 +123,7 @@ def random_network(number, multiplier):
                 with contextlib.suppress(Unfit):
                     able.append(Choice(kernel, kernel.pack(layer)))
         choices.append(able[rng.integers(len(able))])
-    images = extreme_inputs(rng, sizes[0], signed)
+    images = extreme_inputs(rng, sizes[0], reads)
     return graph, choices, images[rng.permutation(len(images))[:IMAGES]]
 
 
@@ -126,15 +149,15 @@ def expected(graph, images):
     return Layout.of(graph).write(operators.execute(graph, images))
 
 
-def build(folder, multiplier):
+def build(folder, multiplier, bits=8):
     """Compile the harness; returns its path."""
-    program = Path(folder) / f"fuzz-{multiplier}"
+    program = Path(folder) / f"fuzz-{multiplier}-{bits}"
     compiler = os.environ.get("CC", "cc")
     flags = SANITIZE
     if not links([compiler, *SANITIZE]):
         print(f"{compiler} has no sanitizers here: without them")
         flags = ["-O1"]
-    defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}"]
+    defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}", f"-DBITNETMCU_BITS={bits}"]
     for table, names in tables(multiplier).items():
         defines.append(f"-D{table}={','.join(f'BitNetMCU_fc_{name}' for name in names)}")
     sources = [ROOT / "tests/fuzz_harness.c", *kernelrows.sources()]
@@ -146,16 +169,19 @@ def build(folder, multiplier):
 def run_batch(programs, first, count):
     """Run networks `first` .. `first + count - 1`; returns [(number, which build), ...] that fail.
 
-    A program that dies is a failure of the network at which its output ends.
+    programs: {(BITNETMCU_MULTIPLIER, BITNETMCU_BITS): path}. A program that dies is
+    a failure of the network at which its output ends.
     """
     failures = []
-    for (name, multiplier), program in zip(BUILDS.items(), programs, strict=True):
-        networks = [random_network(number, multiplier) for number in range(first, first + count)]
+    for (multiplier, bits), program in programs.items():
+        name = f"BITNETMCU_MULTIPLIER={multiplier} BITNETMCU_BITS={bits}"
+        numbers = [number for number in range(first, first + count) if bits_of(number) == bits]
+        networks = [random_network(number, multiplier) for number in numbers]
         stream = b"".join(serialise(*network, multiplier) for network in networks)
         done = subprocess.run([program], input=stream, capture_output=True)
         values = np.frombuffer(done.stdout, np.uint8)
         at = 0
-        for number, (graph, _, images) in enumerate(networks, start=first):
+        for number, (graph, _, images) in zip(numbers, networks, strict=True):
             want = expected(graph, images).ravel()
             if not np.array_equal(values[at : at + want.size], want):
                 failures.append((number, f"{name}: {done.stderr.decode()[:2000]}"))
@@ -163,14 +189,17 @@ def run_batch(programs, first, count):
             at += want.size
         else:
             if done.returncode:  # after the last value, as of a leak
-                failures.append((first, f"{name}: {done.stderr.decode()[:2000]}"))
+                failures.append((numbers[0], f"{name}: {done.stderr.decode()[:2000]}"))
     return failures
 
 
 def fuzz(first, count, jobs):
     """Run `count` networks from number `first`; returns the failures of the first bad batch."""
     with tempfile.TemporaryDirectory() as folder:
-        programs = [build(folder, multiplier) for multiplier in BUILDS.values()]
+        some = sorted({bits_of(number) for number in range(first, first + min(count, len(BITS)))})
+        builds = list(itertools.product((0, 1), some))
+        compiled = workers.run(build, [(folder, *each) for each in builds], jobs)
+        programs = dict(zip(builds, compiled, strict=True))
         batches = [
             (at, min(BATCH, first + count - at)) for at in range(first, first + count, BATCH)
         ]

@@ -48,8 +48,8 @@ static void run_layer(const Layer *layer, const uint32_t *weights, const int32_t
     free(*activations);
     *activations = malloc(layer->outputs);
     if (layer->highest)
-        shift = BitNetMCU_shiftnorm_relu(accumulators, layer->outputs, *activations,
-                                         layer->highest);
+        shift =
+            BitNetMCU_shiftnorm_relu(accumulators, layer->outputs, *activations, layer->highest);
     fwrite(accumulators, sizeof *accumulators, layer->outputs, stdout);
     if (layer->highest) {
         fwrite(*activations, 1, layer->outputs, stdout);

@@ -1,5 +1,5 @@
-/* Runs the requantisers on the cases in kernel_cases.h, over other memory and over the accumulators;
- * prints '.' for each case that gives what was expected, 'x' for others. */
+/* Runs the requantisers on the cases in kernel_cases.h, over other memory and in place; prints '.'
+ * for each case that gives what was expected, 'x' for others. */
 
 #include "chip.h"
 #include "kernel_cases.h"

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 
 import budget
 import fuzz
@@ -34,6 +35,10 @@ IN_ASSEMBLY = [
     for name, kernel in SERVED
     if (ROOT / "kernels" / "riscv" / f"{kernel.split('_')[0]}.S").exists()
 ]
+ONE_OF_EACH_FILE = [
+    *(("2bitsym", "planes_2bitsym"), ("4bitsym", "nibbles"), ("4bit", "multiply_4bit")),
+    *(("FP130", "shifts"), ("NF4", "table")),
+]
 
 
 def kernel_of(name, kernel):
@@ -52,25 +57,27 @@ def random_layer(rng, name, inputs, outputs, spread=1.0):
     return layer_of(name, rng.choice(levels[first : first + few], (outputs, inputs)))
 
 
-def inputs_for(rng, size, signed):
-    """int8 [N, size]: none, all at the largest, a spike, dense and sparse noise."""
-    low = -128 if signed else 0
-    rows = [np.full(size, value) for value in (low, low + 1, 127)]
-    rows.append(np.where(np.arange(size) == rng.integers(size), 127, low))
-    rows += [rng.integers(low, 128, size) for _ in range(3)]
-    rows += [np.where(rng.random(size) < 0.2, rng.integers(low, 128, size), low) for _ in range(3)]
+def inputs_for(rng, size, reads):
+    """int8 [N, size] in a `Range`: none, all at the largest, a spike, dense and sparse noise."""
+    low, most = reads.lowest, reads.highest
+
+    def noise():
+        return rng.integers(low, most + 1, size)
+
+    rows = [np.full(size, value) for value in (low, low + 1, most)]
+    rows.append(np.where(np.arange(size) == rng.integers(size), most, low))
+    rows += [noise() for _ in range(3)]
+    rows += [np.where(rng.random(size) < 0.2, noise(), low) for _ in range(3)]
     return np.array(rows, np.int8)
 
 
-def choice_of(kernel, layer, signed=False):
-    """The `Choice` of a kernel for a layer whose inputs may be negative."""
-    reads = lowering.MEASURED if signed else lowering.IMAGES
+def choice_of(kernel, layer, reads=lowering.IMAGES):
+    """The `Choice` of a kernel for a layer whose inputs are in a `Range`."""
     return Choice(kernel, kernel.pack(replace(layer, reads=reads)))
 
 
-def chosen(layer, signed=False, **core):
+def chosen(layer, reads=lowering.IMAGES, **core):
     """The `Choice` for a layer where speed counts."""
-    reads = lowering.MEASURED if signed else lowering.IMAGES
     step = Step(1, "LINEAR", [], [], replace(layer, reads=reads))
     return choose(step, kernelrows.candidates(step, "speed", **core))
 
@@ -78,19 +85,26 @@ def chosen(layer, signed=False, **core):
 def cases_of(rng, layer, kernel):
     """[(layer, `Choice`, int8 inputs [N, I])], with unsigned and signed inputs."""
     return [
-        (layer, choice_of(kernel, layer, signed), inputs_for(rng, layer.inputs, signed))
-        for signed in (False, True)
+        (layer, choice_of(kernel, layer, reads), inputs_for(rng, layer.inputs, reads))
+        for reads in (lowering.IMAGES, lowering.MEASURED)
     ]
 
 
 @pytest.fixture(scope="session")
 def in_c(tmp_path_factory):
-    """Asserts that the C is exact on cases, under sanitizers, built for its kernel's cores."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    programs = {multiplier: fuzz.build(folder, multiplier) for multiplier in (0, 1)}
+    """Asserts that the C is exact on cases, under sanitizers, built for its kernel's cores.
 
-    def check(cases):
-        for multiplier, program in programs.items():
+    bits: BITNETMCU_BITS. Of few bits all fast kernels are in the build with multiplications.
+    """
+    folder = tmp_path_factory.mktemp("fuzz")
+
+    @cache
+    def program_of(multiplier, bits):
+        return fuzz.build(folder, multiplier, bits)
+
+    def check(cases, bits=8):
+        for multiplier in (0, 1) if bits == 8 else (1,):
+            program = program_of(multiplier, bits)
             able = [case for case in cases if multiplier >= case[1].kernel.multiplier]
             models = [(lowering.chain_of([layer]), [choice], x) for layer, choice, x in able]
             stream = b"".join(fuzz.serialise(*model, multiplier) for model in models)
@@ -172,10 +186,10 @@ def on_chip(tmp_path_factory):
 def in_assembly(on_chip):
     """Asserts that the assembly is exact on cases of one kernel, in the emulator."""
 
-    def check(cases):
+    def check(cases, bits=8):
         kernel = cases[0][1].kernel
         source = f"{kernel.name.split('_')[0]}.S"
-        options = [f"-DKERNEL=BitNetMCU_fc_{kernel.name}"]
+        options = [f"-DKERNEL=BitNetMCU_fc_{kernel.name}", f"-DBITNETMCU_BITS={bits}"]
         header = cases_header(cases)
         printed = on_chip("kernel_firmware.c", source, header, kernel.multiplier, options)
         assert printed == "." * sum(len(x) for _, _, x in cases)
@@ -243,7 +257,7 @@ def test_every_kernel_in_c_has_the_levels_of_the_format(name, in_c):
 @pytest.mark.parametrize(("name", "kernel"), IN_ASSEMBLY)
 def test_every_kernel_in_assembly_has_the_levels_of_the_format(name, kernel, in_assembly):
     layer, x = every_level(name)
-    in_assembly([(layer, choice_of(kernel_of(name, kernel), layer, False), x)])
+    in_assembly([(layer, choice_of(kernel_of(name, kernel), layer), x)])
 
 
 def extreme_layers(name, inputs, outputs):
@@ -265,9 +279,40 @@ def test_c_is_exact_for_extreme_weights(name, kernel, rng, in_c):
 @pytest.mark.parametrize(("name", "kernel"), IN_ASSEMBLY)
 def test_assembly_is_exact_for_extreme_weights(name, kernel, rng, in_assembly):
     layers = (*extreme_layers(name, 300, 20), *extreme_layers(name, 2000, 3))
-    for layer, signed in itertools.product(layers, (False, True)):
-        inputs = inputs_for(rng, layer.inputs, signed)[:3]
-        in_assembly([(layer, choice_of(kernel_of(name, kernel), layer, signed), inputs)])
+    for layer in layers:
+        cases = cases_of(rng, layer, kernel_of(name, kernel))
+        in_assembly([(layer, choice, inputs[:3]) for layer, choice, inputs in cases])
+
+
+# --- few bits
+
+
+def few_bits_cases(rng, name, kernel, bits):
+    """[(layer, `Choice`, inputs)] of a kernel at the extremes of BITNETMCU_BITS below 8."""
+    reads = Range(0, 2**bits - 1)
+    shapes = [(1, 1), (39, 8), (60, 64), (171, 34)]
+    layers = [random_layer(rng, name, *shape, 0.6) for shape in shapes]
+    layers += extreme_layers(name, 300, 20)
+    return [
+        (
+            layer,
+            choice_of(kernel_of(name, kernel), layer, reads),
+            inputs_for(rng, layer.inputs, reads),
+        )
+        for layer in layers
+    ]
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+def test_c_is_exact_for_few_bits(bits, rng, in_c):
+    in_c([case for served in SERVED for case in few_bits_cases(rng, *served, bits)], bits)
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+@pytest.mark.parametrize(("name", "kernel"), ONE_OF_EACH_FILE)
+def test_assembly_is_exact_for_few_bits(name, kernel, bits, rng, in_assembly):
+    """Of a file, one kernel: they share what is specialised."""
+    in_assembly(few_bits_cases(rng, name, kernel, bits), bits)
 
 
 # --- requantisers
@@ -394,7 +439,7 @@ def test_more_inputs_than_a_list_of_planes_can_name_are_refused(inputs, refused)
 def test_sums_of_signed_inputs_that_could_leave_int32_are_refused():
     layer = layer_of("FP130", np.ones((1, 33_000)))
     assert chosen(layer).kernel.name == "shifts"
-    choice = chosen(layer, signed=True)
+    choice = chosen(layer, lowering.MEASURED)
     assert choice.kernel.name == "FP130" and "past int32" in choice.skipped[0]
 
 

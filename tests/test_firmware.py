@@ -180,6 +180,23 @@ def test_changed_options_are_built_anew(network, tmp_path):
     assert "CC riscv/chip.c" in make(f"MODEL={path}", "LED_PIN=PD4", build=tmp_path).stdout
 
 
+def test_fewer_bits_of_a_network_build_smaller_kernels_anew(network, tmp_path):
+    need("CH32V003")
+    path, _ = network
+    exported, build = tmp_path / "exported", tmp_path / "b"
+    for script in (("exportquant.py", path, "--optimise", "speed"), ("mcu/demo_images.py",)):
+        assert run_script(*script, "--build", exported).returncode == 0
+    report = json.loads((exported / "export.json").read_text())
+    assert report["bits"] == 7
+    stacks = []
+    for bits, made in ((7, True), (7, False), (3, True)):
+        (exported / "export.json").write_text(json.dumps(report | {"bits": bits}))
+        done = make(f"MODEL={path}", f"EXPORTED={exported}", build=build)
+        assert ("AS ../kernels/riscv" in done.stdout) == made
+        stacks.append(budget.read(next(build.glob("*/*/firmware.elf"))).stack)
+    assert stacks[0] == stacks[1] > stacks[2]
+
+
 def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound(tmp_path):
     need("CH32V003")
     compiler = next(filter(None, map(shutil.which, RISCV)))

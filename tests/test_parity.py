@@ -352,4 +352,5 @@ def test_fuzz_finds_one_wrong_bit(wrong, monkeypatch):
         return honest(graph, [changed, *others], images, multiplier)
 
     monkeypatch.setattr(fuzz, "serialise", serialise)
+    monkeypatch.setattr(fuzz, "BITS", (8,))
     assert fuzz.fuzz(0, 20, jobs=1)

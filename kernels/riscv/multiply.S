@@ -83,6 +83,12 @@
     flush   16 + \at
 .endm
 
+.macro append
+    sw      a2, 0(a1)
+    sw      a5, 4(a1)
+    addi    a1, a1, 8
+.endm
+
     .section .text.BitNetMCU_inner_multiply, "ax"
     .balign 4
     .globl  BitNetMCU_inner_multiply
@@ -95,27 +101,38 @@ BitNetMCU_inner_multiply:           /* a0 = activations */
     addi    a1, sp, LIST            /* the end of the list */
     addi    t0, sp, LIST_END
     lw      a4, ACTIVATIONS_END(sp)
+#if BITNETMCU_BITS > 7
     lw      s0, OFFSET(sp)
+#endif
     lw      s1, STRIDE(sp)
+#if SUM_BOUNDS
     beqz    a3, .Lscan
 .Lappend:
-    sw      a2, 0(a1)
-    sw      a5, 4(a1)
-    addi    a1, a1, 8
+    append
     beq     a1, t0, .Lfull
+#endif
     .balign 4                       /* a jump to 32 bits across words takes a cycle more */
 .Lscan:
     beq     a0, a4, .Lend
     lb      a5, 0(a0)
     addi    a0, a0, 1
     add     a2, a2, s1
+#if BITNETMCU_BITS > 7
     add     a5, a5, s0
+#endif
     beqz    a5, .Lscan
+#if SUM_BOUNDS
     add     t1, a3, a5
     li      t2, GROUP_SUM
     bgtu    t1, t2, .Lover
     mv      a3, t1
     j       .Lappend
+#else
+    add     a3, a3, a5
+    append
+    bne     a1, t0, .Lscan
+    j       .Lfull
+#endif
 .Lend:
     li      a0, 0
 .Lfull:

@@ -14,7 +14,7 @@
 #include "../nibbles.h"
 
 /* The frame. Lists of 16-bit row offsets lie in blocks of 64 bytes and fill up to the block's end;
- * their first 16 bytes hold other variables. */
+ * their first 16 bytes hold other variables, which lie behind the lists where there are no more. */
 #if 16 + 2 * LIST_ROWS > 64
 #error "lists of LIST_ROWS do not fit into their blocks"
 #endif
@@ -45,16 +45,94 @@
 #define ACTIVATIONS 140   /* of this chunk */
 #define LANES 144
 #define BLOCKS 256
-#define OLD_SP 320
-#define OLD_RA 324
-#define OLD_S0 328
-#define OLD_S1 332
-#define OLD_TP 384
-#define ALL_ACTIVATIONS 388
-#define ALL_INPUTS 392
-#define HEADER 396
-#define STRIP 448         /* address of the strip in the first row */
-#define FRAME 704
+#define OLD_SP (BLOCKS + 64)
+#define OLD_RA (OLD_SP + 4)
+#define OLD_S0 (OLD_SP + 8)
+#define OLD_S1 (OLD_SP + 12)
+#if LISTS > 1
+#define OLD_TP (OLD_SP + 64)
+#else
+#define OLD_TP (OLD_SP + 16)
+#endif
+#define ALL_ACTIVATIONS (OLD_TP + 4)
+#define ALL_INPUTS (OLD_TP + 8)
+#define HEADER (OLD_TP + 12)
+#if LISTS > 2
+#define STRIP (OLD_TP + 64) /* address of the strip in the first row */
+#else
+#define STRIP (OLD_TP + 16)
+#endif
+#if LISTS > 3
+#define FRAME (BLOCKS + 64 * LISTS)
+#else
+#define FRAME (STRIP + 4)
+#endif
+
+/* With so few lists the loop that fills them is beside the inner one, in SRAM: together they take
+ * no more of it than the frame is smaller. */
+#define SCAN_BESIDE_INNER (LISTS < 6)
+
+/* The ends of the lists while they are filled: `operation` LIST, REGISTER, THE ONE BEFORE. */
+    .macro each_list operation
+    if_list \operation, 0, s0
+    if_list \operation, 1, s1, s0
+    if_list \operation, 2, a0, s1
+    if_list \operation, 3, a1, a0
+    if_list \operation, 4, a2, a1
+    if_list \operation, 5, t1, a2
+    if_list \operation, 6, t2, t1
+    .endm
+
+    .macro if_list operation, list, end, before
+    .if \list < LISTS
+    \operation \list, \end, \before
+    .endif
+    .endm
+
+    .macro start list, end, before
+    .if \list
+    addi    \end, \before, 64
+    .else
+    lw      \end, STARTS(sp)
+    .endif
+    .endm
+
+    .macro store_end list, end, before
+    sw      \end, ENDS + 4 * \list(sp)
+    .endm
+
+    .macro load_end list, end, before
+    lw      \end, ENDS + 4 * \list(sp)
+    .endm
+
+/* In the loop that fills lists. */
+    .macro append end
+    sh      t0, 0(\end)
+    addi    \end, \end, 2
+    andi    a5, \end, 63
+    .endm
+
+    .macro test list, end, before   /* 18 bytes */
+    slli    a3, a3, 1
+    bgez    a3, 1f
+    append  \end
+#if SCAN_BESIDE_INNER
+    beqz    a5, .Lto_full
+#else
+    beqz    a5, .Lfull
+#endif
+1:
+    .endm
+
+    .macro next
+    add     t0, t0, tp
+    addi    a4, a4, 1
+#if SCAN_BESIDE_INNER
+    beq     a4, ra, .Lto_done
+#else
+    beq     a4, ra, .Ldone
+#endif
+    .endm
 
 /* The sum of column `at` over a row: rows of 8 nibbles to two words of 8-bit lanes. */
     .macro add_word even, odd, at
@@ -197,18 +275,23 @@ BitNetMCU_fc_nibbles:
     addi    t0, a2, 8
     sw      t0, STRIP(sp)
     lw      t0, 4(a2)
+#if BITNETMCU_BITS > 7
     bnez    a1, 1f
+#endif
     lbu     s0, 0(a2)               /* rows of a list, and its bias */
     lbu     s1, 1(a2)
     slli    t0, t0, 17
     srli    t0, t0, 17
+#if BITNETMCU_BITS > 7
     j       2f
 1:  li      s0, ANY_ROWS
     li      s1, 8 * ANY_ROWS
     srli    t0, t0, 16
     lui     t1, 0x80000
     add     t2, t2, t1
-2:  sw      t0, MOST(sp)
+2:
+#endif
+    sw      t0, MOST(sp)
     sw      t2, ROW_BYTES(sp)
     sw      s1, LIST_BIAS(sp)
     addi    t0, sp, BLOCKS + 64
@@ -252,38 +335,29 @@ BitNetMCU_fc_nibbles:
 2:  add     ra, a4, t0              /* end of the activations */
     lw      tp, ROW_BYTES(sp)
     li      t0, 0                   /* offset of the row */
-    lw      s0, STARTS(sp)          /* the ends of the lists: s0, s1, a0, a1, a2, t1, t2 */
-    addi    s1, s0, 64
-    addi    a0, s1, 64
-    addi    a1, a0, 64
-    addi    a2, a1, 64
-    addi    t1, a2, 64
-    addi    t2, t1, 64
+    each_list start
+#if BITNETMCU_BITS > 7
     bltz    tp, .Lfirst_signed
+#endif
+#if SCAN_BESIDE_INNER
+    lla     a5, .Lfirst
+    jr      a5
+#else
     j       .Lfirst
+#endif
 
-/* Registers of this loop: a3 the activation, its next bit on top; a4 its address; a5 spare; and those
- * above. A list is emptied as soon as it is full, which is when it ends at the end of its block. */
-    .macro append end
-    sh      t0, 0(\end)
-    addi    \end, \end, 2
-    andi    a5, \end, 63
-    .endm
+/* Registers of the next loop: a3 the activation, its next bit on top; a4 its address; a5 spare; ra
+ * the end of the activations; t0 the row's offset; and the ends of the lists. A list is emptied as
+ * soon as it is full, which is when it ends at the end of its block. */
+#if SCAN_BESIDE_INNER
+    .section .text.BitNetMCU_inner_nibbles, "ax"
+    .type   BitNetMCU_scan_nibbles, @function
+    .balign 4
+BitNetMCU_scan_nibbles:
+    .set    frame.BitNetMCU_scan_nibbles, 0
+#endif
 
-    .macro test end                 /* 18 bytes */
-    slli    a3, a3, 1
-    bgez    a3, 1f
-    append  \end
-    beqz    a5, .Lfull
-1:
-    .endm
-
-    .macro next
-    add     t0, t0, tp
-    addi    a4, a4, 1
-    beq     a4, ra, .Ldone
-    .endm
-
+#if BITNETMCU_BITS > 7
 .Lnext_signed:
     next
 .Lfirst_signed:
@@ -299,6 +373,7 @@ BitNetMCU_fc_nibbles:
     bnez    a5, .Ltests
     jal     a5, .Lfull_6
     j       .Ltests
+#endif
 
 .Lnext:
     next
@@ -312,36 +387,44 @@ BitNetMCU_fc_nibbles:
     lb      a3, 0(a4)
     beqz    a3, .Lnext
 .Lwork:
-    slli    a3, a3, 24
+    slli    a3, a3, 31 - LISTS
 .Ltests:
-    test    t2
-    test    t1
-    test    a2
-    test    a1
-    test    a0
-    test    s1
-    test    s0
+    if_list test, 6, t2
+    if_list test, 5, t1
+    if_list test, 4, a2
+    if_list test, 3, a1
+    if_list test, 2, a0
+    if_list test, 1, s1
+    if_list test, 0, s0
 .Lafter_0:
+#if BITNETMCU_BITS > 7
     bgez    tp, .Lnext
     j       .Lnext_signed
+#else
+    j       .Lnext
+#endif
 
-    .macro  store_ends
-    sw      s0, ENDS(sp)
-    sw      s1, ENDS + 4(sp)
-    sw      a0, ENDS + 8(sp)
-    sw      a1, ENDS + 12(sp)
-    sw      a2, ENDS + 16(sp)
-    sw      t1, ENDS + 20(sp)
-    sw      t2, ENDS + 24(sp)
-    .endm
+#if SCAN_BESIDE_INNER
+.Lto_full:
+    lla     a5, .Lfull
+    jr      a5
+.Lto_done:
+    lla     a5, .Ldone
+    jr      a5
+    .size   BitNetMCU_scan_nibbles, . - BitNetMCU_scan_nibbles
 
+    .section .text.BitNetMCU_fc_nibbles, "ax"
+#endif
+
+#if BITNETMCU_BITS > 7
 .Lfull_6:
     sw      a5, BUILD + 8(sp)       /* where to go on */
-    store_ends
+    each_list store_end
     li      a0, 6
     j       1f
+#endif
 .Lfull:
-    store_ends
+    each_list store_end
     lla     a1, .Lafter_0
     mv      a2, sp
     li      a0, -1
@@ -358,13 +441,7 @@ BitNetMCU_fc_nibbles:
     sw      ra, BUILD + 16(sp)
     sw      tp, BUILD + 20(sp)
     jal     .Lflush
-    lw      s0, ENDS(sp)
-    lw      s1, ENDS + 4(sp)
-    lw      a0, ENDS + 8(sp)
-    lw      a1, ENDS + 12(sp)
-    lw      a2, ENDS + 16(sp)
-    lw      t1, ENDS + 20(sp)
-    lw      t2, ENDS + 24(sp)
+    each_list load_end
     lw      a3, BUILD(sp)
     lw      a4, BUILD + 4(sp)
     lw      a5, BUILD + 8(sp)
@@ -374,10 +451,12 @@ BitNetMCU_fc_nibbles:
     jr      a5
 
 .Ldone:
-    store_ends
+    each_list store_end
     sw      a4, ACTIVATIONS(sp)
+#if BITNETMCU_BITS > 7
     slli    t0, t0, 1               /* without what ROW_BYTES' bit 31 left there */
     srli    t0, t0, 1
+#endif
     lw      a0, BASE(sp)
     add     a0, a0, t0
     sw      a0, BUILD(sp)           /* the next chunk's */

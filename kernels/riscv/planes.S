@@ -28,7 +28,7 @@
 #define LAST3 40               /* the end of the activations, less 3 */
 #define ZERO 44                /* the activation that stands for 0: minus the offset */
 #define TOTAL 48               /* of the activations listed, times -2 */
-#define LIST7 52               /* how far the list of bit 7 is filled */
+#define LIST7 52               /* how far the list of bit 7, if there is one, is filled */
 #define INNER_RA 56
 #define PLANES 60              /* of a weight */
 #define STEP 64                /* planes of the sum between two planes of a weight */
@@ -40,11 +40,11 @@
 #define LESS 88                /* what the lowest level takes from each accumulator, negated */
 #define INPUTS 92              /* times 4; also the positive word below the lists */
 #define LISTS 96
-#define NARROW (LISTS + 8 * LIST) /* the sum of the last column, where that is narrow */
+#define NARROW (LISTS + BITNETMCU_BITS * LIST) /* the sum of the last column, where that is narrow */
 #define FRAME (NARROW + 128)
 
     .macro  END_OF reg, bit
-    addi    \reg, sp, LISTS + (8 - \bit) * LIST - 4
+    addi    \reg, sp, LISTS + (BITNETMCU_BITS - \bit) * LIST - 4
     .endm
 
 /* sum, a, b: the sum and, in b, the carry; a is spent. */
@@ -54,6 +54,52 @@
     or      \b, \b, \a
     and     \a, \a, \sum
     xor     \b, \b, \a
+    .endm
+
+/* `operation` BIT, REGISTER for each list, while they are filled; that of bit 7 has none. */
+    .macro  EACH_LIST operation
+    IF_LIST \operation, 6, tp
+    IF_LIST \operation, 5, gp
+    IF_LIST \operation, 4, ra
+    IF_LIST \operation, 3, t2
+    IF_LIST \operation, 2, t1
+    IF_LIST \operation, 1, t0
+    IF_LIST \operation, 0, s0
+    .endm
+
+    .macro  IF_LIST operation, bit, end
+    .if \bit < BITNETMCU_BITS
+    \operation \bit, \end
+    .endif
+    .endm
+
+    .macro  START bit, end
+    END_OF  \end, \bit
+    .endm
+
+    .macro  APPEND_IF bit, end        /* the next bit of a5 is 1 */
+    slli    a5, a5, .Lplaces
+    .set    .Lplaces, 1
+    bgez    a5, 5f
+    addi    \end, \end, -2
+    sh      a4, 0(\end)
+5:
+    .endm
+
+    .macro  CLOSE bit, end
+    END_OF  a4, \bit
+    sub     \end, \end, a4
+    sw      \end, 0(a4)
+    slli    a5, a5, 1
+    add     a5, a5, \end
+    .endm
+
+    .macro  IF_NOT_0 label
+#if BITNETMCU_BITS > 7
+    bne     a5, a2, \label
+#else
+    bnez    a5, \label
+#endif
     .endm
 
     .option norelax
@@ -190,37 +236,36 @@ BitNetMCU_inner_planes:
     sw      ra, INNER_RA(sp)
     lw      a0, NEXT(sp)
     lw      s1, LAST3(sp)
+#if BITNETMCU_BITS > 7
     lw      a2, ZERO(sp)
+#endif
     lw      a3, FIRST(sp)
+#if BITNETMCU_BITS > 7
     END_OF  a4, 7
     sw      a4, LIST7(sp)
-    END_OF  tp, 6
-    END_OF  gp, 5
-    END_OF  ra, 4
-    END_OF  t2, 3
-    END_OF  t1, 2
-    END_OF  t0, 1
-    END_OF  s0, 0
+#endif
+    EACH_LIST START
     li      a1, LISTED
     j       2f
 
 1:  lb      a5, 0(a0)
-    bne     a5, a2, .Llist_0
+    IF_NOT_0 .Llist_0
     lb      a5, 1(a0)
-    bne     a5, a2, .Llist_1
+    IF_NOT_0 .Llist_1
     lb      a5, 2(a0)
-    bne     a5, a2, .Llist_2
+    IF_NOT_0 .Llist_2
     lb      a5, 3(a0)
-    bne     a5, a2, .Llist_3
+    IF_NOT_0 .Llist_3
     addi    a0, a0, 4
 2:  bltu    a0, s1, 1b
     addi    a4, s1, 3
 3:  bgeu    a0, a4, .Llisted
     lb      a5, 0(a0)
-    bne     a5, a2, .Llist_0
+    IF_NOT_0 .Llist_0
     addi    a0, a0, 1
     j       3b
 
+#if BITNETMCU_BITS > 7
 .Lbit_7:
     bltz    a5, 4f
     lw      a3, LIST7(sp)
@@ -229,6 +274,7 @@ BitNetMCU_inner_planes:
     sw      a3, LIST7(sp)
     lw      a3, FIRST(sp)
     j       4f
+#endif
 
 .Llist_3:
     addi    a0, a0, 1
@@ -241,42 +287,28 @@ BitNetMCU_inner_planes:
     sub     a4, a4, a3
     slli    a4, a4, 2
     addi    a0, a0, 1
+#if BITNETMCU_BITS > 7
     bnez    a2, .Lbit_7
 4:  .set    .Lplaces, 25              /* an offset of 128 changes bit 7 only */
-    .irp    end, tp, gp, ra, t2, t1, t0, s0
-    slli    a5, a5, .Lplaces
-    .set    .Lplaces, 1
-    bgez    a5, 5f
-    addi    \end, \end, -2
-    sh      a4, 0(\end)
-5:
-    .endr
+#else
+    .set    .Lplaces, 32 - BITNETMCU_BITS
+#endif
+    EACH_LIST APPEND_IF
     addi    a1, a1, -1
     beqz    a1, .Llisted
     bltu    a0, s1, 1b
     j       2b
 
-    .macro  CLOSE bit, end
-    END_OF  a4, \bit
-    sub     \end, \end, a4
-    sw      \end, 0(a4)
-    slli    a5, a5, 1
-    add     a5, a5, \end
-    .endm
-
 .Llisted:
     sw      a0, NEXT(sp)
     li      a5, 0
+#if BITNETMCU_BITS > 7
     beqz    a2, 6f                  /* there is no bit 7; its list's word ends the lists */
     lw      a3, LIST7(sp)
     CLOSE   7, a3
-6:  CLOSE   6, tp
-    CLOSE   5, gp
-    CLOSE   4, ra
-    CLOSE   3, t2
-    CLOSE   2, t1
-    CLOSE   1, t0
-    CLOSE   0, s0
+6:
+#endif
+    EACH_LIST CLOSE
     lw      a4, TOTAL(sp)
     add     a4, a4, a5
     sw      a4, TOTAL(sp)
@@ -326,13 +358,16 @@ BitNetMCU_fc_planes:
     slli    a3, a3, 2
     sw      a3, INPUTS(sp)
     sw      zero, TOTAL(sp)
+#if BITNETMCU_BITS > 7
     neg     a1, a1
     sw      a1, ZERO(sp)
     bnez    a1, 1f
     li      a1, 1
     END_OF  a2, 7
     sw      a1, 0(a2)
-1:  andi    s0, t0, 15
+1:
+#endif
+    andi    s0, t0, 15
     sw      s0, PLANES(sp)
     srli    t0, t0, 4
     andi    a1, t0, 1

@@ -85,39 +85,57 @@
     sw      a1, \at(a0)
 .endm
 
+.macro append
+    sw      a2, 0(a1)
+    sw      a5, 4(a1)
+    addi    a1, a1, 8
+.endm
+
     .section .text.BitNetMCU_inner_shifts, "ax"
     .balign 4
     .globl  BitNetMCU_inner_shifts
     .type   BitNetMCU_inner_shifts, @function
 BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less than the first */
     sw      ra, INNER_RA(sp)
+#if SUM_BOUNDS
     li      a3, 0                   /* the sum of the group */
+#endif
 .Lgroup:
     addi    a1, sp, LIST            /* the end of the list */
     addi    t0, sp, LIST_END
     lw      a2, ROW(sp)
     lw      a4, TURN(sp)
+#if BITNETMCU_BITS > 7
     lw      s0, OFFSET(sp)
+#endif
     lw      s1, STRIDE(sp)
+#if SUM_BOUNDS
     beqz    a3, .Lscan
 .Lappend:
-    sw      a2, 0(a1)
-    sw      a5, 4(a1)
-    addi    a1, a1, 8
+    append
     beq     a1, t0, .Lfull
+#endif
     .balign 4                       /* a jump to 32 bits across words takes a cycle more */
 .Lscan:
     beq     a0, a4, .Lturn
     lb      a5, 0(a0)
     addi    a0, a0, 1
     add     a2, a2, s1
+#if BITNETMCU_BITS > 7
     add     a5, a5, s0
+#endif
     beqz    a5, .Lscan
+#if SUM_BOUNDS
     add     a3, a3, a5
     addi    t1, a3, -GROUP_SUM
     blez    t1, .Lappend
     sw      a5, X(sp)
     j       .Lcolumns
+#else
+    append
+    bne     a1, t0, .Lscan
+    j       .Lfull
+#endif
 .Lturn:
     lw      t1, ACTIVATIONS_END(sp)
     beq     a0, t1, .Lend
@@ -132,8 +150,10 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
 .Lend:
     li      a0, 0
 .Lfull:
+#if SUM_BOUNDS
     sw      zero, X(sp)
 .Lcolumns:
+#endif
     sw      a0, NEXT(sp)
     sw      a2, ROW(sp)
     sw      a4, TURN(sp)
@@ -196,8 +216,10 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     j       .Lcolumn
 .Ldone:
     lw      a0, NEXT(sp)
+#if SUM_BOUNDS
     lw      a5, X(sp)
     mv      a3, a5
+#endif
     bnez    a0, .Lgroup
     lw      ra, INNER_RA(sp)
     ret

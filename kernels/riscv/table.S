@@ -7,6 +7,8 @@
  * Borrows: gp and tp, which interrupt handlers must not rely on meanwhile. Stack: FRAME bytes; the
  * inner routine uses those of its caller. */
 
+#include "BitNetMCU_inference.h"
+
 #define GROUP_INPUTS 8
 #define ENTRY 36                    /* bytes: 16 products, int16; the address of the row */
 #define ENTRY_ROW 32
@@ -146,7 +148,9 @@ BitNetMCU_fc_table:                 /* activations, offset, rows, inputs, output
     lw      a0, NEXT(sp)
     lw      t1, ROW(sp)
     lw      a4, ACTIVATIONS_END(sp)
+#if BITNETMCU_BITS > 7
     lw      s0, OFFSET(sp)
+#endif
     lw      s1, STRIDE(sp)
     addi    a1, sp, LIST
     addi    t0, sp, LIST_END
@@ -156,7 +160,9 @@ BitNetMCU_fc_table:                 /* activations, offset, rows, inputs, output
     lb      a5, 0(a0)
     addi    a0, a0, 1
     add     t1, t1, s1
+#if BITNETMCU_BITS > 7
     add     a5, a5, s0
+#endif
     beqz    a5, .Lscan
     sw      t1, ENTRY_ROW(a1)       /* the products of x = a5 */
     sh      zero, 14(a1)
