@@ -168,8 +168,7 @@ def test_few_bits_are_exact_in_pytorch_and_c(
     most = [2**b - 1 for b in (bits if isinstance(bits, list) else [bits] * 3)]
     hidden = [step.outputs[0] for step in graph.operators if step.kind != "LINEAR"]
     for i, highest in zip(hidden, most, strict=True):
-        assert expected[i].max() == highest or requantiser == "FixedShift"
-        assert expected[i].max() <= highest
+        assert highest // 2 < expected[i].max() <= highest or requantiser == "FixedShift"
 
 
 def test_a_fixed_shift_follows_training_and_then_stays():
