@@ -23,7 +23,7 @@ KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
 ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 
 .PHONY: help demo test fuzz pins test-long setup setup-all toolchain lint train export parity study-fc \
-	study-fc-choices study-formats study-bias study-sensors bench-training bench bench-firmware bench-tflite \
+	study-fc-choices study-few-bits study-formats study-bias study-sensors bench-training bench bench-firmware bench-tflite \
 	figures ctest clean
 
 help: ## list the targets
@@ -106,6 +106,9 @@ study-sensors: $(READY) ## measured values, with and without a bias -> docs/stud
 	$(PYTHON) examples/sensors.py build/sensors
 	$(PYTHON) examples/vibration.py build/sensors/vibration.npz
 	$(PYTHON) study.py studies/sensors.yaml
+
+study-few-bits: $(READY) ## inputs and activations of few bits -> docs/study-few-bits.csv (resumes)
+	$(PYTHON) study.py studies/few-bits.yaml
 
 study-formats: $(READY) ## every number format and scale at about 12 kB -> docs/formats.csv (resumes)
 	$(PYTHON) study.py studies/formats.yaml --out docs/formats.csv

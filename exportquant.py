@@ -78,13 +78,6 @@ def describe(compiled):
     }
 
 
-def bits_of(compiled):
-    """The most bits that the inputs of any layer have as its kernel sees them: BITNETMCU_BITS."""
-    pairs = zip(compiled.graph.operators, compiled.choices)
-    layers = [choice.packed for step, choice in pairs if step.kind == "LINEAR"]
-    return max((p["layer"].reads.highest + p["offset"]).bit_length() for p in layers)
-
-
 def describe_empty_input(graph, class_names):
     """What a network makes of an input that is 0 everywhere, as a dict for the report."""
     logits = operators.run(graph, np.zeros((1, graph.input.size), np.int8))
@@ -124,6 +117,10 @@ def format_report(report):
     lines.append(
         f"total: {report['weights']} weights, {report['weight_bytes']} bytes of flash; "
         f"{report['entropy_bytes']:.0f} bytes if entropy-coded"
+    )
+    lines.append(
+        f"no input has more than {report['bits']} bits: compiled with "
+        f"-DBITNETMCU_BITS={report['bits']}, kernels are smaller and faster"
     )
     lines.append(f"memory of the network, on the stack while it runs: {report['arena']} bytes")
     lines += [f"  {line}" for line in reports.table(report, skipped=False).splitlines()]
@@ -198,7 +195,7 @@ def export(
     emitted = emission.emit(compiled, trained, name)
     report = {"name": trained.name, "checkpoint": relative(path, build)}
     report |= reports.facts(compiled, emitted) | describe(compiled)
-    report |= {"optimise": optimise, "multiplier": multiplier, "bits": bits_of(compiled)}
+    report |= {"optimise": optimise, "multiplier": multiplier, "bits": emission.bits_of(compiled)}
     report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
     report["empty_input"] = describe_empty_input(graph, trained.class_names)

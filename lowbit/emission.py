@@ -144,6 +144,13 @@ static void run(const int8_t *input, void *output) {{ {name}_infer(input, output
 """
 
 
+def bits_of(compiled):
+    """The most bits that the inputs of any layer have as its kernel sees them: BITNETMCU_BITS."""
+    pairs = zip(compiled.graph.operators, compiled.choices)
+    layers = [choice.packed for step, choice in pairs if step.kind == "LINEAR"]
+    return max((p["layer"].reads.highest + p["offset"]).bit_length() for p in layers)
+
+
 def model_header(compiled, trained, name=NAME):
     """(text, constants) of the header for a `Compiled` network and its `Checkpoint`."""
     macro, graph = name.upper(), compiled.graph
@@ -174,7 +181,12 @@ def model_header(compiled, trained, name=NAME):
 uint32_t {name}_infer(const int8_t *input, int32_t *logits);
 
 {EXTERN_C[1]}"""
-    implementation = f"""{trace.DEFINITION}
+    bits = bits_of(compiled)
+    implementation = f"""#if BITNETMCU_BITS < {bits}
+#error "an input has {bits} bits: define BITNETMCU_BITS as {bits} or more, or leave it undefined"
+#endif
+
+{trace.DEFINITION}
 {EXTERN_C[0]}
 {constants.text}
 uint32_t {name}_infer(const int8_t *input, int32_t *logits) {{

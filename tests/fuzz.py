@@ -40,6 +40,7 @@ EXAMPLES = """examples:
   python tests/fuzz.py --first 1234 --networks 1
 """
 
+SHIFTNORM = 99  # instead of a constant shift
 BATCH = 250  # networks for each run of the C
 IMAGES = 6
 BITS = (8, 7, 5, 2)  # BITNETMCU_BITS of networks, in turn
@@ -114,7 +115,13 @@ def random_network(number, multiplier):
     for *pair, some in zip(sizes, sizes[1:], behind.tolist()):
         chain.linear(random_layer(rng, *pair, some))
         if chain.layers < depth:
-            chain.shiftnorm_relu(Range(0, 2**some - 1))
+            writes = Range(0, 2**some - 1)
+            if rng.random() < 0.7:
+                chain.shiftnorm_relu(writes)
+            else:  # any shift, about the one that fits: some saturate
+                fitting = max(chain.last.range.highest.bit_length() - some, 0)
+                shift = min(rng.integers(max(fitting - 6, 0), fitting + 1), 30 - some)
+                chain.fixed_shift_relu(int(shift), writes)
     graph, choices = chain.graph(), []
     for layer in layers_of(graph):
         able = []
@@ -131,14 +138,14 @@ def serialise(graph, choices, images, multiplier):
     """A network and its inputs as the bytes that fuzz_harness.c reads."""
     kernels = sum(tables(multiplier).values(), [])
     heads, arrays = [], []
-    norms = [step.fields for step in graph.operators if step.kind == "SHIFTNORM_RELU"]
-    highest = [*(norm.writes.highest for norm in norms), 0]
-    for choice, most in zip(choices, highest, strict=True):
+    behind = [step.fields for step in graph.operators if step.kind != "LINEAR"]
+    ends = [(each.writes.highest, getattr(each, "shift", SHIFTNORM)) for each in behind]
+    for choice, end in zip(choices, [*ends, (0, SHIFTNORM)], strict=True):
         packed = choice.packed
         words, surplus, factors = (packed[key] for key in ("words", "surplus", "factors"))
         heads += [kernels.index(choice.kernel.name), packed["offset"]]
         heads += [packed["layer"].inputs, packed["layer"].outputs]
-        heads += [words.size, surplus is not None, factors is not None, most]
+        heads += [words.size, surplus is not None, factors is not None, *end]
         arrays += [part.tobytes() for part in (words, surplus, factors) if part is not None]
     head = np.array([len(choices), len(images), *heads], np.uint32)
     return b"".join([head.tobytes(), *arrays, images.tobytes()])

@@ -12,11 +12,13 @@
 static BitNetMCU_fc *const by_output[] = {KERNELS};
 static BitNetMCU_fc_by_input *const by_input[] = {KERNELS_BY_INPUT};
 
+enum { SHIFTNORM = 99 };
 enum { KERNELS_BY_OUTPUT = sizeof by_output / sizeof *by_output };
 
 typedef struct {
     uint32_t kernel, offset, inputs, outputs, words, has_surplus, has_factors;
-    uint32_t highest; /* activation behind it; 0 if it is the last */
+    uint32_t highest;     /* activation behind it; 0 if it is the last */
+    uint32_t fixed_shift; /* SHIFTNORM if it is not fixed */
 } Layer;
 
 static void *read_array(size_t size, size_t count) {
@@ -47,13 +49,17 @@ static void run_layer(const Layer *layer, const uint32_t *weights, const int32_t
         BitNetMCU_scale(accumulators, layer->outputs, factors);
     free(*activations);
     *activations = malloc(layer->outputs);
-    if (layer->highest)
+    if (layer->highest && layer->fixed_shift == SHIFTNORM)
         shift =
             BitNetMCU_shiftnorm_relu(accumulators, layer->outputs, *activations, layer->highest);
+    else if (layer->highest)
+        BitNetMCU_fixed_shift_relu(accumulators, layer->outputs, *activations, layer->fixed_shift,
+                                   layer->highest);
     fwrite(accumulators, sizeof *accumulators, layer->outputs, stdout);
     if (layer->highest) {
         fwrite(*activations, 1, layer->outputs, stdout);
-        fwrite(&shift, sizeof shift, 1, stdout);
+        if (layer->fixed_shift == SHIFTNORM)
+            fwrite(&shift, sizeof shift, 1, stdout);
     }
     free(accumulators);
 }
