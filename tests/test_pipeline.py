@@ -68,6 +68,9 @@ def test_each_epoch_takes_every_sample_once_in_a_new_order(settings):
         def update_clipping(self):
             pass
 
+        def follow_scales(self, early):
+            pass
+
     network = Recorder()
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     samples = torch.arange(10, dtype=torch.int8)[:, None], torch.zeros(10, dtype=torch.long)
