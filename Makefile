@@ -23,8 +23,8 @@ KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
 ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 
 .PHONY: help demo test fuzz pins test-long setup setup-all toolchain lint train export parity study-fc \
-	study-fc-choices study-few-bits study-formats study-bias study-sensors bench-training bench bench-firmware bench-tflite \
-	figures ctest clean
+	study-fc-choices study-few-bits study-muon study-muon-choices study-formats study-bias study-sensors \
+	bench-training bench bench-firmware bench-tflite figures ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,12 @@ study-fc: $(READY) ## five seeds of the committed networks -> docs/study-fc.csv 
 
 study-fc-choices: $(READY) ## what the defaults were chosen on -> docs/study-fc-choices.csv
 	$(PYTHON) study.py studies/fc-choices.yaml
+
+study-muon: $(READY) ## five seeds of two networks with Muon -> docs/study-muon.csv (resumes)
+	$(PYTHON) study.py studies/muon.yaml
+
+study-muon-choices: $(READY) ## what their settings were chosen on -> docs/study-muon-choices.csv (resumes)
+	$(PYTHON) study.py studies/muon-choices.yaml
 
 study-bias: $(READY) ## what biases give on images -> docs/study-bias.csv (resumes)
 	$(PYTHON) study.py studies/bias.yaml
