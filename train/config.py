@@ -94,6 +94,22 @@ class Flag:
         return "one of: " + ", ".join(self.options)
 
 
+def _items(value):
+    """The list that a text such as "64,64" or "[64, 64]" means; anything else as it is."""
+    return value.strip("[]").split(",") if isinstance(value, str) else value
+
+
+def _one_or_each(rule, value):
+    """What `rule` makes of a value or, where they are several, of each."""
+    values = _items(value)
+    if not isinstance(values, list):
+        return rule.parse(values)
+    if not values:
+        raise ValueError
+    parsed = [rule.parse(each) for each in values]
+    return parsed if len(parsed) > 1 else parsed[0]
+
+
 @dataclass(frozen=True)
 class Widths:
     fewest: int
@@ -101,7 +117,7 @@ class Widths:
     widest: int
 
     def parse(self, value):
-        values = value.strip("[]").split(",") if isinstance(value, str) else value
+        values = _items(value)
         if not isinstance(values, list) or not self.fewest <= len(values) <= self.most:
             raise ValueError
         return [Number(int, 1, self.widest).parse(width) for width in values]
@@ -121,14 +137,13 @@ class OnePerLayer:
     alone: str
 
     def parse(self, value):
-        if isinstance(value, str) and "," in value:
-            value = value.strip("[]").split(",")
-        if not isinstance(value, list):
-            return Choice(self.options).parse(value)
-        if not value:
+        values = _items(value) if isinstance(value, str) and "," in value else value
+        if not isinstance(values, list):
+            return Choice(self.options).parse(values)
+        if not values:
             raise ValueError
         mixable = Choice(tuple(option for option in self.options if option != self.alone))
-        return [mixable.parse(str(each).strip()) for each in value]
+        return [mixable.parse(str(each).strip()) for each in values]
 
     def __str__(self):
         return (
@@ -146,14 +161,7 @@ class EachLayer:
     absent: int
 
     def parse(self, value):
-        values = value.strip("[]").split(",") if isinstance(value, str) else value
-        rule = Number(int, self.low, self.high)
-        if not isinstance(values, list):
-            return rule.parse(values)
-        numbers = [rule.parse(each) for each in values]
-        if not numbers:
-            raise ValueError
-        return numbers if len(numbers) > 1 else numbers[0]
+        return _one_or_each(Number(int, self.low, self.high), value)
 
     def __str__(self):
         return (
@@ -172,13 +180,7 @@ class RawUnits:
     def parse(self, value):
         if value == inputmap.AUTO:
             return value
-        values = value.strip("[]").split(",") if isinstance(value, str) else value
-        if isinstance(values, list):
-            numbers = [Number(float, self.low, self.high).parse(each) for each in values]
-            if numbers:
-                return numbers if len(numbers) > 1 else numbers[0]
-            raise ValueError
-        return Number(float, self.low, self.high).parse(values)
+        return _one_or_each(Number(float, self.low, self.high), value)
 
     def __str__(self):
         return (
@@ -265,7 +267,7 @@ def parse(values, source):
 
 def _suggest_option(value, options):
     """`cli.suggest` for the first of the values, one or a list, that is none of `options`."""
-    values = value.strip("[]").split(",") if isinstance(value, str) else value
+    values = _items(value)
     texts = [str(each).strip() for each in (values if isinstance(values, list) else [values])]
     wrong = [text for text in texts if text not in options]
     return suggest(wrong[0], options) if wrong else ""
