@@ -114,34 +114,30 @@ function BitNetMCU_round
     bnez    t1, .Lround_second
 .Lround:
     lw      a5, 0(a0)
-    bltu    a3, a5, .Lclip_first    /* or negative */
+    sb      zero, 0(a2)             /* most are not positive */
+    blez    a5, .Lround_second
+    bltu    a3, a5, .Lclip_first
     add     a5, a5, a4
     srl     a5, a5, t0
     sb      a5, 0(a2)
 .Lround_second:
     lw      a5, 4(a0)
+    sb      zero, 1(a2)
+    blez    a5, .Lround_next
     bltu    a3, a5, .Lclip_second
     add     a5, a5, a4
     srl     a5, a5, t0
-.Lround_next:
     sb      a5, 1(a2)
+.Lround_next:
     addi    a0, a0, 8
     addi    a2, a2, 2
     bne     a0, t2, .Lround
     mv      a0, t0
     ret
-
-    .macro clip                     /* 0 if negative, else highest */
-    srai    a5, a5, 31
-    not     a5, a5
-    and     a5, a5, a1
-    .endm
-
 .Lclip_first:
-    clip
-    sb      a5, 0(a2)
+    sb      a1, 0(a2)
     j       .Lround_second
 .Lclip_second:
-    clip
+    sb      a1, 1(a2)
     j       .Lround_next
     end     BitNetMCU_round
