@@ -83,6 +83,7 @@ BitNetMCU_fc_by_input BitNetMCU_fc_planes_5bitsym;
 BitNetMCU_fc_by_input BitNetMCU_fc_planes_8bit;
 BitNetMCU_fc_by_input BitNetMCU_fc_nibbles; /* 8 in a word: 4bitsym and 4bit */
 BitNetMCU_fc_by_input BitNetMCU_fc_shifts;  /* 8 in a word: FP130 */
+BitNetMCU_fc_by_input BitNetMCU_fc_pairs;   /* 8 in a word: NF4, inputs of 0..15 */
 BitNetMCU_fc_by_input BitNetMCU_fc_table;   /* 8 in a word: NF4 */
 #if BITNETMCU_MULTIPLIER
 BitNetMCU_fc_by_input BitNetMCU_fc_multiply_4bit; /* 8 in a word */

@@ -45,7 +45,7 @@ SIZES = (256, 64, 64, 64, 10)
 LARGEST = 8  # input
 LISTED = 100  # inputs that are not 0, about
 BITS = 4
-KERNELS = {"nibbles": "4bitsym", "planes": "2bitsym", "shifts": "FP130", "table": "NF4"}
+KERNELS = {"nibbles": "4bitsym", "planes": "2bitsym", "shifts": "FP130", "pairs": "NF4"}
 COLUMNS = (
     *("kernel", "BITNETMCU_BITS", "mean cycles", "at most", f"all inputs {LARGEST}"),
     *("flash", "RAM", "kernels in SRAM"),

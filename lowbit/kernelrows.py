@@ -139,6 +139,7 @@ FAST = (  # those of a format the fastest first; they may take more flash
         proven=layouts.describe_nibbles,
     ),
     _fast("shifts", layouts.pack_shifts, "shifts", ("FP130",)),
+    _fast("pairs", layouts.pack_by_input, "pairs", ("NF4",), refuse=layouts.refuse_large_inputs),
     _fast("table", layouts.pack_by_input, "table", ("NF4",)),
     _planes("5bitsym", "5bitsym"),
     _planes("8bit", "8bit"),

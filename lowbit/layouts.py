@@ -240,6 +240,14 @@ def pack_by_input(layer):
     return np.bitwise_or.reduce(by_word(layer.codes().T, 8) << shifts, axis=2)
 
 
+PAIRS = constants("kernels/pairs.h")
+
+
+def refuse_large_inputs(_, largest):
+    most = PAIRS["MOST_INPUT"]
+    return f"inputs of 0..{largest}, at most {most}" if largest > most else ""
+
+
 def pack_halfwords(layer):
     """Rows of inputs: 16 bits a weight, outputs j and j + 8 of a block of 16 in one word."""
     blocks = -(-layer.outputs // 16)

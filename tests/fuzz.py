@@ -43,7 +43,7 @@ EXAMPLES = """examples:
 SHIFTNORM = 99  # instead of a constant shift
 BATCH = 250  # networks for each run of the C
 IMAGES = 6
-BITS = (8, 7, 5, 2)  # BITNETMCU_BITS of networks, in turn
+BITS = (8, 7, 5, 4, 2)  # BITNETMCU_BITS of networks, in turn
 ALL = {kernel.name: kernel for kernel in kernelrows.LINEAR}
 
 

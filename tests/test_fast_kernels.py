@@ -37,7 +37,7 @@ IN_ASSEMBLY = [
 ]
 ONE_OF_EACH_FILE = [
     *(("2bitsym", "planes_2bitsym"), ("4bitsym", "nibbles"), ("4bit", "multiply_4bit")),
-    *(("FP130", "shifts"), ("NF4", "table")),
+    *(("FP130", "shifts"), ("NF4", "pairs"), ("NF4", "table")),
 ]
 
 
@@ -71,9 +71,16 @@ def inputs_for(rng, size, reads):
     return np.array(rows, np.int8)
 
 
-def choice_of(kernel, layer, reads=lowering.IMAGES):
-    """The `Choice` of a kernel for a layer whose inputs are in a `Range`."""
-    return Choice(kernel, kernel.pack(replace(layer, reads=reads)))
+def reads_of(kernel, bits=8):
+    """The `Range`s of inputs that a kernel takes: of so many bits, and signed ones where 8."""
+    if kernel.name == "pairs":
+        return [Range(0, min(2**bits - 1, layouts.PAIRS["MOST_INPUT"]))]
+    return [lowering.IMAGES, lowering.MEASURED] if bits == 8 else [Range(0, 2**bits - 1)]
+
+
+def choice_of(kernel, layer, reads=None):
+    """The `Choice` of a kernel for a layer whose inputs are in a `Range`, else all it takes."""
+    return Choice(kernel, kernel.pack(replace(layer, reads=reads or reads_of(kernel)[0])))
 
 
 def chosen(layer, reads=lowering.IMAGES, **core):
@@ -86,7 +93,7 @@ def cases_of(rng, layer, kernel):
     """[(layer, `Choice`, int8 inputs [N, I])], with unsigned and signed inputs."""
     return [
         (layer, choice_of(kernel, layer, reads), inputs_for(rng, layer.inputs, reads))
-        for reads in (lowering.IMAGES, lowering.MEASURED)
+        for reads in reads_of(kernel)
     ]
 
 
@@ -289,16 +296,13 @@ def test_assembly_is_exact_for_extreme_weights(name, kernel, rng, in_assembly):
 
 def few_bits_cases(rng, name, kernel, bits):
     """[(layer, `Choice`, inputs)] of a kernel at the extremes of BITNETMCU_BITS below 8."""
-    reads = Range(0, 2**bits - 1)
+    kernel = kernel_of(name, kernel)
+    (reads,) = reads_of(kernel, bits)
     shapes = [(1, 1), (39, 8), (60, 64), (171, 34)]
     layers = [random_layer(rng, name, *shape, 0.6) for shape in shapes]
     layers += extreme_layers(name, 300, 20)
     return [
-        (
-            layer,
-            choice_of(kernel_of(name, kernel), layer, reads),
-            inputs_for(rng, layer.inputs, reads),
-        )
+        (layer, choice_of(kernel, layer, reads), inputs_for(rng, layer.inputs, reads))
         for layer in layers
     ]
 
@@ -313,6 +317,13 @@ def test_c_is_exact_for_few_bits(bits, rng, in_c):
 def test_assembly_is_exact_for_few_bits(name, kernel, bits, rng, in_assembly):
     """Of a file, one kernel: they share what is specialised."""
     in_assembly(few_bits_cases(rng, name, kernel, bits), bits)
+
+
+def test_pairs_take_inputs_of_few_bits_only(rng):
+    layer = random_layer(rng, "NF4", 20, 10)
+    names = [chosen(layer, Range(0, largest)).kernel.name for largest in (1, 15, 16, 127)]
+    assert names == ["pairs", "pairs", "table", "table"]
+    assert chosen(layer, lowering.MEASURED).kernel.name == "table"
 
 
 # --- requantisers

@@ -28,7 +28,8 @@
 #define FULL (BASE + 4)             /* SUMS after the last complete column */
 #define LAST (FULL + 4)             /* SUMS after the last column */
 #define INNER_RA (LAST + 4)
-#define OUTPUTS (INNER_RA + 4)
+#define FLUSHED (INNER_RA + 4)      /* 0: nothing is summed yet */
+#define OUTPUTS (FLUSHED + 4)
 #define SAVED (OUTPUTS + 4)         /* ra, s0, s1 */
 #define LIST (SAVED + 12)           /* per input of the group: address of its row, x; 0 */
 #define LIST_END (LIST + 8 * GROUP_INPUTS)
@@ -67,20 +68,29 @@
     pair    a5, \first
 .endm
 
-    /* \at(a0) += (a2 << DOUBLED) + GROUP_LOWEST */
-.macro flush at
+    /* \at(a0) += or, the first time, = (a2 << DOUBLED) + GROUP_LOWEST */
+.macro flush at, first
     sll     a2, a2, ra
-    lw      a1, \at(a0)
     add     a2, a2, a3
-    add     a1, a1, a2
-    sw      a1, \at(a0)
+    .ifeq \first
+    lw      a1, \at(a0)
+    add     a2, a2, a1
+    .endif
+    sw      a2, \at(a0)
 .endm
 
-.macro flush_pair sum, at
+.macro flush_pair sum, at, first
     and     a2, \sum, t0
-    flush   \at
+    flush   \at, \first
     srli    a2, \sum, 16
-    flush   16 + \at
+    flush   16 + \at, \first
+.endm
+
+.macro flush_all first
+    flush_pair s0, 0, \first
+    flush_pair s1, 4, \first
+    flush_pair a4, 8, \first
+    flush_pair a5, 12, \first
 .endm
 
 .macro append
@@ -173,10 +183,9 @@ BitNetMCU_inner_multiply:           /* a0 = activations */
     lw      a3, GROUP_LOWEST(sp)
     lw      ra, DOUBLED(sp)
     li      t0, 0xffff
-    flush_pair s0, 0
-    flush_pair s1, 4
-    flush_pair a4, 8
-    flush_pair a5, 12
+    if_first .Lfirst
+    flush_all 0
+.Lflushed:
     lw      a1, STOP(sp)
     addi    t2, t2, 4
     addi    a0, a0, COLUMN
@@ -184,13 +193,15 @@ BitNetMCU_inner_multiply:           /* a0 = activations */
     bne     a0, a1, .Lcolumn
 
     lw      a1, LAST(sp)
-    beq     a0, a1, .Ldone
+    beq     a0, a1, .Lsummed
 .Lincomplete:
     addi    a0, sp, PART
     sw      a0, SUMS(sp)
     addi    a0, a0, COLUMN
     sw      a0, STOP(sp)
     j       .Lcolumn
+.Lsummed:
+    sw      sp, FLUSHED(sp)         /* not 0 */
 .Ldone:
     lw      a0, NEXT(sp)
     lw      a2, ROW(sp)
@@ -199,6 +210,9 @@ BitNetMCU_inner_multiply:           /* a0 = activations */
     bnez    a0, .Lgroup
     lw      ra, INNER_RA(sp)
     ret
+.Lfirst:
+    flush_all 1
+    j       .Lflushed
     .size   BitNetMCU_inner_multiply, . - BitNetMCU_inner_multiply
     .set    frame.BitNetMCU_inner_multiply, 0
 
@@ -242,9 +256,9 @@ BitNetMCU_fc_multiply:              /* activations, offset, rows, inputs, output
     sub     a2, a2, a1
     sw      a2, ROW(sp)
 
-    clear_columns
+    start_columns
     call    BitNetMCU_inner_multiply
-    copy_part
+    finish_columns
     lw      ra, SAVED(sp)
     lw      s0, SAVED + 4(sp)
     lw      s1, SAVED + 8(sp)

@@ -29,7 +29,8 @@
 #define FULL (BASE + 4)             /* SUMS after the last complete column */
 #define LAST (FULL + 4)             /* SUMS after the last column */
 #define INNER_RA (LAST + 4)
-#define OUTPUTS (INNER_RA + 4)
+#define FLUSHED (INNER_RA + 4)      /* 0: nothing is summed yet */
+#define OUTPUTS (FLUSHED + 4)
 #define SAVED (OUTPUTS + 4)         /* ra, s0, s1, gp, tp */
 #define FRAME (SAVED + 20)
 
@@ -75,14 +76,27 @@
     product tp, a1, \first
 .endm
 
-    /* \at(a0) += low half of sum - high half */
-.macro flush sum, at
+    /* \at(a0) += or, the first time, = low half of sum - high half */
+.macro flush sum, at, first
     and     a2, \sum, gp
     srli    \sum, \sum, 16
     sub     a2, a2, \sum
+    .ifeq \first
     lw      a1, \at(a0)
-    add     a1, a1, a2
-    sw      a1, \at(a0)
+    add     a2, a2, a1
+    .endif
+    sw      a2, \at(a0)
+.endm
+
+.macro flush_all first
+    flush   s0, 0, \first
+    flush   s1, 4, \first
+    flush   a4, 8, \first
+    flush   a5, 12, \first
+    flush   t0, 16, \first
+    flush   t1, 20, \first
+    flush   t2, 24, \first
+    flush   tp, 28, \first
 .endm
 
 .macro append
@@ -175,19 +189,19 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
 .Lrows:
     row     8, 0
     row     16, 0
+#if BITNETMCU_BITS < 5              /* the room that smaller frames leave */
+    row     24, 0
+    row     32, 0
+    addi    a3, a3, 16
+#endif
     addi    a3, a3, 16
     j       .Lrows
 .Lflush:
     lw      a0, SUMS(sp)
     li      gp, 0xffff
-    flush   s0, 0
-    flush   s1, 4
-    flush   a4, 8
-    flush   a5, 12
-    flush   t0, 16
-    flush   t1, 20
-    flush   t2, 24
-    flush   tp, 28
+    if_first .Lfirst
+    flush_all 0
+.Lflushed:
     lw      a1, STOP(sp)
     addi    ra, ra, COLUMN
     addi    a0, a0, COLUMN
@@ -195,7 +209,7 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     bne     a0, a1, .Lcolumn
 
     lw      a1, LAST(sp)
-    beq     a0, a1, .Ldone
+    beq     a0, a1, .Lsummed
     andi    a1, ra, 8 * COLUMN      /* set in MASK; a carry clears it after eight columns */
     bnez    a1, .Lincomplete
     li      ra, MASK
@@ -214,6 +228,8 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     addi    a0, a0, COLUMN
     sw      a0, STOP(sp)
     j       .Lcolumn
+.Lsummed:
+    sw      sp, FLUSHED(sp)         /* not 0 */
 .Ldone:
     lw      a0, NEXT(sp)
 #if SUM_BOUNDS
@@ -223,6 +239,9 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     bnez    a0, .Lgroup
     lw      ra, INNER_RA(sp)
     ret
+.Lfirst:
+    flush_all 1
+    j       .Lflushed
     .size   BitNetMCU_inner_shifts, . - BitNetMCU_inner_shifts
     .set    frame.BitNetMCU_inner_shifts, 0
 
@@ -231,11 +250,7 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     .type   BitNetMCU_fc_shifts, @function
 BitNetMCU_fc_shifts:                /* activations, offset, rows, inputs, outputs, accumulators */
     addi    sp, sp, -FRAME
-    sw      ra, SAVED(sp)
-    sw      s0, SAVED + 4(sp)
-    sw      s1, SAVED + 8(sp)
-    sw      gp, SAVED + 12(sp)
-    sw      tp, SAVED + 16(sp)
+    save_registers
     sw      a0, TURN(sp)
     sw      a1, OFFSET(sp)
     sw      a4, OUTPUTS(sp)
@@ -256,14 +271,10 @@ BitNetMCU_fc_shifts:                /* activations, offset, rows, inputs, output
     sw      a2, TURN_ROW(sp)
     sw      a2, ROW(sp)
 
-    clear_columns
+    start_columns
     call    BitNetMCU_inner_shifts
-    copy_part
-    lw      ra, SAVED(sp)
-    lw      s0, SAVED + 4(sp)
-    lw      s1, SAVED + 8(sp)
-    lw      gp, SAVED + 12(sp)
-    lw      tp, SAVED + 16(sp)
+    finish_columns
+    restore_registers
     addi    sp, sp, FRAME
     ret
     .size   BitNetMCU_fc_shifts, . - BitNetMCU_fc_shifts

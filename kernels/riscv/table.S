@@ -26,7 +26,8 @@
 #define FULL (BASE + 4)             /* SUMS after the last complete column */
 #define LAST (FULL + 4)             /* SUMS after the last column */
 #define INNER_RA (LAST + 4)
-#define OUTPUTS (INNER_RA + 4)
+#define FLUSHED (INNER_RA + 4)      /* 0: nothing is summed yet */
+#define OUTPUTS (FLUSHED + 4)
 #define SAVED (OUTPUTS + 4)         /* ra, s0, s1, gp, tp */
 #define LIST_STOP (SAVED + 20)      /* the end of the list */
 #define COLUMN_AT (LIST_STOP + 4)   /* bytes of a row before the column */
@@ -43,10 +44,24 @@
     lh      a2, 0(a2)
     add     \sum, \sum, a2
 .endm
-.macro flush sum, at
+    /* \at(a0) += or, the first time, = sum */
+.macro flush sum, at, first
+    .ifeq \first
     lw      a1, \at(a0)
-    add     a1, a1, \sum
-    sw      a1, \at(a0)
+    add     \sum, \sum, a1
+    .endif
+    sw      \sum, \at(a0)
+.endm
+
+.macro flush_all first
+    flush   s0, 0, \first
+    flush   s1, 4, \first
+    flush   a4, 8, \first
+    flush   a5, 12, \first
+    flush   t0, 16, \first
+    flush   t1, 20, \first
+    flush   t2, 24, \first
+    flush   tp, 28, \first
 .endm
 
     .section .text.BitNetMCU_inner_table, "ax"
@@ -55,12 +70,7 @@
     .type   BitNetMCU_inner_table, @function
 BitNetMCU_inner_table:              /* at least one input is in the list */
     sw      ra, INNER_RA(sp)
-    lw      a0, BASE(sp)
-    lw      a1, FULL(sp)
-    sw      zero, COLUMN_AT(sp)
-    beq     a0, a1, .Lincomplete
-    sw      a0, SUMS(sp)
-    sw      a1, STOP(sp)
+    first_column
 .Lcolumn:
     addi    a3, sp, LIST
     lw      ra, LIST_STOP(sp)
@@ -91,32 +101,15 @@ BitNetMCU_inner_table:              /* at least one input is in the list */
     addi    a3, a3, ENTRY
     bne     a3, ra, .Lrow
     lw      a0, SUMS(sp)
-    flush   s0, 0
-    flush   s1, 4
-    flush   a4, 8
-    flush   a5, 12
-    flush   t0, 16
-    flush   t1, 20
-    flush   t2, 24
-    flush   tp, 28
-    addi    gp, gp, 4
-    sw      gp, COLUMN_AT(sp)
-    lw      a1, STOP(sp)
-    addi    a0, a0, COLUMN
-    sw      a0, SUMS(sp)
-    bne     a0, a1, .Lcolumn
-
-    lw      a1, LAST(sp)
-    beq     a0, a1, .Ldone
-.Lincomplete:
-    addi    a0, sp, PART
-    sw      a0, SUMS(sp)
-    addi    a0, a0, COLUMN
-    sw      a0, STOP(sp)
-    j       .Lcolumn
-.Ldone:
+    if_first .Lfirst
+    flush_all 0
+.Lflushed:
+    next_column
     lw      ra, INNER_RA(sp)
     ret
+.Lfirst:
+    flush_all 1
+    j       .Lflushed
     .size   BitNetMCU_inner_table, . - BitNetMCU_inner_table
     .set    frame.BitNetMCU_inner_table, 0
 
@@ -125,11 +118,7 @@ BitNetMCU_inner_table:              /* at least one input is in the list */
     .type   BitNetMCU_fc_table, @function
 BitNetMCU_fc_table:                 /* activations, offset, rows, inputs, outputs, accumulators */
     addi    sp, sp, -FRAME
-    sw      ra, SAVED(sp)
-    sw      s0, SAVED + 4(sp)
-    sw      s1, SAVED + 8(sp)
-    sw      gp, SAVED + 12(sp)
-    sw      tp, SAVED + 16(sp)
+    save_registers
     sw      a0, NEXT(sp)
     sw      a1, OFFSET(sp)
     sw      a4, OUTPUTS(sp)
@@ -143,7 +132,7 @@ BitNetMCU_fc_table:                 /* activations, offset, rows, inputs, output
     sub     a2, a2, a1
     sw      a2, ROW(sp)
 
-    clear_columns
+    start_columns
 .Lgroup:
     lw      a0, NEXT(sp)
     lw      t1, ROW(sp)
@@ -221,12 +210,8 @@ BitNetMCU_fc_table:                 /* activations, offset, rows, inputs, output
     call    BitNetMCU_inner_table
     j       .Lgroup
 .Lcopy:
-    copy_part
-    lw      ra, SAVED(sp)
-    lw      s0, SAVED + 4(sp)
-    lw      s1, SAVED + 8(sp)
-    lw      gp, SAVED + 12(sp)
-    lw      tp, SAVED + 16(sp)
+    finish_columns
+    restore_registers
     addi    sp, sp, FRAME
     ret
     .size   BitNetMCU_fc_table, . - BitNetMCU_fc_table
