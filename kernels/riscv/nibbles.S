@@ -474,26 +474,32 @@ BitNetMCU_scan_nibbles:
     bne     a0, a1, 1b
 
 /* Unpacks the lanes, a0 their address, to the accumulators, a3 to a4; `add`: to what is there. t2:
- * whether to double; s0: minus the biases, for both halves of a word; s1: what else to add, once
- * doubled. */
-    .macro unpack_lane add
-    sll     a5, a5, t2
+ * whether to double, t1: 16 less that; s0: minus the biases, for both halves of a word; s1: what
+ * else to add, once doubled. */
+    .macro unpack_lane at, add
     add     a5, a5, s1
     .if \add
-    lw      a1, 0(a3)
+    lw      a1, \at(a3)
     add     a5, a5, a1
     .endif
-    sw      a5, 0(a3)
-    addi    a3, a3, 4
-    beq     a3, a4, .Lunpacked
+    sw      a5, \at(a3)
     .endm
 
-    .macro unpack_two_lanes word, add
+    .macro unpack_first_lane word, at, add
     slli    a5, \word, 16
-    srli    a5, a5, 16
-    unpack_lane \add
+    srl     a5, a5, t1
+    unpack_lane \at, \add
+    .endm
+
+    .macro unpack_second_lane word, at, add
     srli    a5, \word, 16
-    unpack_lane \add
+    sll     a5, a5, t2
+    unpack_lane \at, \add
+    .endm
+
+    .macro next_lane
+    addi    a3, a3, 4
+    beq     a3, a4, .Lunpacked
     .endm
 
     .macro unpack add
@@ -502,12 +508,31 @@ BitNetMCU_scan_nibbles:
     addi    a0, a0, 8
     slli    a5, a2, 8
     sub     a1, a1, a5
-    add     a1, a1, s0
+    add     t0, a1, s0
     add     a2, a2, s0
-    mv      t0, a1
-    unpack_two_lanes t0, \add
-    unpack_two_lanes a2, \add
+    .ifeq \add                      /* four at a time, as long as there are so many */
+    addi    a5, a3, 16
+    bltu    a4, a5, 2f
+    unpack_first_lane t0, 0, 0
+    unpack_second_lane t0, 4, 0
+    unpack_first_lane a2, 8, 0
+    unpack_second_lane a2, 12, 0
+    addi    a3, a3, 16
+    bne     a3, a4, 1b
+    j       .Lunpacked
+2:
+    .endif
+    unpack_first_lane t0, 0, \add
+    next_lane
+    unpack_second_lane t0, 0, \add
+    next_lane
+    unpack_first_lane a2, 0, \add
+    next_lane
+    .if \add
+    unpack_second_lane a2, 0, \add
+    next_lane
     j       1b
+    .endif
     .endm
 
     lw      a1, HEADER(sp)
@@ -525,7 +550,9 @@ BitNetMCU_scan_nibbles:
     lw      a3, INPUTS(sp)
     srli    a3, a3, 1
     add     s1, s1, a3
-1:  addi    a0, sp, LANES
+1:  li      t1, 16
+    sub     t1, t1, t2
+    addi    a0, sp, LANES
     lw      a3, ACCUMULATORS(sp)
     lw      a4, OUTPUTS(sp)
     li      a5, 64
