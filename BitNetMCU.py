@@ -32,7 +32,8 @@ from cli import UserError
 from compiler.formats import FACTORS, FORMATS
 from compiler.graph import INT8, UINT7
 
-BIAS_INPUT = UINT7.highest  # a bias is the weight of an input that always has this value
+BIAS_INPUT = UINT7.highest  # a bias is the weight of an input that always has this value, or less:
+# the largest of the layer's inputs, where that is known to be smaller
 
 BIAS_LIMIT = 2**20  # the largest integer bias: accumulators of 4,096 inputs reach as far
 
@@ -192,7 +193,7 @@ class BitLinear(nn.Linear):
     with. `maxw` (a buffer) is the clip value, set by `update_clipping`. With WScale PerOutput the
     clip value of output o is maxw * factors[o], and its accumulator is multiplied by factors[o]
     (a buffer, integer-valued float32 [O, 1]), so that all have one scale again. A float `bias` [O]
-    is in units of a weight times `BIAS_INPUT`, so that it learns as fast as weights do; it is
+    is in units of a weight times `bias_input`, so that it learns as fast as weights do; it is
     rounded to an integer of any size, not to a level of the format.
     """
 
@@ -207,6 +208,7 @@ class BitLinear(nn.Linear):
         maxw_quantscale=3.2,
         WScale="PerTensor",
         bias=False,
+        bias_input=BIAS_INPUT,
     ):
         super().__init__(in_features, out_features, bias=bias)
         for kind, value, options in (
@@ -228,6 +230,7 @@ class BitLinear(nn.Linear):
             "WScale": WScale,
             "bias": bool(bias),
         }
+        self.read_up_to(bias_input)
         self.format = FORMATS.get(QuantType)  # None: floating point
         self.maxw_algo = maxw_algo
         self.maxw_quantscale = maxw_quantscale
@@ -239,6 +242,15 @@ class BitLinear(nn.Linear):
     @property
     def has_bias(self):
         return self.bias is not None
+
+    @property
+    def bias_input(self):
+        return self.settings.get("bias_input", BIAS_INPUT)
+
+    def read_up_to(self, highest):
+        """Its inputs have values up to `highest`: those that a bias is measured by."""
+        if self.settings["bias"] and highest != BIAS_INPUT:
+            self.settings["bias_input"] = int(highest)
 
     def update_clipping(self):
         """Set `maxw`, and `factors` if there are any, from the present weights."""
@@ -276,7 +288,7 @@ class BitLinear(nn.Linear):
 
     def float_weights(self, x=None):
         """(weights [O, I], bias [O] or None) before rounding, in one unit; in training for `x`."""
-        return self.weight, None if self.bias is None else self.bias * BIAS_INPUT
+        return self.weight, None if self.bias is None else self.bias * self.bias_input
 
     def integer_weights(self):
         """The weights [O, I] that the C has, as integer-valued float32."""
@@ -362,12 +374,12 @@ class BatchNormBitLinear(BitLinear):
         return weight * gain[:, None], offset * gain + (0 if norm.bias is None else norm.bias)
 
     def folded(self):
-        layer = BitLinear(**self.settings | {"bias": True})
+        layer = BitLinear(**self.settings | {"bias": True, "bias_input": self.bias_input})
         weight, bias = self.float_weights()
         state = self.state_dict()
         layer.load_state_dict(
             {key: value for key, value in state.items() if not key.startswith("norm.")}
-            | {"weight": weight, "bias": bias / BIAS_INPUT}
+            | {"weight": weight, "bias": bias / self.bias_input}
         )
         return layer.train(self.training)
 
@@ -421,13 +433,20 @@ class ShiftNormReLU(Requantiser):
     """One shift per sample, by its largest accumulator: see `shiftnorm_shift`.
 
     Without `aware`, training scales each sample's largest value to the largest activation, as a
-    float quantiser would.
+    float quantiser would. That is for networks without a bias behind it, which are blind to a
+    sample's scale: see `Network.prepare`.
     """
 
     def __init__(self, aware, bits=UINT7.bits):
         super().__init__(bits)
         self.settings = {"aware": aware} | ({"bits": bits} if bits != UINT7.bits else {})
-        self.aware = aware
+
+    @property
+    def aware(self):
+        return self.settings["aware"]
+
+    def be_aware(self):
+        self.settings["aware"] = True
 
     def shift_of(self, accumulators):
         return shiftnorm_shift(accumulators, self.bits)
@@ -533,6 +552,18 @@ class Network(nn.Module):
     def bit_layers(self):
         """The layers with weights, first to last."""
         return [layer for layer in self.layers if isinstance(layer, BitLinear)]
+
+    def prepare(self, highest):
+        """Before it is trained with inputs up to `highest`: what layers have to know of others."""
+        biased = [i for i, layer in enumerate(self.layers) if getattr(layer, "has_bias", False)]
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, BitLinear):
+                layer.read_up_to(highest)
+            elif isinstance(layer, Requantiser):
+                highest = layer.highest
+            if isinstance(layer, ShiftNormReLU) and index < max(biased, default=0):
+                layer.be_aware()
+        self.update_clipping()
 
     def update_clipping(self):
         for layer in self.bit_layers():

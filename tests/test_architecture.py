@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, STRICT, compiler, refused, run_script
+from conftest import MEASURED, ROOT, STRICT, compiler, refused, run_script
 from torch import nn
 
 import BitNetMCU
@@ -111,7 +111,7 @@ def test_a_file_is_enough_to_export_but_not_for_the_whole_test_set(settings, tmp
     x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
     file = tmp_path / "x.npz"
     np.savez(file, x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
-    changes = {"dataset": str(file), "augmented_copies": 0}
+    changes = {"dataset": str(file), **MEASURED}
     path = training.train(replace(settings, **changes), tmp_path, report=str)
     whole = exported(path, tmp_path / "whole")
     file.unlink()
@@ -176,7 +176,7 @@ def test_a_file_is_enough_where_its_folder_of_images_is_gone(settings, tmp_path,
 def test_entries_of_a_file_that_cannot_be_are_refused(change, tmp_path, settings):
     x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
+    changes = {"dataset": str(tmp_path / "x.npz"), **MEASURED, "num_epochs": 1}
     path = training.train(replace(settings, **changes), tmp_path, report=str)
     content = torch.load(path, weights_only=True)
     change(content)
@@ -191,7 +191,7 @@ def stopped(settings, tmp_path):
     x, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
     file = tmp_path / "x.npz"
     np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
-    settings = replace(settings, dataset=str(file), augmented_copies=0, num_epochs=2)
+    settings = replace(settings, dataset=str(file), **MEASURED, num_epochs=2)
 
     def interrupt(row):
         raise KeyboardInterrupt
@@ -302,6 +302,26 @@ def test_own_networks_that_would_not_be_exported_as_they_are_are_refused(
     model = write_own(tmp_path, layers, extra)
     done = run_script("training.py", "dataset=Digits", f"model={model}", "--out", tmp_path / "o")
     assert expected in refused(done)
+
+
+def test_training_sees_shiftnorm_in_front_of_a_bias():
+    def linear(bias):
+        return BitNetMCU.BitLinear(4, 4, "4bitsym", bias=bias)
+
+    def norms(*biases):
+        layers = [linear(biases[0])]
+        for bias in biases[1:]:
+            layers += [BitNetMCU.ShiftNormReLU(aware=False), linear(bias)]
+        network = BitNetMCU.Network(layers, "RMS")
+        network.prepare(127)
+        again = BitNetMCU.from_architecture(network.architecture())
+        found = [[norm.aware for norm in each.layers[1::2]] for each in (network, again)]
+        assert found[0] == found[1]
+        return found[0]
+
+    assert norms(True, False, False) == [False, False]
+    assert norms(False, True, False) == [True, False]
+    assert norms(False, False, True) == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -468,7 +488,7 @@ def test_300_classes_go_through_the_chain(settings, tmp_path):
     y = np.arange(900) % 300
     x = np.stack([y % 20, y // 20], axis=1) + np.random.default_rng(0).normal(0, 0.1, (900, 2))
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x[290:300], y_test=y[290:300])
-    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0}
+    changes = {"dataset": str(tmp_path / "x.npz"), **MEASURED}
     path = training.train(replace(settings, **changes), tmp_path, report=str)
     exportquant.export(path, tmp_path)
     text = (tmp_path / exportquant.TEST_DATA_HEADER).read_text()

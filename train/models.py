@@ -2,7 +2,8 @@
 
 from BitNetMCU import ACTIVATIONS, FLOAT, REQUANTISERS, BitLinear, Network
 from cli import UserError
-from train import usermodel
+from compiler.graph import INT8
+from train import data, measured, usermodel
 from train.settings import Settings
 
 BIASES = {  # bias: index of a layer -> whether it has one
@@ -85,9 +86,13 @@ def build(settings: Settings, inputs, classes):
     """
     name = settings.model
     if name in MODELS:
-        return MODELS[name](inputs, classes, settings)
-    if ".py:" in name:
-        return usermodel.build(settings, inputs, classes)
-    raise UserError(
-        f"model '{name}' is not known; choose one of: {', '.join(MODELS)}, or file.py:Class"
-    )
+        network = MODELS[name](inputs, classes, settings)
+    elif ".py:" in name:
+        network = usermodel.build(settings, inputs, classes)
+    else:
+        raise UserError(
+            f"model '{name}' is not known; choose one of: {', '.join(MODELS)}, or file.py:Class"
+        )
+    is_measured = measured.is_measured(settings.dataset)
+    network.prepare((INT8 if is_measured else data.Pixels.of(settings).range).highest)
+    return network
