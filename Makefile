@@ -23,11 +23,12 @@ KERNELS = BitNetMCU_inference.c $(wildcard kernels/*.c)
 ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 
 .PHONY: help demo test fuzz pins test-long setup setup-all toolchain lint train export parity study-fc \
-	study-fc-choices study-few-bits study-muon study-muon-choices study-formats study-bias study-sensors \
-	bench-training bench bench-firmware bench-tflite figures ctest clean
+	study-fc-choices study-few-bits study-few-bits-choices study-small-choices study-requantisers \
+	study-muon study-muon-choices study-formats study-bias study-sensors bench-training bench \
+	bench-firmware bench-tflite figures ctest clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## the whole pipeline on embedded data: train, export, compile, prove
 	$(PYTHON) training.py dataset=Digits num_epochs=60 --out $(DEMO) --build $(DEMO)
@@ -113,8 +114,17 @@ study-sensors: $(READY) ## measured values, with and without a bias -> docs/stud
 	$(PYTHON) examples/vibration.py build/sensors/vibration.npz
 	$(PYTHON) study.py studies/sensors.yaml
 
-study-few-bits: $(READY) ## inputs and activations of few bits -> docs/study-few-bits.csv (resumes)
+study-few-bits: $(READY) ## five seeds of the networks of few bits -> docs/study-few-bits.csv (resumes)
 	$(PYTHON) study.py studies/few-bits.yaml
+
+study-few-bits-choices: $(READY) ## what the settings of few bits were chosen on (resumes)
+	$(PYTHON) study.py studies/few-bits-choices.yaml
+
+study-small-choices: $(READY) ## what 1.1 kB were chosen on -> docs/study-small-choices.csv (resumes)
+	$(PYTHON) study.py studies/small-choices.yaml
+
+study-requantisers: $(READY) ## finer scales than a shift -> docs/study-requantisers.csv (resumes)
+	$(PYTHON) studies/requantisers.py
 
 study-formats: $(READY) ## every number format and scale at about 12 kB -> docs/formats.csv (resumes)
 	$(PYTHON) study.py studies/formats.yaml --out docs/formats.csv

@@ -83,8 +83,11 @@ def expand(study, source):
     return runs
 
 
-def run(settings: Settings, folder):
-    """Train, export and prove one network; returns its CSV row as a dict of strings."""
+def run(settings: Settings, folder, export=True):
+    """Train, export and prove one network; returns its CSV row as a dict of strings.
+
+    export: False for one that only trains; what is found in its C stays empty.
+    """
     start = time.perf_counter()
     build = Path(folder) / config.run_name(settings)
     path = training.train(settings, out=build, report=lambda line: None)
@@ -95,7 +98,7 @@ def run(settings: Settings, folder):
         "validation_accuracy": metrics.get("validation_accuracy", ""),
         "train_loss": metrics["train_loss"],
     }
-    if settings.QuantType != BitNetMCU.FLOAT:
+    if export and settings.QuantType != BitNetMCU.FLOAT:
         report = exportquant.export(path, build)
         results |= {key: report[key] for key in ("weight_bytes", "entropy_bytes")}
         parity = test_inference.compare(build)
@@ -186,18 +189,40 @@ def summarise(rows):
     ]
 
 
-def run_all(runs, out, folder, jobs):
-    """Run the `Settings` whose names are not in the CSV `out` yet; returns all of its rows."""
+def run_all(runs, out, folder, jobs, function):
+    """Call `function` (as `run`) for the `Settings` whose names are not in the CSV `out` yet.
+
+    Returns all of its rows.
+    """
     rows = {row["name"]: row for row in read_rows(out)}
     waiting = [settings for settings in runs if config.run_name(settings) not in rows]
     print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them done; writing {out}")
     if waiting:
         loaders.load(waiting[0])  # fails, or downloads, once and before the work is spread
-    finished = workers.run(run, [(settings, folder) for settings in waiting], jobs, ordered=False)
+    cases = [(settings, folder) for settings in waiting]
+    finished = workers.run(function, cases, jobs, ordered=False)
     for row in cli.progress(finished, total=len(waiting), unit="run"):
         rows[row["name"]] = row
         cli.write_atomic(out, cli.csv_text([rows[name] for name in sorted(rows)]))
     return list(rows.values())
+
+
+def complete(runs, out, folder, jobs, function=run):
+    """Run what is missing of the `Settings` `runs`, with no `jobs` nothing; print their table.
+
+    Returns an exit code: 1 where a value of the C differs from Python's.
+    """
+    if jobs:
+        with cli.alone(out, "--out"), cli.alone(folder, "--build"):
+            rows = run_all(runs, out, folder, jobs, function)
+    else:
+        rows = read_rows(out)
+    by_name = {row["name"]: row for row in rows}
+    rows = [by_name[name] for name in map(config.run_name, runs) if name in by_name]
+    if not rows:
+        raise cli.UserError(f"{out} has no row of this study yet; run it without --summary")
+    print("\n".join(summarise(rows)))
+    return 1 if differing(rows) else 0
 
 
 def main():
@@ -219,17 +244,7 @@ def main():
 
     runs = expand(config.read_yaml(arguments.study), arguments.study)
     out = Path(arguments.out or f"docs/study-{Path(arguments.study).stem}.csv")
-    if arguments.summary:
-        rows = read_rows(out)
-    else:
-        with cli.alone(out, "--out"), cli.alone(arguments.build, "--build"):
-            rows = run_all(runs, out, arguments.build, arguments.jobs)
-    by_name = {row["name"]: row for row in rows}
-    rows = [by_name[name] for name in map(config.run_name, runs) if name in by_name]
-    if not rows:
-        raise cli.UserError(f"{out} has no row of this study yet; run it without --summary")
-    print("\n".join(summarise(rows)))
-    return 1 if differing(rows) else 0
+    return complete(runs, out, arguments.build, 0 if arguments.summary else arguments.jobs)
 
 
 if __name__ == "__main__":

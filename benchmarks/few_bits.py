@@ -33,7 +33,7 @@ from compiler.formats import FORMATS
 from compiler.graph import Range
 from lowbit import emission, lowering, pipeline
 from lowbit.rules import IntegerLayer
-from train import config
+from train import config, data
 
 EXAMPLES = """examples:
   python benchmarks/few_bits.py
@@ -66,9 +66,10 @@ def network(rng, name):
 def export(graph, inputs, bits, folder):
     """What the firmware's Makefile takes from a folder (EXPORTED), for `bits`."""
     classes = [str(label) for label in range(graph.output.size)]
+    settings = config.load()
     untrained = SimpleNamespace(
-        name=graph.name, sha256="0", settings=config.load(), class_names=classes, confidence=None,
-        input_map=None, channel_names=(),
+        name=graph.name, sha256="0", settings=settings, class_names=classes, confidence=None,
+        input_map=None, channel_names=(), pixels=data.Pixels.of(settings),
     )  # fmt: skip
     compiled = pipeline.compile_network(graph, "speed")
     files = emission.emit(compiled, untrained).files

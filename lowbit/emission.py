@@ -54,7 +54,7 @@ def _input_description(name, trained):
     fitted, names = trained.input_map, trained.channel_names
     prefix = {"name": name, "macro": name.upper()}
     if fitted is None:
-        return "a pixel >> 1 each", "", ""
+        return f"{trained.pixels.formula} each", "", ""
     if isinstance(fitted, Affine):
         declarations = AFFINE.format(**prefix, **vars(fitted))
         return "measured values through the map above", declarations, ""

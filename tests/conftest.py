@@ -28,6 +28,11 @@ STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", str(ROOT
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
+MEASURED = {  # what `settings`, of images, lack for measured values
+    "augmented_copies": 0, "input_bits": 7, "input_rounding": "floor", "activation_bits": 7,
+}  # fmt: skip
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(1)
@@ -69,10 +74,10 @@ def layers_of(graph):
 
 def untrained(graph, input_map=None, channel_names=()):
     """What stands for the `Checkpoint` of a network that was never trained."""
-    names = data.numbered("", graph.output.size)
+    names, settings = data.numbered("", graph.output.size), config.load()
     return SimpleNamespace(
-        name="test", sha256="0", settings=config.load(), class_names=names, confidence=None,
-        input_map=input_map, channel_names=channel_names,
+        name="test", sha256="0", settings=settings, class_names=names, confidence=None,
+        input_map=input_map, channel_names=channel_names, pixels=data.Pixels.of(settings),
     )  # fmt: skip
 
 

@@ -29,9 +29,26 @@ def test_settings_have_the_types_that_the_rules_give():
         config.OnePerLayer: lambda rule: str | list[str],
         config.EachLayer: lambda rule: int | list[int],
         config.RawUnits: lambda rule: str | float | list[float],
+        config.OrAuto: lambda rule: types[type(rule.rule)](rule.rule),
     }
     for field, (key, rule) in zip(fields(Settings), config.PARAMETERS.items(), strict=True):
         assert (field.name, field.type) == (key, types[type(rule)](rule))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "bits"),
+    [
+        ([], (3, "nearest", 4, "none")),
+        (["input_bits=7"], (7, "floor", 4, "none")),
+        (["input_bits=2", "input_rounding=floor", "activation_bits=5"], (2, "floor", 5, "none")),
+        (["dataset=a.csv"], (7, "floor", 7, "first")),
+        (["dataset=a.npz", "bias=all", "activation_bits=4"], (7, "floor", 4, "all")),
+    ],
+)
+def test_auto_is_for_images_or_for_measured_values(overrides, bits):
+    found = config.load(overrides=overrides)
+    names = ("input_bits", "input_rounding", "activation_bits", "bias")
+    assert tuple(getattr(found, name) for name in names) == bits
 
 
 @pytest.mark.parametrize(
@@ -51,7 +68,8 @@ def test_settings_have_the_types_that_the_rules_give():
         ("activation_bits=8", "a whole number from 1 to 7, or one for each hidden layer"),
         ("activation_bits=4,0,4", "a whole number from 1 to 7, or one for each hidden layer"),
         ("activation_bits=4,4", "names 2 numbers for 3 hidden layers"),
-        ("input_bits=9", "a whole number from 1 to 8"),
+        ("input_bits=9", "a whole number from 1 to 8; or auto"),
+        ("input_rounding=near", "did you mean 'nearest'"),
         ("requantiser=FixedShfit", "did you mean 'FixedShift'"),
         ("num_epochs=0", "a whole number from 1"),
         ("num_epochs=2.5", "a whole number from 1"),

@@ -138,8 +138,8 @@ def test_elastic_warp_moves_pixels_and_keeps_the_rest():
 
 def test_epoch_holds_every_image_as_it_is_and_its_copies():
     images, labels = bars(10), torch.arange(10)
-    inputs = data.Pixels(16)(images)
     settings = replace(STILL, augmented_copies=2)
+    inputs = data.Pixels.of(settings)(images)
     samples, truth = data.epoch_samples(images, inputs, labels, settings, torch.Generator())
     assert torch.equal(samples, inputs.repeat(3, 1))
     assert torch.equal(truth, labels.repeat(3))
@@ -208,6 +208,17 @@ def test_pixels_keep_their_highest_bits(bits, rounding):
     assert levels.dtype == torch.int8 and torch.equal(levels.double(), wanted)
     ends = pixels.range.lowest, pixels.range.highest
     assert (levels.min().item(), levels.max().item()) == ends
+
+
+@pytest.mark.parametrize("rounding", data.ROUNDINGS)
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_the_formula_of_a_pixel_is_what_is_computed(bits, rounding):
+    pixels = data.Pixels(16, bits, rounding)
+    formula, *at_most = pixels.formula.split(",")
+    wanted = [eval(formula.replace("a pixel", str(pixel))) for pixel in range(256)]
+    if at_most:
+        wanted = [min(value, 127) for value in wanted]
+    assert pixels.levels(torch.arange(256)).tolist() == wanted
 
 
 def test_three_bits_rounded_are_nine_levels_of_mostly_one_set_bit():

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_script
+from conftest import MEASURED, ROOT, run_script
 
 import cli
 import exportquant
@@ -84,7 +84,7 @@ def test_torchvision_formats_go_through_the_chain(name, tmp_path, monkeypatch, s
 def test_vibration_example_learns_and_goes_through_the_chain(tmp_path, settings):
     file = tmp_path / "vibration.npz"
     assert run_script("examples/vibration.py", file).returncode == 0
-    changes = {"dataset": str(file), "augmented_copies": 0, "num_epochs": 20, "widths": [32, 32]}
+    changes = {"dataset": str(file), **MEASURED, "num_epochs": 20, "widths": [32, 32]}
     result = chain(replace(settings, **changes, bias="first"), tmp_path)
     assert result["accuracy_c"] > 98 and result["differing_inputs"] == 0
     header = (tmp_path / exportquant.MODEL_HEADER).read_text()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, STRICT, compiler, refused, run_script
+from conftest import MEASURED, ROOT, STRICT, compiler, refused, run_script
 
 import cli
 import exportquant
@@ -19,7 +19,7 @@ from cli import UserError
 from compiler.emission import c_string
 from compiler.operators import run
 from lowbit import lowering
-from train import checkpoint, confidence, data, loaders, measured
+from train import checkpoint, confidence, loaders, measured
 
 sys.path.insert(0, str(ROOT / "examples"))
 import sensors  # noqa: E402
@@ -38,7 +38,7 @@ def test_the_map_knows_only_the_training_split(tmp_path, settings):
         np.savez(files[-1], x_train=changed, y_train=y, x_test=x * far, y_test=y)
     maps = []
     for file in files:
-        changes = {"dataset": str(file), "augmented_copies": 0, "validation_samples": 30}
+        changes = {"dataset": str(file), **MEASURED, "validation_samples": 30}
         path = training.train(replace(settings, **changes, num_epochs=1), tmp_path, report=str)
         maps.append(checkpoint.load(path).input_map)
     assert maps[0] == maps[1]
@@ -61,7 +61,7 @@ def test_csv_goes_through_the_chain_with_its_names(tmp_path, settings):
     file = tmp_path / "x.csv"
     text = "\n".join(["temp,lux /* */,label", *rows]).replace('ho"t', '"ho""t')
     file.write_text(text.replace("é", 'é"'), encoding="utf-8")
-    changes = {"dataset": str(file), "augmented_copies": 0, "widths": [16, 16], "num_epochs": 20}
+    changes = {"dataset": str(file), **MEASURED, "widths": [16, 16], "num_epochs": 20}
     path = training.train(
         replace(settings, **changes, bias="first", batch_size=16), tmp_path, report=str
     )
@@ -196,7 +196,7 @@ def test_text_becomes_a_c_string_that_means_the_same(tmp_path):
 def test_sensors_are_learned(kind, least, tmp_path, settings):
     arrays = sensors.simulate(kind, seed=1)
     np.savez(tmp_path / "x.npz", **arrays)
-    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "bias": "first"}
+    changes = {"dataset": str(tmp_path / "x.npz"), **MEASURED, "bias": "first"}
     changes |= {"widths": [32, 32], "num_epochs": 60}
     path = training.train(replace(settings, **changes), tmp_path, report=str)
     assert checkpoint.load(path).metrics["test_accuracy"] >= least
@@ -204,7 +204,7 @@ def test_sensors_are_learned(kind, least, tmp_path, settings):
 
 def test_without_a_bias_the_training_warns(tmp_path, settings, capsys):
     np.savez(tmp_path / "x.npz", **sensors.simulate("constant", 0))
-    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
+    changes = {"dataset": str(tmp_path / "x.npz"), **MEASURED, "num_epochs": 1}
     cli.warn.cache_clear()
     training.train(replace(settings, **changes), tmp_path, report=str)
     assert "warning: the first layer has no bias" in capsys.readouterr().err
@@ -218,7 +218,7 @@ def test_without_a_bias_the_training_warns(tmp_path, settings, capsys):
 def test_maps_of_older_versions_still_hold(tmp_path, settings):
     """A file whose one affine constant maps all values to int8."""
     np.savez(tmp_path / "x.npz", **sensors.simulate("mixed", 0))
-    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "num_epochs": 1}
+    changes = {"dataset": str(tmp_path / "x.npz"), **MEASURED, "num_epochs": 1}
     path = training.train(replace(settings, **changes), tmp_path, report=str)
     content = torch.load(path, weights_only=True)
     for key in ("input_map", "class_names", "channel_names", "confidence"):
@@ -313,8 +313,9 @@ def test_predict_takes_arrays_and_images_and_refuses_what_does_not_fit(room, tmp
 
     Image.fromarray(dataset.test_images[0].numpy()).save(tmp_path / "digit.png")
     (found,) = predict_json(digits, tmp_path / "digit.png")
-    graph = lowering.lower(checkpoint.load(digits).network)
-    inputs = data.Pixels(16)(dataset.test_images[:1]).numpy()
+    trained = checkpoint.load(digits)
+    graph = lowering.lower(trained.network)
+    inputs = trained.pixels(dataset.test_images[:1]).numpy()
     assert found["class"] == run(graph, inputs).argmax()
     assert "takes images" in refused(run_script("predict.py", digits, file))
     assert "takes rows" in refused(run_script("predict.py", path, tmp_path / "digit.png"))
@@ -326,7 +327,7 @@ def test_predict_takes_rows_of_a_csv_as_samples_of_several_channels(tmp_path, se
     y = np.arange(60) % 2
     x = rng.normal(0, 1, (60, 5, 3)) + 3 * y[:, None, None]
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    changes = {"dataset": str(tmp_path / "x.npz"), "augmented_copies": 0, "bias": "first"}
+    changes = {"dataset": str(tmp_path / "x.npz"), **MEASURED, "bias": "first"}
     path = training.train(replace(settings, **changes), tmp_path, report=str)
     rows = "\n".join(",".join(map(str, row)) for row in x[:4].reshape(4, -1))
     (tmp_path / "x.csv").write_text(",".join(f"c{i}" for i in range(15)) + "\n" + rows + "\n")

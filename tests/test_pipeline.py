@@ -27,7 +27,7 @@ import training
 from cli import UserError
 from compiler import operators
 from lowbit import kernelrows, lowering
-from train import checkpoint, config, data, epochs, loaders, plots, schedules
+from train import checkpoint, config, epochs, loaders, plots, schedules
 
 QUICK = ("dataset=Digits", "num_epochs=2", "widths=17,9")
 
@@ -200,7 +200,7 @@ def test_statistics_of_activations_are_those_of_the_exported_network(trained):
     (path,) = trained.glob("*.pth")
     loaded = checkpoint.load(path)
     dataset = loaders.load(loaded.settings)
-    inputs = data.Pixels(16)(dataset.train_images)
+    inputs = loaded.pixels(dataset.train_images)
     row = epochs.layer_statistics(loaded.network, inputs)
     graph = lowering.lower(loaded.network)
     values = operators.execute(graph, inputs.numpy())

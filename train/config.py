@@ -25,7 +25,7 @@ from lowbit import inputmap
 from train import data, loaders, measured, models, optimizers, schedules
 from train.settings import Settings
 
-AUTO_BIAS = "auto"
+AUTO = "auto"
 DEFAULT_PARAMETERS = Path(__file__).parent.parent / "trainingparameters.yaml"
 
 
@@ -170,6 +170,29 @@ class EachLayer:
 
 
 @dataclass(frozen=True)
+class OrAuto:
+    """What `rule` takes, or AUTO: `images` for images, `measured` for measured values."""
+
+    rule: Choice | Number | EachLayer
+    images: str | int
+    measured: str | int
+
+    def parse(self, value):
+        return value if value == AUTO else self.rule.parse(value)
+
+    def __str__(self):
+        return f"{self.rule}; or {AUTO}"
+
+    @property
+    def absent(self):
+        return self.rule.absent
+
+    @property
+    def options(self):
+        return (*getattr(self.rule, "options", ()), AUTO)
+
+
+@dataclass(frozen=True)
 class RawUnits:
     """`inputmap.AUTO`, one number > 0 for all channels, or a list with one for each."""
 
@@ -197,12 +220,14 @@ PARAMETERS = {
     ),
     "widths": Widths(2, 3, 4096),
     "QuantType": OnePerLayer((*BitNetMCU.FORMATS, BitNetMCU.FLOAT), alone=BitNetMCU.FLOAT),
-    "bias": Choice((*models.BIASES, AUTO_BIAS), absent="none"),
+    "bias": OrAuto(Choice(tuple(models.BIASES), absent="none"), images="none", measured="first"),
     "WScale": Choice(BitNetMCU.WEIGHT_SCALES),
     "NormType": Choice(tuple(BitNetMCU.NORMS)),
     "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),
     "shiftnorm_aware": Flag(),
-    "activation_bits": EachLayer(1, UINT7.bits, absent=UINT7.bits),
+    "activation_bits": OrAuto(
+        EachLayer(1, UINT7.bits, absent=UINT7.bits), images=4, measured=UINT7.bits
+    ),
     "requantiser": Choice(tuple(BitNetMCU.REQUANTISERS), absent="ShiftNorm"),
     "maxw_algo": Choice(tuple(BitNetMCU.CLIPPING)),
     "maxw_quantscale": Number(float, 0.01, 100),
@@ -214,8 +239,12 @@ PARAMETERS = {
     ),
     "raw_units_per_value": RawUnits(1e-30, 1e30),
     "image_size": Number(int, 4, 64),
-    "input_bits": Number(int, 1, 8, absent=data.PIXEL_BITS),
-    "input_rounding": Choice(tuple(data.ROUNDINGS), absent="floor"),
+    "input_bits": OrAuto(
+        Number(int, 1, 8, absent=data.PIXEL_BITS), images=3, measured=data.PIXEL_BITS
+    ),
+    "input_rounding": OrAuto(
+        Choice(tuple(data.ROUNDINGS), absent="floor"), images="nearest", measured="floor"
+    ),
     "validation_samples": Number(int, 0, 10_000_000),
     "augmented_copies": Number(int, 0, 100),
     "rotation": Number(float, 0, 180),
@@ -337,12 +366,16 @@ def read(path=DEFAULT_PARAMETERS):
 def complete(values, source):
     """The `Settings` of the checked dict `values`; a `UserError` names `source` if it lacks any.
 
-    bias=auto becomes what it stands for: a bias in the first layer for measured values, whose level
-    and amplitude tell something, none for images.
+    AUTO becomes what it stands for. Measured values get a bias in the first layer, as their level
+    and amplitude tell something, and all bits; pixels of 7 bits or more are not rounded.
     """
     values = ABSENT | values
-    if values["bias"] == AUTO_BIAS:
-        values["bias"] = "first" if measured.is_measured(values.get("dataset", "")) else "none"
+    kind = "measured" if measured.is_measured(values.get("dataset", "")) else "images"
+    for key, rule in PARAMETERS.items():
+        if isinstance(rule, OrAuto) and values[key] == AUTO:
+            values[key] = getattr(rule, kind)
+            if key == "input_rounding" and values["input_bits"] >= data.PIXEL_BITS:
+                values[key] = rule.absent
     missing = [key for key in PARAMETERS if key not in values]
     if missing:
         raise UserError(f"{source} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")

@@ -173,6 +173,17 @@ class Pixels:
             return INT8
         return Range(0, self.levels(torch.tensor([255])).item())
 
+    @property
+    def formula(self):
+        """What an input is of a pixel 0..255, as C."""
+        if self.bits == 8:
+            return "a pixel - 128"
+        dropped = 8 - self.bits
+        if self.rounding == "floor":
+            return f"a pixel >> {dropped}"
+        most = f", {INT8.highest} at most" * (self.bits == 7)
+        return f"(a pixel + {1 << dropped >> 1}) >> {dropped}{most}"
+
     def levels(self, pixels):
         """uint8 or int32 pixels 0..255, any shape, as inputs, int8; 128 does not fit and is 127."""
         if self.bits == 8:

@@ -146,7 +146,7 @@ def load(settings: Settings):
             raise UserError(
                 f"input_bits={settings.input_bits} input_rounding={settings.input_rounding} are "
                 f"for the pixels of images, but {name} holds measured values, which have 8 bits; "
-                f"use input_bits={data.PIXEL_BITS} input_rounding=floor"
+                "use input_bits=auto input_rounding=auto"
             )
         return measured.load(name)
     if settings.raw_units_per_value != inputmap.AUTO:

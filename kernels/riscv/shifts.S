@@ -99,6 +99,16 @@
     flush   tp, 28, \first
 .endm
 
+.macro next_input
+    beq     a0, a4, .Lturn
+    lb      a5, 0(a0)
+    addi    a0, a0, 1
+    add     a2, a2, s1
+#if BITNETMCU_BITS > 7
+    add     a5, a5, s0
+#endif
+.endm
+
 .macro append
     sw      a2, 0(a1)
     sw      a5, 4(a1)
@@ -130,15 +140,12 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     beq     a1, t0, .Lfull
 #endif
     .balign 4                       /* a jump to 32 bits across words takes a cycle more */
-.Lscan:
-    beq     a0, a4, .Lturn
-    lb      a5, 0(a0)
-    addi    a0, a0, 1
-    add     a2, a2, s1
-#if BITNETMCU_BITS > 7
-    add     a5, a5, s0
-#endif
+.Lscan:                             /* two a round */
+    next_input
+    bnez    a5, .Lfound
+    next_input
     beqz    a5, .Lscan
+.Lfound:
 #if SUM_BOUNDS
     add     a3, a3, a5
     addi    t1, a3, -GROUP_SUM
