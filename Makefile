@@ -138,7 +138,7 @@ bench: $(READY) ## cycles and bytes, model x kernel x placement x target (BENCH=
 bench-firmware: $(READY) ## the fast firmware, all test images -> docs/firmware.csv and -CH32V002.csv
 	$(PYTHON) mcu/bench.py target=CH32V003 kernel=assembly,c placement=auto,flash --images 10000 \
 		--out docs/firmware.csv
-	$(PYTHON) mcu/bench.py target=CH32V002 model=fc12k kernel=assembly,c placement=auto \
+	$(PYTHON) mcu/bench.py target=CH32V002 model=fc12k,fc12k-7 kernel=assembly,c placement=auto \
 		--images 10000 --out docs/firmware-CH32V002.csv
 	$(PYTHON) benchmarks/cycle_model.py
 

@@ -34,7 +34,7 @@ class PerSample(Dataset):
     """The images as PIL images, augmented and resized one at a time."""
 
     def __init__(self, images, labels, settings):
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.pixels = images, labels, data.Pixels.of(settings)
         self.transform = transforms.Compose(
             [
                 transforms.ToPILImage(),
@@ -54,7 +54,7 @@ class PerSample(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index):
-        return self.transform(self.images[index]) >> 1, self.labels[index]
+        return self.pixels.levels(self.transform(self.images[index])), self.labels[index]
 
 
 def make_network(settings, dataset):

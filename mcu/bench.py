@@ -37,15 +37,22 @@ EXAMPLES = """examples:
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = {  # the committed networks
-    "fc12k": "FCMNIST-MNIST-4bitsym-3f24ea0e",
-    "fc1k": "FCMNIST-MNIST-2bitsym-cbcb089d",
-    "binary": "FCMNIST-MNIST-Binary-e4f34a5a",
-    "ternary": "FCMNIST-MNIST-Ternary-f960370f",
-    "2bitsym": "FCMNIST-MNIST-2bitsym-4ef7f907",
-    "fp130": "FCMNIST-MNIST-FP130-bb14324e",
-    "nf4": "FCMNIST-MNIST-NF4-3a490da1",
-    "binary12k": "FCMNIST-MNIST-Binary-c9ee3c2f",
-    "2bitsym11k": "FCMNIST-MNIST-2bitsym-b1cbebfd",
+    "fc12k": "FCMNIST-MNIST-4bitsym-34f0e50b",
+    "fc1k": "FCMNIST-MNIST-2bitsym+4bitsym-9c379a45",
+    "fp130": "FCMNIST-MNIST-FP130-dc780966",
+    "nf4": "FCMNIST-MNIST-NF4-e8f6f359",
+    "binary12k": "FCMNIST-MNIST-Binary-2b83eba3",
+    "2bitsym11k": "FCMNIST-MNIST-2bitsym-fab8baaf",
+    # Inputs and activations of 7 bits:
+    "fc12k-7": "FCMNIST-MNIST-4bitsym-3f24ea0e",
+    "fc1k-7": "FCMNIST-MNIST-2bitsym-cbcb089d",
+    "fp130-7": "FCMNIST-MNIST-FP130-bb14324e",
+    "nf4-7": "FCMNIST-MNIST-NF4-3a490da1",
+    "binary12k-7": "FCMNIST-MNIST-Binary-c9ee3c2f",
+    "2bitsym11k-7": "FCMNIST-MNIST-2bitsym-b1cbebfd",
+    "binary-7": "FCMNIST-MNIST-Binary-e4f34a5a",
+    "ternary-7": "FCMNIST-MNIST-Ternary-f960370f",
+    "2bitsym-7": "FCMNIST-MNIST-2bitsym-4ef7f907",
 }
 KERNELS = ("bittest", "plain", "c", "assembly")
 PLACEMENTS = ("auto", *link.PLACES)

@@ -48,7 +48,7 @@ def wait_for(condition, seconds=60):
 
 def test_there_are_scripts_in_all_folders():
     assert {script.rpartition("/")[0] for script in SCRIPTS} == {
-        "", "benchmarks", "examples", "mcu", "tests",
+        "", "benchmarks", "examples", "mcu", "studies", "tests",
     }  # fmt: skip
 
 

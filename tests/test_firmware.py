@@ -110,10 +110,11 @@ def test_a_wrong_weight_in_flash_is_found(network, tmp_path):
     with (copy / "firmware.elf").open("r+b") as file:
         elf = ELFFile(file)
         symbols = elf.get_section_by_name(".symtab")
-        (weights,) = symbols.get_symbol_by_name("BitNetMCU_weights_2")
+        (weights,) = symbols.get_symbol_by_name("BitNetMCU_weights_1")
         text = elf.get_section_by_name(".rodata")
         at = text["sh_offset"] + weights["st_value"] - text["sh_addr"]
-        at += weights["st_size"] // 2  # past a kernel's header
+        header, centre = 8, 8 * 16 + 8  # of the kernel; the pixel
+        at += header + (weights["st_size"] - header) // 256 * centre
         file.seek(at)
         byte = file.read(1)[0]
         file.seek(at)
@@ -187,7 +188,7 @@ def test_fewer_bits_of_a_network_build_smaller_kernels_anew(network, tmp_path):
     for script in (("exportquant.py", path, "--optimise", "speed"), ("mcu/demo_images.py",)):
         assert run_script(*script, "--build", exported).returncode == 0
     report = json.loads((exported / "export.json").read_text())
-    assert report["bits"] == 7
+    assert report["bits"] == 4
     stacks = []
     for bits, made in ((7, True), (7, False), (3, True)):
         (exported / "export.json").write_text(json.dumps(report | {"bits": bits}))
@@ -283,25 +284,26 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network):
 
 
 def in_assembly():
-    """(format, target) for each file of kernels in assembly; ShiftNorm is in all of them."""
+    """(format, target, bits) for each file of kernels in assembly; ShiftNorm is in all of them."""
     files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
     cases = {}
     for kernel in kernelrows.FAST:
         target = "CH32V002" if kernel.multiplier else "CH32V003"
-        cases.setdefault(kernel.source.stem, (kernel.formats[0], target))
+        bits = 4 if kernel.source.stem == "pairs" else 7
+        cases.setdefault(kernel.source.stem, (kernel.formats[0], target, bits))
     return [cases[file] for file in sorted(files)]
 
 
-@pytest.mark.parametrize(("name", "target"), in_assembly())
-def test_interrupts_at_any_instruction_change_no_value(name, target, tmp_path):
+@pytest.mark.parametrize(("name", "target", "bits"), in_assembly())
+def test_interrupts_at_any_instruction_change_no_value(name, target, bits, tmp_path):
     """A handler that writes below the stack pointer, every 11 instructions (a prime)."""
     need(target)
-    settings = config.load(
-        overrides=["dataset=Digits", "num_epochs=1", "widths=33,20", f"QuantType={name}"]
-    )
+    changes = ["dataset=Digits", "num_epochs=1", "widths=33,20", f"QuantType={name}"]
+    changes += [f"activation_bits={bits}", *["input_bits=7"] * (bits == 7)]
+    settings = config.load(overrides=changes)
     path = training.train(settings, tmp_path, report=lambda line: None)
     handler = ROOT / "tests" / "interrupt_handler.c"
-    options = (f"MODEL={path}", f"TARGET={target}", f"EXTRA={handler}")
+    options = (f"MODEL={path}", f"TARGET={target}", f"EXTRA={handler}", "PLACE=flash")
     make(*options, build=tmp_path / "b")
     elf = next((tmp_path / "b").glob(f"*/{path.stem}/firmware.elf"))
     emulator = tmp_path / "emulator"
@@ -332,7 +334,7 @@ def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
     line = last_line(make("emulate", f"MODEL={checkpoint.MODELDATA / name}.pth", build=tmp_path))
     assert line["model"] == name
     assert (line["images"], line["mismatches"]) == ("10000", "0")
-    assert line["accuracy"] == "98.78"
+    assert line["accuracy"] == "98.81"
     assert int(line["flash"]) <= 16_384 and int(line["ram"]) <= 2_048
 
 

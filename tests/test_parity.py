@@ -195,7 +195,7 @@ def test_a_fixed_shift_follows_training_and_then_stays():
 def test_training_logits_with_biases_are_those_of_eval_mode_but_for_a_scale(norm, scale, settings):
     """A scale for each sample, the same for all classes."""
     torch.manual_seed(0)
-    changes = {"bias": "all", "NormType": norm, "WScale": scale}
+    changes = {"bias": "all", "NormType": norm, "WScale": scale, "activation_bits": 7}
     network = models.build(replace(settings, **changes), 30, 5)
     images = torch.randint(-127, 128, (50, 30)).float()
     with torch.no_grad():
@@ -271,7 +271,8 @@ def test_shift_and_rounding_of_every_bit_length():
 @pytest.mark.parametrize(("inputs", "fits"), [(65_535, True), (65_536, False)])
 def test_accumulators_that_could_leave_int32_are_refused(settings, inputs, fits):
     """Of weights counted from the lowest level: 128 * 256 * inputs must stay below 2^31."""
-    network = models.build(replace(settings, QuantType="FP130", widths=[1, 1]), inputs, 2)
+    changes = {"QuantType": "FP130", "widths": [1, 1], "activation_bits": 7}
+    network = models.build(replace(settings, **changes), inputs, 2)
     torch.nn.init.constant_(network.layers[0].weight, -1000.0)
     if fits:
         images = np.full((1, inputs), -128, np.int8)
