@@ -2,7 +2,8 @@
 
 Both train the same network with the same augmentation on the same images. The per-sample pipeline
 is the usual one: PIL images, RandomAffine and Resize in a DataLoader with one worker per core.
-They take turns for several rounds; the figures are the medians. Writes docs/bench-training.csv.
+They take turns for several rounds; the figures are the medians. Writes docs/bench-training.csv;
+with other settings, key=value as training.py takes them, it only prints.
 """
 
 import sys
@@ -27,6 +28,7 @@ from train import config, data, epochs, loaders, models, optimizers
 EXAMPLES = """examples:
   python benchmarks/training_speed.py
   python benchmarks/training_speed.py --samples 60000 --rounds 1
+  python benchmarks/training_speed.py batch_size=256
 """
 
 
@@ -101,13 +103,14 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("changes", nargs="*", metavar="key=value")
     parser.add_argument("--samples", type=int, default=20_000, help="images in an epoch")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.samples < 1 or arguments.rounds < 1:
         raise cli.UserError("--samples and --rounds take 1 or more")
 
-    settings = config.load(overrides=["augmented_copies=1"])
+    settings = config.load(overrides=["augmented_copies=1", *arguments.changes])
     dataset = loaders.load(settings)
     samples = min(arguments.samples, len(dataset.train_labels))
     pipelines = {"tensors": tensor_epoch, "per-sample PIL": pil_epoch}
@@ -121,8 +124,9 @@ def main():
         {"pipeline": name, "samples": samples, "samples_per_second": round(rate)}
         for name, rate in rates.items()
     ]
-    docs = Path(__file__).resolve().parent.parent / "docs"
-    cli.write_atomic(docs / "bench-training.csv", cli.csv_text(rows))
+    if not arguments.changes:
+        docs = Path(__file__).resolve().parent.parent / "docs"
+        cli.write_atomic(docs / "bench-training.csv", cli.csv_text(rows))
     for row in rows:
         print(f"{row['pipeline']:15} {row['samples_per_second']:8} samples per second")
     print(f"cores={os.cpu_count()} samples={samples} rounds={arguments.rounds} ratio={ratio:.1f}")
