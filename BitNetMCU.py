@@ -249,6 +249,7 @@ class BitLinear(nn.Linear):
 
     def read_up_to(self, highest):
         """Its inputs have values up to `highest`: those that a bias is measured by."""
+        self.settings.pop("bias_input", None)
         if self.settings["bias"] and highest != BIAS_INPUT:
             self.settings["bias_input"] = int(highest)
 

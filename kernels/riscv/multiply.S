@@ -72,11 +72,7 @@
 .macro flush at, first
     sll     a2, a2, ra
     add     a2, a2, a3
-    .ifeq \first
-    lw      a1, \at(a0)
-    add     a2, a2, a1
-    .endif
-    sw      a2, \at(a0)
+    add_to  a2, \at, \first, a1
 .endm
 
 .macro flush_pair sum, at, first

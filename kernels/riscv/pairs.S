@@ -67,23 +67,14 @@ pairs:
     add_pair a5
 .endm
 
-    /* \at(a0) += or, the first time, = sum */
-.macro flush sum, at, first
-    .ifeq \first
-    lw      a2, \at(a0)
-    add     \sum, \sum, a2
-    .endif
-    sw      \sum, \at(a0)
-.endm
-
-    /* The same for \at(a0) and the next one with the halves of a total. */
+    /* \at(a0) and the next one += or, the first time, = the halves of a total. */
 .macro flush_pair total, at, first
     slli    a1, \total, 16
     srai    a1, a1, 16
     sub     \total, \total, a1
     srai    \total, \total, 16
-    flush   a1, \at, \first
-    flush   \total, \at + 4, \first
+    add_to  a1, \at, \first, a2
+    add_to  \total, \at + 4, \first, a2
 .endm
 
 .macro flush_all first

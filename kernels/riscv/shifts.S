@@ -81,22 +81,7 @@
     and     a2, \sum, gp
     srli    \sum, \sum, 16
     sub     a2, a2, \sum
-    .ifeq \first
-    lw      a1, \at(a0)
-    add     a2, a2, a1
-    .endif
-    sw      a2, \at(a0)
-.endm
-
-.macro flush_all first
-    flush   s0, 0, \first
-    flush   s1, 4, \first
-    flush   a4, 8, \first
-    flush   a5, 12, \first
-    flush   t0, 16, \first
-    flush   t1, 20, \first
-    flush   t2, 24, \first
-    flush   tp, 28, \first
+    add_to  a2, \at, \first, a1
 .endm
 
 .macro next_input
@@ -207,7 +192,7 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     lw      a0, SUMS(sp)
     li      gp, 0xffff
     if_first .Lfirst
-    flush_all 0
+    flush_eight 0
 .Lflushed:
     lw      a1, STOP(sp)
     addi    ra, ra, COLUMN
@@ -247,7 +232,7 @@ BitNetMCU_inner_shifts:             /* a0 = activations = TURN; TURN_ROW: 4 less
     lw      ra, INNER_RA(sp)
     ret
 .Lfirst:
-    flush_all 1
+    flush_eight 1
     j       .Lflushed
     .size   BitNetMCU_inner_shifts, . - BitNetMCU_inner_shifts
     .set    frame.BitNetMCU_inner_shifts, 0

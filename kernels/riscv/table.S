@@ -44,24 +44,8 @@
     lh      a2, 0(a2)
     add     \sum, \sum, a2
 .endm
-    /* \at(a0) += or, the first time, = sum */
 .macro flush sum, at, first
-    .ifeq \first
-    lw      a1, \at(a0)
-    add     \sum, \sum, a1
-    .endif
-    sw      \sum, \at(a0)
-.endm
-
-.macro flush_all first
-    flush   s0, 0, \first
-    flush   s1, 4, \first
-    flush   a4, 8, \first
-    flush   a5, 12, \first
-    flush   t0, 16, \first
-    flush   t1, 20, \first
-    flush   t2, 24, \first
-    flush   tp, 28, \first
+    add_to  \sum, \at, \first, a1
 .endm
 
     .section .text.BitNetMCU_inner_table, "ax"
@@ -102,13 +86,13 @@ BitNetMCU_inner_table:              /* at least one input is in the list */
     bne     a3, ra, .Lrow
     lw      a0, SUMS(sp)
     if_first .Lfirst
-    flush_all 0
+    flush_eight 0
 .Lflushed:
     next_column
     lw      ra, INNER_RA(sp)
     ret
 .Lfirst:
-    flush_all 1
+    flush_eight 1
     j       .Lflushed
     .size   BitNetMCU_inner_table, . - BitNetMCU_inner_table
     .set    frame.BitNetMCU_inner_table, 0
