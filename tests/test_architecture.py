@@ -274,7 +274,7 @@ def test_own_networks_get_the_settings_as_a_dict(settings, tmp_path):
          f"BitLinear(8, c, {FOUR})", "", "is there twice"),
         (PAIR, "        self[0].weight.requires_grad = False\n", "weight of layer 0"),
         (PAIR, "        raise SystemExit('bye')\n", "SystemExit: bye"),
-        (f"nn.Flatten(), {PAIR}", "", "is a Flatten; leave it out"),
+        (f"nn.Flatten(), {PAIR}", "", "elsewhere leave it out"),
         (f"{PAIR}, nn.Softmax(1)", "", "is a Softmax; leave it out"),
         (f"BitLinear(i, 8, {FOUR}), nn.ReLU(), nn.Dropout(), BitLinear(8, c, {FOUR})", "",
          "is a Dropout; leave it out"),

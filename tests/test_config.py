@@ -25,6 +25,7 @@ def test_settings_have_the_types_that_the_rules_give():
         config.Name: lambda rule: str,
         config.Number: lambda rule: rule.kind,
         config.Flag: lambda rule: bool,
+        config.Layers: lambda rule: str | list[str],
         config.Widths: lambda rule: list[int],
         config.OnePerLayer: lambda rule: str | list[str],
         config.EachLayer: lambda rule: int | list[int],

@@ -9,7 +9,8 @@ from conftest import ROOT
 # Who may import whom; a package also itself, and all of them cli.
 LAYERS = {
     "compiler": set(),
-    "BitNetMCU": {"compiler"},
+    "qat": {"compiler"},
+    "BitNetMCU": {"compiler", "qat"},
     "lowbit": {"compiler", "BitNetMCU"},
     "tinyengine": {"compiler"},
     "train": {"compiler", "BitNetMCU", "lowbit", "workers"},

@@ -202,12 +202,13 @@ def _build(path, content, settings: Settings):
     if "architecture" in content:
         for index, layer in enumerate(content["architecture"]["layers"]):
             # Before anything is allocated for sizes that the weights do not have.
-            sizes = [layer[key] for key in ("out_features", "in_features") if key in layer]
+            kind = BitNetMCU.LAYERS[layer["kind"]]
+            sizes = kind.weight_shape(layer) if issubclass(kind, BitNetMCU.BitLayer) else []
             weight = content["state_dict"].get(f"layers.{index}.weight", torch.empty(()))
             if list(weight.shape) != sizes:
                 raise ValueError("weights of another architecture")
         return BitNetMCU.from_architecture(content["architecture"])
-    if settings.model not in models.MODELS:
+    if settings.model not in models.PRESETS:
         raise UserError(
             f"{path} is of an older version and leaves its network to {settings.model}, which "
             "only training runs; train it anew"

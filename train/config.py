@@ -127,6 +127,29 @@ class Widths:
 
 
 @dataclass(frozen=True)
+class Layers:
+    """The layers of a network but the last, as text, or AUTO: those of the model."""
+
+    most: int
+    absent: str = AUTO
+
+    def parse(self, value):
+        if value == AUTO:
+            return value
+        values = _items(value)
+        if not isinstance(values, list) or not 1 <= len(values) <= self.most:
+            raise ValueError
+        return [str(models.Layer.parse(text)) for text in values]
+
+    def __str__(self):
+        return (
+            f"{AUTO}; or 1 to {self.most} layers, 'dense WIDTH' or 'conv ROWSxCOLUMNS WIDTH', as "
+            "'conv 7x7/3 32, conv 1x1 12, dense 64', where '/3' is the stride, and 'conv 3x3 pad 1 "
+            f"16' pads with zeros; a WIDTH is at most {models.WIDEST}"
+        )
+
+
+@dataclass(frozen=True)
 class OnePerLayer:
     """One of `options` for all layers, or a list with one of them for each.
 
@@ -171,11 +194,13 @@ class EachLayer:
 
 @dataclass(frozen=True)
 class OrAuto:
-    """What `rule` takes, or AUTO: `images` for images, `measured` for measured values."""
+    """What `rule` takes, or AUTO: `images` for images, `measured` for measured values, `windows`
+    for images where the first layer is a convolution."""
 
     rule: Choice | Number | EachLayer
     images: str | int
     measured: str | int
+    windows: str | int
 
     def parse(self, value):
         return value if value == AUTO else self.rule.parse(value)
@@ -214,21 +239,29 @@ class RawUnits:
 
 PARAMETERS = {
     "model": Name(
-        tuple(models.MODELS),
+        tuple(models.PRESETS),
         lambda text: ".py:" in text,
         "a network of your own as file.py:Class",
     ),
-    "widths": Widths(2, 3, 4096),
+    "layers": Layers(16),
+    "widths": Widths(2, 3, models.WIDEST),
     "QuantType": OnePerLayer((*BitNetMCU.FORMATS, BitNetMCU.FLOAT), alone=BitNetMCU.FLOAT),
-    "bias": OrAuto(Choice(tuple(models.BIASES), absent="none"), images="none", measured="first"),
+    "bias": OrAuto(
+        Choice(tuple(models.BIASES), absent="none"), images="none", measured="first", windows="none"
+    ),
     "WScale": Choice(BitNetMCU.WEIGHT_SCALES),
     "NormType": Choice(tuple(BitNetMCU.NORMS)),
     "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),
     "shiftnorm_aware": Flag(),
     "activation_bits": OrAuto(
-        EachLayer(1, UINT7.bits, absent=UINT7.bits), images=4, measured=UINT7.bits
+        EachLayer(1, UINT7.bits, absent=UINT7.bits), images=4, measured=UINT7.bits, windows=5
     ),
-    "requantiser": Choice(tuple(BitNetMCU.REQUANTISERS), absent="ShiftNorm"),
+    "requantiser": OrAuto(
+        Choice(tuple(BitNetMCU.REQUANTISERS), absent="ShiftNorm"),
+        images="ShiftNorm",
+        measured="ShiftNorm",
+        windows="FixedShift",
+    ),
     "maxw_algo": Choice(tuple(BitNetMCU.CLIPPING)),
     "maxw_quantscale": Number(float, 0.01, 100),
     "maxw_update_until_epoch": Number(int, 0, 100_000),
@@ -240,10 +273,13 @@ PARAMETERS = {
     "raw_units_per_value": RawUnits(1e-30, 1e30),
     "image_size": Number(int, 4, 64),
     "input_bits": OrAuto(
-        Number(int, 1, 8, absent=data.PIXEL_BITS), images=3, measured=data.PIXEL_BITS
+        Number(int, 1, 8, absent=data.PIXEL_BITS), images=3, measured=data.PIXEL_BITS, windows=4
     ),
     "input_rounding": OrAuto(
-        Choice(tuple(data.ROUNDINGS), absent="floor"), images="nearest", measured="floor"
+        Choice(tuple(data.ROUNDINGS), absent="floor"),
+        images="nearest",
+        measured="floor",
+        windows="floor",
     ),
     "validation_samples": Number(int, 0, 10_000_000),
     "augmented_copies": Number(int, 0, 100),
@@ -368,9 +404,15 @@ def complete(values, source):
 
     AUTO becomes what it stands for. Measured values get a bias in the first layer, as their level
     and amplitude tell something, and all bits; pixels of 7 bits or more are not rounded.
+    Convolutions get shifts that are fixed: a shift for each sample needs all sums at once.
     """
     values = ABSENT | values
-    kind = "measured" if measured.is_measured(values.get("dataset", "")) else "images"
+    if values["layers"] == AUTO and models.PRESETS.get(values.get("model")):
+        values["layers"] = list(models.PRESETS[values["model"]])
+    if measured.is_measured(values.get("dataset", "")):
+        kind = "measured"
+    else:
+        kind = "windows" if values["layers"][0].startswith("conv") else "images"
     for key, rule in PARAMETERS.items():
         if isinstance(rule, OrAuto) and values[key] == AUTO:
             values[key] = getattr(rule, kind)

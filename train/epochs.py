@@ -116,7 +116,8 @@ def layer_statistics(network, inputs):
             row[f"entropy{index}"] = BitNetMCU.entropy(layer.integer_weights())
     with torch.no_grad():
         outputs = network.eval().outputs(inputs.float())
-        hidden = [x for layer, x in outputs if not isinstance(layer, BitNetMCU.BitLinear)]
+        no_activations = (BitNetMCU.BitLayer, *BitNetMCU.SHAPING)
+        hidden = [x for layer, x in outputs if not isinstance(layer, no_activations)]
     for index, activations in enumerate(hidden, start=1):
         row[f"positive{index}"] = (activations > 0).double().mean().item()
     if all(layer.format for layer in network.bit_layers()):

@@ -1,6 +1,20 @@
 """The networks that settings can name: this project's, and users' own."""
 
-from BitNetMCU import ACTIVATIONS, FLOAT, REQUANTISERS, BitLinear, Network
+import math
+import re
+from dataclasses import dataclass
+
+from BitNetMCU import (
+    ACTIVATIONS,
+    FLOAT,
+    REQUANTISERS,
+    BitConv2d,
+    BitLinear,
+    Flatten,
+    Network,
+    Unflatten,
+    shapes_of,
+)
 from cli import UserError
 from compiler.graph import INT8
 from train import data, measured, usermodel
@@ -12,31 +26,105 @@ BIASES = {  # bias: index of a layer -> whether it has one
     "all": lambda index: True,
 }
 
+WIDEST = 4096
+LAYER = (
+    r"(?P<dense>dense)|conv (?P<rows>\d+)x(?P<columns>\d+)(/(?P<stride>\d+))?( pad (?P<pad>\d+))?"
+)
 
-class FCMNIST(Network):
-    """A fully connected network with two or three hidden layers, `widths` wide."""
 
-    def __init__(self, inputs, classes, settings: Settings):
-        sizes = [inputs, *settings.widths, classes]
-        layers = []
-        has_bias = BIASES[settings.bias]
-        formats = layer_formats(settings.QuantType, len(sizes) - 1)
-        bits = hidden_bits(settings.activation_bits, len(settings.widths))
-        for index, (QuantType, size_in, size_out) in enumerate(zip(formats, sizes, sizes[1:])):
-            if layers:
-                layers.append(activation(settings, bits[index - 1]))
-            layers.append(
-                BitLinear(
-                    size_in,
-                    size_out,
-                    QuantType,
-                    settings.maxw_algo,
-                    settings.maxw_quantscale,
-                    settings.WScale,
-                    has_bias(index),
-                )
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the setting `layers`: a convolution, or fully connected where `kernel` is None."""
+
+    width: int
+    kernel: tuple | None = None
+    stride: int = 1
+    padding: int = 0
+
+    @classmethod
+    def parse(cls, text):
+        """Of "dense 64", "conv 7x7/3 32" or "conv 3x3 pad 1 16". Raises ValueError."""
+        found = re.fullmatch(rf"({LAYER}) (?P<width>\d+)", " ".join(str(text).split()))
+        if not found:
+            raise ValueError(text)
+        kernel = None if found["dense"] else (int(found["rows"]), int(found["columns"]))
+        stride, padding = int(found["stride"] or 1), int(found["pad"] or 0)
+        layer = cls(int(found["width"]), kernel, stride, padding)
+        if not 1 <= layer.width <= WIDEST or stride < 1:
+            raise ValueError(text)
+        return layer
+
+    def __str__(self):
+        if self.kernel is None:
+            return f"dense {self.width}"
+        stride = f"/{self.stride}" if self.stride > 1 else ""
+        padding = f" pad {self.padding}" if self.padding else ""
+        return f"conv {self.kernel[0]}x{self.kernel[1]}{stride}{padding} {self.width}"
+
+
+PRESETS = {  # model: its `layers`; None: fully connected, `widths` wide
+    "FCMNIST": None,
+    "WindowMNIST": ("conv 7x7/3 32", "conv 1x1 12", "dense 64"),
+}
+
+
+def chain(inputs, classes, settings: Settings, image):
+    """The `Network` of the layers that `settings` name, with a requantiser between each two.
+
+    image: (channels, rows, columns) of an input that is an image, else None.
+    """
+    if isinstance(settings.layers, list):
+        layers = [Layer.parse(text) for text in settings.layers]
+    else:
+        layers = [Layer(width) for width in settings.widths]
+    layers.append(Layer(classes))
+    formats = layer_formats(settings.QuantType, len(layers))
+    bits = hidden_bits(settings.activation_bits, len(layers) - 1)
+    has_bias = BIASES[settings.bias]
+    shape, modules = (inputs,), []
+    if layers[0].kernel:
+        if image is None:
+            raise UserError(
+                f"layers='{layers[0]}' needs images; {settings.dataset} has measured values: begin "
+                "with a dense layer"
             )
-        super().__init__(layers, settings.NormType)
+        modules.append(Unflatten(image))
+        shape = image
+    for index, (layer, QuantType) in enumerate(zip(layers, formats)):
+        if index:
+            modules.append(activation(settings, bits[index - 1]))
+        made = module(layer, shape, QuantType, settings, has_bias(index))
+        shape = shapes(settings, made, shape)[-1][1]
+        modules += made
+    return Network(modules, settings.NormType)
+
+
+def module(layer, shape, QuantType, settings: Settings, bias):
+    """The modules of a `Layer` that reads activations of `shape`."""
+    options = {
+        "maxw_algo": settings.maxw_algo,
+        "maxw_quantscale": settings.maxw_quantscale,
+        "WScale": settings.WScale,
+        "bias": bias,
+    }
+    if layer.kernel is None:
+        flat = [Flatten()] if len(shape) > 1 else []
+        return [*flat, BitLinear(math.prod(shape), layer.width, QuantType, **options)]
+    if len(shape) == 1:
+        raise UserError(f"layers='{layer}' stands behind a dense layer, which leaves no map")
+    geometry = {"stride": layer.stride, "padding": layer.padding}
+    return [BitConv2d(shape[0], layer.width, layer.kernel, QuantType, **geometry, **options)]
+
+
+def shapes(settings: Settings, modules, shape):
+    """`BitNetMCU.shapes_of`, with a `UserError` for maps that are too small."""
+    try:
+        return list(shapes_of(modules, shape))
+    except ValueError as error:
+        raise UserError(
+            f"a layer of {settings.layers} {error}, but gets {'x'.join(map(str, shape[1:]))}; use "
+            "a smaller kernel or stride, or pad"
+        )
 
 
 def layer_formats(QuantType, layers):
@@ -75,24 +163,22 @@ def activation(settings: Settings, bits):
     return REQUANTISERS[settings.requantiser](settings.shiftnorm_aware, bits)
 
 
-MODELS = {"FCMNIST": FCMNIST}
-
-
 def build(settings: Settings, inputs, classes):
     """The network that `settings.model` names, for `inputs` values and `classes` classes.
 
-    That is a class of MODELS or a user's own as file.py:Class. Raises `UserError` for
+    That is one of PRESETS or a user's own class as file.py:Class. Raises `UserError` for
     a class that is not known and for a combination that cannot be built.
     """
     name = settings.model
-    if name in MODELS:
-        network = MODELS[name](inputs, classes, settings)
+    is_measured = measured.is_measured(settings.dataset)
+    image = None if is_measured else (1, settings.image_size, settings.image_size)
+    if name in PRESETS:
+        network = chain(inputs, classes, settings, image)
     elif ".py:" in name:
-        network = usermodel.build(settings, inputs, classes)
+        network = usermodel.build(settings, inputs, classes, image)
     else:
         raise UserError(
-            f"model '{name}' is not known; choose one of: {', '.join(MODELS)}, or file.py:Class"
+            f"model '{name}' is not known; choose one of: {', '.join(PRESETS)}, or file.py:Class"
         )
-    is_measured = measured.is_measured(settings.dataset)
     network.prepare((INT8 if is_measured else data.Pixels.of(settings).range).highest)
     return network

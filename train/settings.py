@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Settings:
     """A field for each parameter, in the order in which files and names of runs have them."""
 
-    model: str  # a name in models.MODELS, or file.py:Class
+    model: str  # a name in models.PRESETS, or file.py:Class
+    layers: str | list[str]  # all but the last, as "conv 7x7/3 32"; config.AUTO: of `widths`
     widths: list[int]  # of the hidden layers
     QuantType: str | list[str]  # of all layers, or of each
     bias: str

@@ -16,21 +16,25 @@ import BitNetMCU
 from cli import UserError
 from train.settings import Settings
 
-SUPPORTED = "BitLinear, ReLU, ShiftNormReLU, and BatchNorm1d directly behind a BitLinear"
+SUPPORTED = (
+    "BitLinear, BitConv2d, ReLU, ShiftNormReLU, FixedShiftReLU, Flatten, and BatchNorm1d or "
+    "BatchNorm2d directly behind a BitLinear or BitConv2d"
+)
 NO_USE = {  # layers that people try, and why they are not needed
     nn.Dropout: "the C has no use for it, and training with few bits is noise enough",
-    nn.Flatten: "the network gets one row of values for each sample already",
     nn.Softmax: "the loss applies it, and the class with the largest logit is the same without",
     nn.LogSoftmax: "the loss applies it, and the class with the largest logit is the same without",
 }
 
 
-def build(settings: Settings, inputs, classes):
+def build(settings: Settings, inputs, classes, image):
     """The `BitNetMCU.Network` around the layers of the class that `settings.model` names.
 
     The class is an nn.Sequential that is called with (inputs, classes, config) and holds
-    `BitLinear` layers with `nn.ReLU` between them; an nn.BatchNorm1d behind a BitLinear becomes
-    part of it. config: the settings as a dict. Raises `UserError` for anything else.
+    `BitLinear` and `BitConv2d` layers with `nn.ReLU` between them; a norm of a batch behind one
+    becomes part of it. config: the settings as a dict. image: (channels, rows, columns) of an input
+    that is an image, which a BitConv2d at the beginning gets, else None. Raises `UserError` for
+    anything else.
     """
     name = settings.model
     made = _load_class(name)
@@ -51,8 +55,28 @@ def build(settings: Settings, inputs, classes):
         name, [_supported(name, i, each, settings) for i, each in enumerate(flat)]
     )
     _check_choices(name, supported, settings.QuantType, settings.WScale)
+    if type(supported[0]) in CONVOLUTIONS:
+        if image is None:
+            raise UserError(
+                f"model {name}: measured values are no map; put an nn.Unflatten(1, (channels, "
+                "rows, columns)) in front of the first BitConv2d"
+            )
+        supported.insert(0, BitNetMCU.Unflatten(image))
     _check_sizes(name, supported, inputs, classes)
     return BitNetMCU.Network(supported, settings.NormType)
+
+
+CONVOLUTIONS = (BitNetMCU.BitConv2d, BitNetMCU.BatchNormBitConv2d)
+AS_OURS = {  # a layer of PyTorch -> ours, None where it does something else
+    nn.Flatten: lambda layer: (
+        BitNetMCU.Flatten() if (layer.start_dim, layer.end_dim) in ((1, -1), (1, 3)) else None
+    ),
+    nn.Unflatten: lambda layer: (
+        BitNetMCU.Unflatten(layer.unflattened_size)
+        if layer.dim == 1 and len(layer.unflattened_size) == 3
+        else None
+    ),
+}
 
 
 def _load_class(name):
@@ -140,7 +164,8 @@ def _check_layers(name, layers):
 
 def _own():
     """The layers of this project that have an integer form."""
-    return [layer for layer in BitNetMCU.LAYERS.values() if hasattr(layer, "reads")]
+    kinds = BitNetMCU.LAYERS.values()
+    return [kind for kind in kinds if hasattr(kind, "reads") or issubclass(kind, BitNetMCU.SHAPING)]
 
 
 def _supported(name, index, layer, settings: Settings):
@@ -155,9 +180,17 @@ def _supported(name, index, layer, settings: Settings):
             )
         requantiser = BitNetMCU.REQUANTISERS[settings.requantiser]
         return requantiser(settings.shiftnorm_aware, settings.activation_bits)
-    if type(layer) in (*_own(), nn.BatchNorm1d):
+    if type(layer) in AS_OURS:
+        ours = AS_OURS[type(layer)](layer)
+        if ours is None:
+            raise UserError(
+                f"model {name}: layer {index} is {layer}; use nn.Flatten() between maps and a "
+                "BitLinear, nn.Unflatten(1, (channels, rows, columns)) in front of all layers"
+            )
+        return ours
+    if type(layer) in (*_own(), *BitNetMCU.NORMED):
         return layer
-    for kind in (*_own(), nn.BatchNorm1d):
+    for kind in (*_own(), *BitNetMCU.NORMED):
         if isinstance(layer, kind):
             raise UserError(
                 f"model {name}: layer {index} is a {type(layer).__name__}; what it changes in "
@@ -175,29 +208,27 @@ def _supported(name, index, layer, settings: Settings):
 
 
 def _fold_norms(name, layers):
-    """`layers` with each nn.BatchNorm1d made part of the BitLinear in front of it."""
+    """`layers` with each norm of a batch made part of the layer in front of it."""
     result = []
     for index, layer in enumerate(layers):
-        if not isinstance(layer, nn.BatchNorm1d):
+        if type(layer) not in BitNetMCU.NORMED:
             result.append(layer)
             continue
+        kind, both = BitNetMCU.NORMED[type(layer)]
         previous = result[-1] if result else None
-        if type(previous) is not BitNetMCU.BitLinear or index == len(layers) - 1:
+        norm = type(layer).__name__
+        if type(previous) is not kind or index == len(layers) - 1:
             raise UserError(
-                f"model {name}: the BatchNorm1d at layer {index} cannot be folded into weights; it "
-                "must stand directly behind a BitLinear, and not behind the last one"
+                f"model {name}: the {norm} at layer {index} cannot be folded into weights; it must "
+                f"stand directly behind a {kind.__name__}, and not behind the last one"
             )
-        if (
-            layer.num_features != previous.out_features
-            or layer.running_mean is None
-            or layer.eps <= 0
-        ):
+        outputs = len(previous.weight)
+        if layer.num_features != outputs or layer.running_mean is None or layer.eps <= 0:
             raise UserError(
-                f"model {name}: the BatchNorm1d at layer {index} must take the "
-                f"{previous.out_features} outputs in front of it, track running statistics, and "
-                "have an eps above 0"
+                f"model {name}: the {norm} at layer {index} must take the {outputs} outputs in "
+                "front of it, track running statistics, and have an eps above 0"
             )
-        result[-1] = BitNetMCU.BatchNormBitLinear(previous, layer)
+        result[-1] = both(previous, layer)
     return result
 
 
@@ -207,14 +238,14 @@ def _check_choices(name, layers, QuantType, WScale):
         raise UserError(
             f"model {name} names the formats of its layers itself; give one QuantType, not a list"
         )
-    floats = [layer.format is None for layer in layers if isinstance(layer, BitNetMCU.BitLinear)]
+    floats = [layer.format is None for layer in layers if isinstance(layer, BitNetMCU.BitLayer)]
     if any(floats) != (QuantType == BitNetMCU.FLOAT) or any(floats) != all(floats):
         raise UserError(
             f"model {name}: layers of QuantType={BitNetMCU.FLOAT} are not exported; all layers and "
             f"the setting QuantType must be {BitNetMCU.FLOAT}, or none"
         )
     if WScale == "PerOutput" and any(
-        isinstance(layer, BitNetMCU.BitLinear) and layer.format and layer.factors is None
+        isinstance(layer, BitNetMCU.BitLayer) and layer.format and layer.factors is None
         for layer in layers
     ):
         raise UserError(
@@ -225,27 +256,37 @@ def _check_choices(name, layers, QuantType, WScale):
 
 def _check_sizes(name, modules, inputs, classes):
     """Refuse layers that cannot read what is in front of them."""
-    size, there, count = inputs, "activations", 0
-    for layer in modules:
-        if getattr(layer, "reads", "accumulators") != there:
+    shape, there, count = (inputs,), "activations", 0
+    for index, layer in enumerate(modules):
+        shaping = isinstance(layer, BitNetMCU.SHAPING)
+        if getattr(layer, "reads", there if shaping else "accumulators") != there:
             break
-        there = getattr(layer, "writes", "activations")
-        if isinstance(layer, BitNetMCU.BitLinear):
-            count += 1
-            if layer.in_features != size:
-                raise UserError(
-                    f"model {name}: BitLinear {count} takes {layer.in_features} inputs but gets "
-                    f"{size}"
-                )
-            size = layer.out_features
+        is_flatten = isinstance(layer, BitNetMCU.Flatten)
+        behind = modules[index + 1] if index + 1 < len(modules) else None
+        if is_flatten and (len(shape) == 1 or not isinstance(behind, BitNetMCU.BitLinear)):
+            raise UserError(
+                f"model {name}: nn.Flatten belongs between maps and the BitLinear that reads them; "
+                "elsewhere leave it out: a sample comes as one row of values already"
+            )
+        if index and isinstance(layer, BitNetMCU.Unflatten):
+            raise UserError(f"model {name}: nn.Unflatten belongs in front of all layers only")
+        kind = type(layer).__name__.removeprefix("BatchNorm")
+        count += isinstance(layer, BitNetMCU.BitLayer)
+        got = "x".join(map(str, shape))
+        try:
+            ((_, shape),) = BitNetMCU.shapes_of([layer], shape)
+        except ValueError as error:
+            number = f" {count}" if isinstance(layer, BitNetMCU.BitLayer) else ""
+            raise UserError(f"model {name}: {kind}{number} {error} but gets {got}")
+        there = getattr(layer, "writes", there if shaping else "activations")
     else:
-        if there == "accumulators":
-            if size != classes:
+        if there == "accumulators" and isinstance(modules[-1], BitNetMCU.BitLinear):
+            if shape != (classes,):
                 raise UserError(
-                    f"model {name}: the last layer has {size} outputs, the data has {classes} "
+                    f"model {name}: the last layer has {shape[0]} outputs, the data has {classes} "
                     "classes"
                 )
             return
     raise UserError(
-        f"model {name}: BitLinear and ReLU must take turns, with a BitLinear at both ends"
+        f"model {name}: layers with weights and ReLU must take turns, with a BitLinear at the end"
     )
