@@ -143,6 +143,46 @@ void BitNetMCU_fc_TernaryPlanes(const int8_t *activations, const uint32_t *weigh
     }
 }
 
+void BitNetMCU_gather(const int8_t *corner, uint32_t rows, uint32_t run, uint32_t row_bytes,
+                      int8_t *window) {
+    uint32_t i;
+
+    for (;;) {
+        for (i = 0; i < run; i++)
+            *window++ = corner[i];
+        if (--rows == 0)
+            break;
+        corner += row_bytes;
+    }
+}
+
+void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, int32_t top,
+                             int32_t left, int8_t *window) {
+    const int32_t bottom = top + padded->rows, right = left + padded->columns;
+    int32_t row, column;
+    uint32_t i;
+
+    for (row = 0; row < top; row++) /* there may be no multiplier */
+        for (column = 0; column < padded->map_columns; column++)
+            map += padded->channels;
+    for (row = top; row < bottom; row++) {
+        const int8_t *value = map;
+
+        for (column = 0; column < left; column++)
+            value += padded->channels;
+        for (column = left; column < right; column++) {
+            const int inside =
+                row >= 0 && row < padded->map_rows && column >= 0 && column < padded->map_columns;
+
+            for (i = 0; i < padded->channels; i++)
+                *window++ = inside ? *value++ : 0;
+        }
+        if (row >= 0 && row + 1 < padded->map_rows)
+            for (column = 0; column < padded->map_columns; column++)
+                map += padded->channels;
+    }
+}
+
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus) {
     for (; count > 0; count--)
         *accumulators++ -= *surplus++;

@@ -45,6 +45,13 @@ extern "C" {
 #define BITNETMCU_ASSEMBLY 0
 #endif
 
+/* Of a function: its stack is needed while it runs, not as long as its caller's. */
+#ifdef __GNUC__
+#define BITNETMCU_OWN_FRAME __attribute__((noinline))
+#else
+#define BITNETMCU_OWN_FRAME
+#endif
+
 /* Fully connected layers, by number format:
  *     accumulators[o] = sum over i of activations[i] * weight[o][i]
  * A row holds the codes of one output's weights, the first input in the lowest bits, padded to
@@ -90,6 +97,55 @@ BitNetMCU_fc_by_input BitNetMCU_fc_multiply_4bit; /* 8 in a word */
 BitNetMCU_fc_by_input BitNetMCU_fc_multiply_4bitsym;
 BitNetMCU_fc_by_input BitNetMCU_fc_halfwords; /* any format, 2 in a word: for computers */
 #endif
+
+/* Windows of maps, which lie in memory row by row, the channels of a position side by side.
+ *
+ * Brings the values of a window together whose first one is at `corner`: `rows` times `run` values
+ * side by side, row_bytes from one row to the next. */
+void BitNetMCU_gather(const int8_t *corner, uint32_t rows, uint32_t run, uint32_t row_bytes,
+                      int8_t *window);
+
+/* A map, and windows of it that may reach over its edges, where there is 0. */
+typedef struct {
+    int32_t map_rows, map_columns;
+    uint32_t channels;
+    int32_t rows, columns; /* of a window */
+} BitNetMCU_padded;
+
+/* The same for the window whose first row is `top` and whose first column is `left`. */
+void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, int32_t top,
+                             int32_t left, int8_t *window);
+
+/* Windows of 4-bit weights that overlap (kernels/strips.c). A strip are the rows of a map that a
+ * row of windows sees: lists of the bits that are set in it are built once, each window reads its
+ * part of them.
+ *
+ * Geometry of a strip: `rows` rows of a map of values 0..2^bits - 1, `width` pixels in a row,
+ * `channels` values each. A map lies in memory row by row, pixel by pixel, the channels of a pixel
+ * side by side; row_bytes from row to row. bits is 1 to 7, and at most BITNETMCU_BITS. */
+typedef struct {
+    uint32_t row_bytes, width, rows, channels, bits;
+    uint32_t positions; /* width * rows * channels, at most 255 */
+    uint32_t entries;   /* bits * positions */
+} BitNetMCU_strip;
+
+/* Windows of `columns` pixels of all rows of a strip, and their weights: lowbit/layouts.py,
+ * pack_strips. */
+typedef struct {
+    const uint32_t *weights;
+    uint32_t columns, outputs;
+    uint32_t inputs; /* columns * rows * channels */
+} BitNetMCU_window;
+
+/* Builds the lists of the strip at `map`. They take entries + BITNETMCU_BITS * (width + 1) bytes.
+ */
+void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8_t *lists);
+
+/* accumulators[o] = sum over the window's values, from pixel column `first` on, of value *
+ * weight[o]. position: first * rows * channels. */
+void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
+                              uint32_t position, const BitNetMCU_window *window,
+                              int32_t *accumulators);
 
 /* accumulators[o] -= surplus[o] */
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus);

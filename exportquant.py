@@ -35,9 +35,11 @@ REPORT = "export.json"
 PLAN = "memory.png"
 
 
-def describe_layer(layer, choice):
-    """What the weights of an `IntegerLayer` use of their format, as a dict for the report."""
-    size, packed = layer.weights.size, choice.packed
+def describe_layer(choice):
+    """What the weights of a layer use of their format, as a dict for the report."""
+    packed = choice.packed
+    layer = packed["layer"]
+    size = layer.weights.size
     counts = Counter(layer.weights.flatten().tolist())
     entropy = BitNetMCU.entropy(torch.from_numpy(layer.weights))
     per_output = {
@@ -65,8 +67,7 @@ def describe_layer(layer, choice):
 
 def describe(compiled):
     """The report on the weights of a `Compiled` network, ready for JSON."""
-    pairs = zip(compiled.graph.operators, compiled.choices, strict=True)
-    layers = [describe_layer(s.fields, choice) for s, choice in pairs if s.kind == "LINEAR"]
+    layers = [describe_layer(choice) for choice in pipeline.layers_of(compiled)]
     return {
         "layers": layers,
         "weights": sum(layer["weights"] for layer in layers),

@@ -14,7 +14,7 @@ import torch
 
 import cli
 from compiler import operators
-from lowbit import lowering
+from lowbit import fusion, lowering
 from train import checkpoint, confidence, loaders, measured
 
 EXAMPLES = """examples:
@@ -103,7 +103,7 @@ def main():
 
     sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     trained = checkpoint.load(arguments.checkpoint)
-    graph = lowering.lower(trained.network, trained.reads)
+    graph = fusion.fuse(lowering.lower(trained.network, trained.reads))
     samples = [sample for file in arguments.files for sample in read_inputs(trained, file)]
     found = classify(trained, graph, samples)
     if arguments.json:

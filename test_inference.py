@@ -22,7 +22,7 @@ import exportquant
 from compiler import hostrun, operators
 from compiler.report import KERNELS
 from compiler.trace import Layout, Result
-from lowbit import lowering
+from lowbit import fusion, lowering
 from lowbit.inputmap import InputMap
 from train import checkpoint
 
@@ -124,16 +124,19 @@ def pytorch_values(network, graph, inputs):
 def compare(build):
     """Run the network exported to `build` as C, by its rules and in PyTorch on all test images.
 
-    Returns a dict: images; differing_values of PyTorch and the multiplication-free C, those of
-    the C with multiplications, differing_predictions of any; for measured values differing_inputs
-    of the C's map from raw values, on those of the test set and others; accuracies in percent. A
-    network that was exported for a core with a multiplier has no multiplication-free C.
+    PyTorch's values are those of all steps, the C's those of the steps that it executes, some of
+    them fused. Returns a dict: images; differing_values of PyTorch and the multiplication-free C,
+    those of the C with multiplications, differing_predictions of any; for measured values
+    differing_inputs of the C's map from raw values, on those of the test set and others; accuracies
+    in percent. A network that was exported for a core with a multiplier has no multiplication-free
+    C.
     """
     report, trained = exportquant.exported_checkpoint(build)
     graph = lowering.lower(trained.network, trained.reads)
-    layout = Layout.of(graph)
+    executed = fusion.fuse(graph)
+    layout, of_all = Layout.of(executed), Layout.of(graph)
     flags = (report["needs_multiplier"], True)
-    libraries = [Library(build_library(build, flag), graph) for flag in flags]
+    libraries = [Library(build_library(build, flag), executed) for flag in flags]
     if any(library.checkpoint != trained.sha256 for library in libraries):
         raise cli.UserError(
             f"{build} has the C of another network than its {exportquant.REPORT} says; run "
@@ -156,7 +159,7 @@ def compare(build):
             }
             expected = operators.execute(graph, part.numpy())
             differing["values"] += layout.differing(in_c.values, expected)
-            differing["values"] += layout.differing(in_pytorch, expected)
+            differing["values"] += of_all.differing(in_pytorch, expected)
             differing["values_multiplier"] += layout.differing(with_multiplier.values, expected)
             for each in (in_c, with_multiplier):
                 wrong = each.predictions != predicted["pytorch"].numpy()

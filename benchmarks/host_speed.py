@@ -22,7 +22,7 @@ import cli
 import exportquant
 import test_inference
 from compiler import operators
-from lowbit import lowering
+from lowbit import fusion, lowering
 from train import checkpoint, config
 
 EXAMPLES = """examples:
@@ -51,7 +51,7 @@ def c_rate(path, optimise, inputs):
     os.environ["CFLAGS"] = FLAGS
     library = test_inference.build_library(build, multiplier=True)
     trained = checkpoint.load(path)
-    graph = lowering.lower(trained.network, trained.reads)
+    graph = fusion.fuse(lowering.lower(trained.network, trained.reads))
     library = test_inference.Library(library, graph)
     expected = operators.execute(graph, inputs)
     if library.layout.differing(library.run(inputs).values, expected):

@@ -96,7 +96,11 @@ def draw_plan(compiled, path, depths=None):
     depths: {function: bytes of the deepest stack from it on}, as a firmware's budget has them, to
     show what the frames of kernels add.
     """
-    frames = [(depths or {}).get(choice.kernel.function, 0) for choice in compiled.choices]
+    depths = depths or {}
+    frames = [
+        max(depths.get(kernel.function, 0) for kernel in choice.kernel.with_used)
+        for choice in compiled.choices
+    ]
     names = compiled.step_names
     draw.draw_plan(compiled.blocks, compiled.plan, path, names, compiled.name, frames)
 

@@ -37,7 +37,7 @@ class Kernel:
     would not be exact: this is its proof. scratch: packed -> bytes of the arena that it works in.
     in_place: fields -> whether its output may be the memory of an input. emit: (packed,
     `emission.Place`) -> lines of C that execute the step. proven: fields -> what was proven, for
-    the report.
+    the report. uses: other kernels whose functions its C calls.
     """
 
     name: str
@@ -54,6 +54,12 @@ class Kernel:
     formats: tuple | None = None
     multiplier: bool = False
     by_input: bool = False
+    uses: tuple = ()
+
+    @property
+    def with_used(self):
+        """It, and all kernels that it uses."""
+        return (self, *(each for kernel in self.uses for each in kernel.with_used))
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,11 @@ def choose(step, kernels):
 
 def sources(choices):
     """The C files of the chosen kernels, each once, sorted by name."""
-    found = {choice.kernel.source for choice in choices} - {None}
+    found = {kernel.source for choice in choices for kernel in choice.kernel.with_used} - {None}
     return sorted(found, key=lambda path: path.name)
 
 
 def assembly(choices):
     """The files of assembly that they use on the cores that these are for."""
-    return sorted({choice.kernel.assembly for choice in choices} - {None})
+    used = (kernel for choice in choices for kernel in choice.kernel.with_used)
+    return sorted({kernel.assembly for kernel in used} - {None})

@@ -11,7 +11,7 @@ import numpy as np
 from compiler import trace
 from compiler.emission import C_TYPES, EXTERN_C, Emitted, array, body, c_string, comment
 from compiler.trace import Layout
-from lowbit import kernelrows
+from lowbit import kernelrows, pipeline
 from lowbit.inputmap import Affine, InputMap
 
 NAME = "BitNetMCU"  # what functions and, in capitals, macros of a network begin with
@@ -146,8 +146,7 @@ static void run(const int8_t *input, void *output) {{ {name}_infer(input, output
 
 def bits_of(compiled):
     """The most bits that the inputs of any layer have as its kernel sees them: BITNETMCU_BITS."""
-    pairs = zip(compiled.graph.operators, compiled.choices)
-    layers = [choice.packed for step, choice in pairs if step.kind == "LINEAR"]
+    layers = [choice.packed for choice in pipeline.layers_of(compiled)]
     return max((p["layer"].reads.highest + p["offset"]).bit_length() for p in layers)
 
 
@@ -162,9 +161,7 @@ def model_header(compiled, trained, name=NAME):
     settings = asdict(trained.settings).items()
     listing = "\n".join(f" *   {key}: {comment(value)}" for key, value in settings)
     values, declarations, quantise = _input_description(name, trained)
-    kernels = (
-        c.kernel.name for s, c in zip(graph.operators, compiled.choices) if s.kind == "LINEAR"
-    )
+    kernels = (choice.kernel.name for choice in pipeline.layers_of(compiled))
     text = f"""#include "BitNetMCU_inference.h"
 
 {EXTERN_C[0]}

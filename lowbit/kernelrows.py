@@ -44,26 +44,42 @@ def linear_kernel(name, layout, source=PLAIN_SOURCE, by_input=False, refuse=None
         reason = refuse(layer, largest) if refuse else ""
         if reason:
             raise Unfit(reason)
-        return {
-            "layer": layer,
-            "words": layout(layer),
-            "offset": offset,
-            "surplus": surplus(layer, offset),
-            "factors": None if layer.factors is None else factor_codes(layer.factors),
-        }
+        return packed_layer(layer, layout(layer), offset)
 
     def emit(packed, place):
-        layer, ends = packed["layer"], f"_{place.step.index}"
-        prefix, (source,), (target,) = place.prefix, place.inputs, place.outputs
+        layer, (source,), (target,) = packed["layer"], place.inputs, place.outputs
         offset = f" {packed['offset']}," if by_input else ""
-        words = place.constants.array(f"{prefix}_weights{ends}", packed["words"])
-        yield (f"{function}({source},{offset} {words}, {layer.inputs}, {layer.outputs}, {target});")
-        for what, operation in (("surplus", "subtract"), ("factors", "scale")):
-            if packed[what] is not None:
-                values = place.constants.array(f"{prefix}_{what}{ends}", packed[what])
-                yield f"BitNetMCU_{operation}({target}, {layer.outputs}, {values});"
+        words = weights_of(packed, place)
+        yield f"{function}({source},{offset} {words}, {layer.inputs}, {layer.outputs}, {target});"
+        yield from emit_corrections(packed, place)
 
     return Kernel(name, function, source, emit, pack, by_input=by_input, **options)
+
+
+def packed_layer(layer, words, offset):
+    """What the C of a layer is given."""
+    return {
+        "layer": layer,
+        "words": words,
+        "offset": offset,
+        "surplus": surplus(layer, offset),
+        "factors": None if layer.factors is None else factor_codes(layer.factors),
+    }
+
+
+def weights_of(packed, place):
+    """The C name of a layer's words."""
+    return place.constants.array(f"{place.prefix}_weights_{place.step.index}", packed["words"])
+
+
+def emit_corrections(packed, place):
+    """Lines that make accumulators of a layer's sums."""
+    (target,) = place.outputs
+    for what, operation in (("surplus", "subtract"), ("factors", "scale")):
+        if packed[what] is not None:
+            name = f"{place.prefix}_{what}_{place.step.index}"
+            values = place.constants.array(name, packed[what])
+            yield f"BitNetMCU_{operation}({target}, {packed['layer'].outputs}, {values});"
 
 
 def surplus(layer, offset):
@@ -192,13 +208,13 @@ def kernels_of(row):
     return tuple(k for k in LINEAR if k.formats is None or row.name in k.formats)
 
 
-def candidates(step, optimise="size", multiplier=False):
-    """The kernels to choose from for a step of LINEAR, the fastest first.
+def candidates(layer, optimise="size", multiplier=False):
+    """The kernels to choose from for a layer, the fastest first.
 
     optimise: one of OPTIMISE; multiplier: the core has one, or is a computer's.
     """
     multiplier = multiplier or optimise == "host"
-    able = kernels_of(step.fields.format)
+    able = kernels_of(layer.format)
     wanted = [
         _refused(k) if k.multiplier and not multiplier else k
         for k in CHOICES[optimise]

@@ -10,6 +10,7 @@ import numpy as np
 
 from compiler.csource import constants
 from compiler.graph import INT8, UINT7
+from compiler.selection import Unfit
 
 
 def by_word(codes, per_word):
@@ -73,18 +74,24 @@ def refuse_part_words(layer, _):
 
 NIBBLE_ORDER = (0, 4, 2, 6, 1, 5, 3, 7)  # of a word's outputs: where kernels/nibbles.c widens them
 NIBBLES = constants("kernels/nibbles.h")
+LANE = 2**16 - 1  # the most that 16 bits hold
+
+
+def nibble_words(layer):
+    """Rows of inputs: eight outputs in a word, as nibbles q; an even number of words."""
+    places = np.array([4 * place for place in NIBBLE_ORDER], np.uint32)
+    padded = np.full((layer.inputs, -(-layer.outputs // 16) * 16), 8, np.uint32)
+    padded[:, : layer.outputs] = layer.codes().T
+    return np.bitwise_or.reduce(padded.reshape(layer.inputs, -1, 8) << places, axis=2)
 
 
 def pack_nibbles(layer):
-    """Rows of inputs: eight outputs in a word, as nibbles q; an even number of words.
+    """Rows of inputs: `nibble_words`.
 
     A header of two words before them holds what bounds the kernel's lanes: `nibble_lists` and
     `nibble_inputs`. All comes as rows of two words.
     """
-    places = np.array([4 * place for place in NIBBLE_ORDER], np.uint32)
-    padded = np.full((layer.inputs, -(-layer.outputs // 16) * 16), 8, np.uint32)
-    padded[:, : layer.outputs] = layer.codes().T
-    words = np.bitwise_or.reduce(padded.reshape(layer.inputs, -1, 8) << places, axis=2)
+    words = nibble_words(layer)
     rows, bias = nibble_lists(layer)
     wide_bias, inputs, signed_inputs = nibble_inputs(layer, 4 * words.shape[1])
     header = np.zeros((1, 2), np.uint32)
@@ -98,10 +105,13 @@ def nibble_weights(layer):
     return layer.codes().astype(np.int32) - 8
 
 
-def nibble_lists(layer):
-    """(rows, bias): any so many different rows sum to -bias .. 255 - bias in each output."""
+def nibble_lists(layer, most=NIBBLES["LIST_ROWS"]):
+    """(rows, bias): any so many different rows sum to -bias .. 255 - bias in each output.
+
+    most: more are not asked for; any rows may be more.
+    """
     weights = nibble_weights(layer)
-    any_rows, most = NIBBLES["ANY_ROWS"], NIBBLES["LIST_ROWS"]
+    any_rows = NIBBLES["ANY_ROWS"]
     largest, lowest = (
         np.sort(np.maximum(sign * weights, 0), axis=1)[:, ::-1].cumsum(axis=1).max(axis=0)
         for sign in (1, -1)
@@ -112,6 +122,19 @@ def nibble_lists(layer):
     return len(fitting), int(lowest[len(fitting) - 1])
 
 
+def nibble_extremes(layer, inputs, largest):
+    """(high, low): so many inputs of 0..largest in a row sum to -low .. high in each output."""
+    windows = np.zeros((layer.outputs, -(-layer.inputs // inputs) * inputs), np.int64)
+    windows[:, : layer.inputs] = nibble_weights(layer)
+    windows = windows.reshape(layer.outputs, -1, inputs) * largest
+    return [int(np.maximum(sign * windows, 0).sum(axis=2).max()) for sign in (1, -1)]
+
+
+def central_bias(high, low):
+    """What brings sums of -low .. high into the middle of 0 .. LANE."""
+    return low + (LANE - high - low) // 2
+
+
 def nibble_inputs(layer, row_bytes):
     """(bias, inputs, signed inputs): what 16-bit lanes can hold.
 
@@ -119,29 +142,21 @@ def nibble_inputs(layer, row_bytes):
     each output for unsigned inputs in the layer's range, or, signed inputs, for 0..255. A list's
     16-bit offsets must reach them, too.
     """
-    weights = nibble_weights(layer)
     most = UINT7.highest if layer.reads.signed else layer.reads.highest
     reach = min(2**16 // row_bytes, 2**15 - 1)
     spare = 2 * 8 * INT8.span  # for one signed input at least
-
-    def extremes(inputs, largest):
-        windows = np.zeros((layer.outputs, -(-layer.inputs // inputs) * inputs), np.int64)
-        windows[:, : layer.inputs] = weights
-        windows = windows.reshape(layer.outputs, -1, inputs) * largest
-        return [int(np.maximum(sign * windows, 0).sum(axis=2).max()) for sign in (1, -1)]
-
     parts = 1
     while True:
         inputs = -(-layer.inputs // parts)
-        high, low = extremes(inputs, most)
-        if inputs <= reach and high + low <= 65535 - spare:
+        high, low = nibble_extremes(layer, inputs, most)
+        if inputs <= reach and high + low <= LANE - spare:
             break
         parts += 1
-    bias = low + (65535 - high - low) // 2
+    bias = central_bias(high, low)
     while True:
         signed_inputs = -(-layer.inputs // parts)
-        high, low = extremes(signed_inputs, INT8.span)
-        if signed_inputs <= reach and high <= 65535 - bias and low <= bias:
+        high, low = nibble_extremes(layer, signed_inputs, INT8.span)
+        if signed_inputs <= reach and high <= LANE - bias and low <= bias:
             return bias, inputs, signed_inputs
         parts += 1
 
@@ -155,6 +170,38 @@ def describe_nibbles(layer):
         f"lists of {rows} rows fit lanes of 8 bits; sums of {inputs} inputs of 0..{most}, or of "
         f"{signed_inputs} of 0..255, lanes of 16"
     )
+
+
+# --- rows of windows: nibbles
+
+STRIP_FORMATS = ("4bit", "4bitsym")
+STRIP_POSITIONS = 255  # an entry of a list is a byte, and so is the number of entries
+
+
+def pack_strips(layer):
+    """Windows of kernels/strips.c: blocks of 32 outputs, in them rows of inputs as `nibble_words`.
+
+    layer: its inputs are the values of a window, as the kernel numbers them. A row of a block has
+    four words, in the last block two where they are enough. A header of two words comes first. All
+    comes as rows of two words. Raises `Unfit` where the kernel would not be exact.
+    """
+    if layer.format.name not in STRIP_FORMATS:
+        raise Unfit(f"weights of {layer.format.name}, not of {' or '.join(STRIP_FORMATS)}")
+    if layer.reads.signed:
+        raise Unfit(f"inputs may be negative, down to {layer.reads.lowest}")
+    if layer.inputs > STRIP_POSITIONS:
+        raise Unfit(f"windows of {layer.inputs} values, at most {STRIP_POSITIONS}")
+    high, low = nibble_extremes(layer, layer.inputs, layer.reads.highest)
+    if high + low > LANE:
+        raise Unfit(
+            f"sums of q - 8 over {layer.inputs} inputs of 0..{layer.reads.highest} reach from "
+            f"{-low} to {high}, more than lanes of 16 bits hold"
+        )
+    rows, bias = nibble_lists(layer, layer.inputs)
+    header = [rows | bias << 8 | central_bias(high, low) << 16, layer.format.spacing == 2]
+    words = nibble_words(layer)
+    blocks = [words[:, first : first + 4].ravel() for first in range(0, words.shape[1], 4)]
+    return np.concatenate([np.array(header, np.uint32), *blocks]).reshape(-1, 2)
 
 
 # --- rows of inputs: bit planes

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
-from BitNetMCU import BitLinear, FixedShiftReLU, ShiftNormReLU
+import numpy as np
+
+from BitNetMCU import BitConv2d, BitLinear, FixedShiftReLU, Flatten, ShiftNormReLU, Unflatten
 from cli import UserError
 from compiler.graph import CALLER, INT8, INT32, LOCAL, UINT7, Graph, Range, Step, Tensor
 from compiler.operators import verify
 from lowbit.operators import ROWS
 from lowbit.rules import (
+    Convolution,
     FixedShift,
     IntegerLayer,
     ShiftNorm,
+    Windows,
     accumulator_range,
     linear_bound,
     rounding_bound,
@@ -36,8 +40,8 @@ def lower(network, reads=MEASURED, name="network"):
         lower_module = MODULES.get(type(module))
         if lower_module is None or getattr(module, "format", True) is None:
             raise UserError(
-                f"layer {index} ({module}) has no integer form; only BitLinear layers with an "
-                "integer QuantType, and ReLU between them, can be exported"
+                f"layer {index} ({module}) has no integer form; only BitLinear and BitConv2d "
+                "layers with an integer QuantType, and ReLU between them, can be exported"
             )
         lower_module(chain, index, module)
     return chain.graph()
@@ -54,7 +58,10 @@ def chain_of(layers, reads=MEASURED, name="network"):
 
 
 class Chain:
-    """A graph of steps one after the other, as it grows: each reads what the last one wrote."""
+    """A graph of steps one after the other, as it grows: each reads what the last one wrote.
+
+    What a step writes has the shape (elements), or of a map (rows, columns, channels).
+    """
 
     def __init__(self, name, inputs, reads):
         tensor = Tensor("input", (inputs,), "int8", range=reads, storage=CALLER)
@@ -84,9 +91,50 @@ class Chain:
         accumulators = Tensor(name, (layer.outputs,), "int32", range=accumulator_range(layer))
         self.add("LINEAR", layer, accumulators)
 
+    def as_map(self, size, channels):
+        """The input is a map of `size`, (rows, columns)."""
+        self.tensors[0] = replace(self.tensors[0], shape=(*size, channels))
+
+    def unflatten(self, channels, rows, columns):
+        """The input is a map, channel by channel."""
+        if channels > 1:
+            raise UserError(
+                f"inputs of {channels} channels lie channel by channel, which no kernel reads; "
+                "only maps of one channel can be exported"
+            )
+        self.as_map((rows, columns), channels)
+
+    def convolution(self, layer, windows):
+        """An `IntegerLayer` over each of the `Windows` of the map that is there."""
+        self.layers += 1
+        layer = replace(layer, reads=self.last.range)
+        _check(self.layers, linear_bound(layer))
+        name, shape = f"accumulators_{self.layers}", (*windows.positions, layer.outputs)
+        accumulators = Tensor(name, shape, "int32", range=accumulator_range(layer))
+        self.add("CONVOLUTION", Convolution(layer, windows), accumulators)
+
+    def convolution_of(self, module):
+        """That of a BitConv2d, with the weights of a window in the order of memory."""
+        *size, channels = self.last.shape
+        kernel, stride, padding = module.kernel_size, module.stride, module.padding
+        layer = integer_layer(module)
+        weights = layer.weights.reshape(layer.outputs, channels, *kernel)
+        weights = np.moveaxis(weights, 1, 3).reshape(layer.outputs, -1)
+        windows = Windows(tuple(size), channels, kernel, stride, padding)
+        self.convolution(replace(layer, weights=weights), windows)
+
+    def linear_of(self, module):
+        """That of a BitLinear, with the weights for a map in the order of memory."""
+        layer = integer_layer(module)
+        if len(self.last.shape) == 3:
+            rows, columns, channels = self.last.shape
+            weights = layer.weights.reshape(layer.outputs, channels, rows * columns)
+            layer = replace(layer, weights=weights.swapaxes(1, 2).reshape(layer.outputs, -1))
+        self.linear(layer)
+
     def _activations(self, writes):
         name = f"activations_{self.layers}"
-        return Tensor(name, (self.last.size,), "int8", range=writes)
+        return Tensor(name, self.last.shape, "int8", range=writes)
 
     def fixed_shift_relu(self, shift, writes=UINT7):
         """The same constant shift for all runs; writes: the `Range` of activations."""
@@ -131,7 +179,10 @@ def integer_layer(module):
 
 
 MODULES = {  # type of module -> (chain, index, module) that adds its steps
-    BitLinear: lambda chain, index, module: chain.linear(integer_layer(module)),
+    Unflatten: lambda chain, index, module: chain.unflatten(*module.settings["shape"]),
+    BitConv2d: lambda chain, index, module: chain.convolution_of(module),
+    Flatten: lambda chain, index, module: None,  # `linear_of` sees to the order of weights
+    BitLinear: lambda chain, index, module: chain.linear_of(module),
     ShiftNormReLU: lambda chain, index, module: chain.shiftnorm_relu(Range(0, module.highest)),
     FixedShiftReLU: lambda chain, index, module: chain.fixed_shift_relu(
         int(module.shift), Range(0, module.highest)

@@ -2,12 +2,37 @@
 
 from compiler import operators
 from compiler.operators import Row
-from lowbit import kernelrows, rules
+from lowbit import convolutions, kernelrows, rules
 
 
 def _linear_words(layer):
     more = ["bias"] * (layer.bias is not None) + ["factors"] * (layer.factors is not None)
     return [f"{layer.inputs}x{layer.outputs}", layer.format.name], more
+
+
+def _size(size):
+    return "x".join(map(str, size))
+
+
+def _windows_words(windows):
+    stride = "" if windows.stride == (1, 1) else f"/{_size(windows.stride)}"
+    padding = [] if windows.padding == (0, 0) else [f"padded by {_size(windows.padding)}"]
+    return f"{_size(windows.kernel)}{stride} at {_size(windows.positions)}", padding
+
+
+def _convolution_words(fields):
+    shape, padding = _windows_words(fields.windows)
+    (size, name), more = _linear_words(fields.layer)
+    return [f"{shape}: {size}", name], padding + more
+
+
+def _fused_words(fields):
+    shapes, more = [], []
+    for conv, shift in fields.stages:
+        (shape, name), rest = _convolution_words(conv)
+        shapes.append(f"{shape} {name}")
+        more += [*rest, *_requantiser_words(shift)[0]]
+    return shapes, more
 
 
 def _requantiser_words(fields):
@@ -18,6 +43,25 @@ def _weight_bytes(layer):
     """Of its weights as codes side by side, and of what each output has besides."""
     per_output = 4 * (layer.bias is not None) + (layer.factors is not None)
     return -(-layer.weights.size * 32 // layer.format.per_word // 8) + per_output * layer.outputs
+
+
+def _of_stages(measure, most=max):
+    """fields of FUSED -> `most` of what `measure` gives for the convolutions."""
+    return lambda fields: most(measure(conv) for conv, _ in fields.stages)
+
+
+def _macs(fields):
+    return fields.windows.count * fields.layer.weights.size
+
+
+def _fused_bound(fields):
+    """Of the sums of all stages, and of their rounding."""
+    rounding = max(rules.rounding_bound(shift) for _, shift in fields.stages)
+    return max(rounding, _of_stages(lambda conv: rules.linear_bound(conv.layer))(fields))
+
+
+def _fused_ranges(fields):
+    return fields.stages[0][0].layer.reads, fields.last.writes
 
 
 ROWS = operators.table(
@@ -33,6 +77,31 @@ ROWS = operators.table(
         weights=_weight_bytes,
         words=_linear_words,
         colour="#e2d6ef",
+    ),
+    Row(
+        "CONVOLUTION",
+        lambda fields: (fields.windows.inputs, fields.outputs),
+        rules.convolution,
+        (convolutions.PARTS,),
+        dtypes=("int8", "int32"),
+        ranges=lambda fields: (fields.layer.reads, rules.accumulator_range(fields.layer)),
+        bound=lambda fields: rules.linear_bound(fields.layer),
+        macs=_macs,
+        weights=lambda fields: _weight_bytes(fields.layer),
+        words=_convolution_words,
+        colour="#cfe3f5",
+    ),
+    Row(
+        "FUSED",
+        lambda fields: (fields.stages[0][0].windows.inputs, fields.last.size),
+        rules.fused,
+        (convolutions.PARTS,),
+        ranges=_fused_ranges,
+        bound=_fused_bound,
+        macs=_of_stages(_macs, sum),
+        weights=_of_stages(lambda conv: _weight_bytes(conv.layer), sum),
+        words=_fused_words,
+        colour="#cfe3f5",
     ),
     Row(
         "SHIFTNORM_RELU",

@@ -1,7 +1,13 @@
 """All stages in their order: from a trained network to its C, with what is known of it."""
 
 from compiler.compiled import compile_graph
-from lowbit import kernelrows
+from lowbit import convolutions, fusion, kernelrows
+
+CANDIDATES = {  # kind of a step -> (step, optimise, multiplier) -> its kernels
+    "LINEAR": lambda step, *options: kernelrows.candidates(step.fields, *options),
+    "CONVOLUTION": convolutions.candidates,
+    "FUSED": convolutions.candidates,
+}
 
 
 def compile_network(graph, optimise="size", multiplier=False, digest=""):
@@ -12,8 +18,20 @@ def compile_network(graph, optimise="size", multiplier=False, digest=""):
     """
 
     def candidates(step):
-        if step.kind == "LINEAR":
-            return kernelrows.candidates(step, optimise, multiplier)
+        if step.kind in CANDIDATES:
+            return CANDIDATES[step.kind](step, optimise, multiplier)
         return graph.row(step).kernels
 
-    return compile_graph(graph.name, digest, {"lowered": graph}, candidates)
+    stages = {"lowered": graph, "fused": fusion.fuse(graph)}
+    return compile_graph(graph.name, digest, stages, candidates)
+
+
+def layers_of(compiled):
+    """The `selection.Choice` of each layer with weights of a `Compiled` network, in their order."""
+    found = []
+    for step, choice in zip(compiled.graph.operators, compiled.choices, strict=True):
+        if step.kind == "LINEAR":
+            found.append(choice)
+        elif step.kind in CANDIDATES:
+            found += choice.packed["layers"]
+    return found

@@ -26,7 +26,7 @@ import cli
 import exportquant
 from compiler import operators
 from compiler.trace import Layout, Result
-from lowbit import lowering
+from lowbit import fusion, lowering
 from train import checkpoint
 
 EXAMPLES = """example:
@@ -134,7 +134,7 @@ def main():
     print(demo.console, end="", flush=True)
 
     _, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
-    graph = lowering.lower(trained.network, trained.reads)
+    graph = fusion.fuse(lowering.lower(trained.network, trained.reads))
     inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
     most = np.full((1, graph.input.size), graph.input.range.highest, np.int8)

@@ -86,7 +86,7 @@ def choice_of(kernel, layer, reads=None):
 def chosen(layer, reads=lowering.IMAGES, **core):
     """The `Choice` for a layer where speed counts."""
     step = Step(1, "LINEAR", [], [], replace(layer, reads=reads))
-    return choose(step, kernelrows.candidates(step, "speed", **core))
+    return choose(step, kernelrows.candidates(layer, "speed", **core))
 
 
 def cases_of(rng, layer, kernel):

@@ -1,0 +1,241 @@
+"""Windows that share lists of set bits, in C and in assembly: exact; nothing else is written."""
+
+import subprocess
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import test_fast_kernels
+from conftest import ROOT, SANITIZE, STRICT, compiler
+
+from compiler.emission import array
+from compiler.formats import FORMATS
+from compiler.graph import INT8, Range
+from compiler.selection import Unfit
+from lowbit import layouts
+from lowbit.rules import IntegerLayer
+
+on_chip = test_fast_kernels.on_chip
+
+
+@dataclass
+class Windows:
+    """A strip of activations int8 [rows, width, channels], and a layer of its windows."""
+
+    strip: np.ndarray
+    layer: IntegerLayer  # of `columns` pixel columns, position by position
+    columns: int
+    stride: int
+
+    @property
+    def firsts(self):
+        return range(0, self.strip.shape[1] - self.columns + 1, self.stride)
+
+    def expected(self):
+        """int32 [windows, outputs]"""
+        by_column = self.strip.transpose(1, 0, 2).astype(np.int32)
+        windows = [by_column[first : first + self.columns].ravel() for first in self.firsts]
+        return np.array(windows) @ self.layer.weights.T
+
+
+def layer_of(name, weights, bits):
+    return IntegerLayer(FORMATS[name], np.asarray(weights, np.int32), reads=Range(0, 2**bits - 1))
+
+
+def weights_for(rng, name, outputs, positions, kind):
+    levels = np.sort(FORMATS[name].levels)
+    if kind == "most":
+        return np.full((outputs, positions), levels[-1])
+    if kind == "least":
+        return np.full((outputs, positions), levels[0])
+    if kind == "mixed":
+        weights = np.full((outputs, positions), levels[-1])
+        weights[::2] = levels[0]
+        return weights
+    if kind == "small":
+        return rng.choice(levels[6:10], (outputs, positions))
+    return rng.choice(levels, (outputs, positions))
+
+
+def inputs_for(rng, shape, bits, kind):
+    most = 2**bits - 1
+    if kind in ("none", "most"):
+        return np.full(shape, most * (kind == "most"), np.int8)
+    values = rng.integers(0, most + 1, shape)
+    return np.where(rng.random(shape) < 0.4, values, 0).astype(np.int8)
+
+
+def windows_of(rng, rows, width, channels, columns, outputs, bits, **kinds):
+    """Random `Windows`, or None where their sums could not fit."""
+    name = kinds.get("name", "4bitsym")
+    weights = weights_for(rng, name, outputs, rows * columns * channels, kinds.get("weights"))
+    layer = layer_of(name, weights, bits)
+    strip = inputs_for(rng, (rows, width, channels), bits, kinds.get("inputs"))
+    try:
+        layouts.pack_strips(layer)
+    except Unfit:
+        return None
+    return Windows(strip, layer, columns, int(rng.integers(1, 4)))
+
+
+def random_windows(rng, most_bits, count):
+    """So many `Windows` of inputs of up to so many bits."""
+    found = []
+    while len(found) < count:
+        rows, channels = int(rng.integers(1, 17)), int(rng.choice([1, 1, 2, 3, 8, 32]))
+        if rows * channels > 255:
+            continue
+        width = int(rng.integers(1, min(20, 255 // (rows * channels)) + 1))
+        one = windows_of(
+            rng, rows, width, channels, int(rng.integers(1, width + 1)), int(rng.integers(1, 65)),
+            int(rng.integers(1, most_bits + 1)), name=rng.choice(["4bit", "4bitsym"]),
+            weights=rng.choice(["most", "least", "mixed", "small", "random", "random"]),
+            inputs=rng.choice(["none", "most", "random", "random"]),
+        )  # fmt: skip
+        found += [one] * (one is not None)
+    return found
+
+
+def header_of(rng, cases, most_bits):
+    """kernel_cases.h for tests/strips_firmware.c."""
+    text = """#include "kernels/strips.h"
+typedef struct {
+    const int8_t *map;
+    BitNetMCU_strip strip;
+    BitNetMCU_window window;
+    uint32_t stride, step; /* from window to window, in pixels and in positions */
+    uint32_t bytes, shift; /* of the lists: how many, and from an aligned address */
+    const int32_t *expected;
+} Case;
+"""
+    table = []
+    for index, one in enumerate(cases):
+        rows, width, channels = one.strip.shape
+        bits, positions = one.layer.reads.bits, one.strip.size
+        padding = int(rng.integers(0, 3))  # behind each row of the map
+        padded = np.full((rows, width * channels + padding), 127, np.int8)
+        padded[:, : width * channels] = one.strip.reshape(rows, -1)
+        lists = padded.ravel()[: rows * padded.shape[1] - padding]
+        text += array(f"static const int8_t map_{index}", lists)
+        text += array(
+            f"static const uint32_t weights_{index}", layouts.pack_strips(one.layer).ravel()
+        )
+        text += array(f"static const int32_t out_{index}", one.expected().ravel())
+        entries = bits * positions
+        size = entries + min(most_bits, 7) * (width + 1)
+        strip = f"{padded.shape[1]}, {width}, {rows}, {channels}, {bits}, {positions}, {entries}"
+        window = f"weights_{index}, {one.columns}, {one.layer.outputs}, {one.layer.inputs}"
+        step = one.stride * rows * channels
+        numbers = f"{one.stride}, {step}, {size}, {int(rng.integers(0, 4))}"
+        table.append(f"{{map_{index}, {{{strip}}}, {{{window}}}, {numbers}, out_{index}}}")
+    text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
+    most = 7 * 255 + 7 * 256
+    return (
+        text
+        + f"#define CASES {len(table)}u\n#define MOST_BYTES {most}u\n#define MOST_OUTPUTS 64u\n"
+    )
+
+
+@pytest.fixture(params=["gcc", "clang"])
+def in_c(request, tmp_path):
+    """Asserts that the C is exact on cases, under sanitizers."""
+
+    def check(rng, cases, bits):
+        (tmp_path / "chip.h").write_text(test_fast_kernels.HOSTED_CHIP)
+        (tmp_path / "kernel_cases.h").write_text(header_of(rng, cases, bits))
+        sources = [ROOT / "tests" / "strips_firmware.c", ROOT / "kernels" / "strips.c"]
+        command = [*compiler(request.param, SANITIZE), *STRICT, f"-I{tmp_path}"]
+        command += [f"-DBITNETMCU_BITS={bits}", "-o", tmp_path / "test", *sources]
+        subprocess.run(command, check=True)
+        done = subprocess.run([tmp_path / "test"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "." * len(cases)
+
+    return check
+
+
+@pytest.fixture
+def in_assembly(on_chip):
+    """Asserts that the assembly is exact on cases, in the emulator."""
+
+    def check(rng, cases, bits):
+        options = [f"-DBITNETMCU_BITS={bits}"]
+        header = header_of(rng, cases, bits)
+        printed = on_chip("strips_firmware.c", "strips.S", header, options=options)
+        assert printed == "." * len(cases)
+
+    return check
+
+
+def extreme_windows(rng, bits):
+    """All weights at the ends of the format, with all activations at the largest, none, any."""
+    cases = [
+        windows_of(rng, *shape, bits, name=name, weights=weights, inputs=inputs)
+        for shape in [(7, 9, 1, 7, 33), (1, 1, 32, 1, 12), (3, 5, 4, 3, 16)]
+        for name in ("4bit", "4bitsym")
+        for weights in ("most", "least", "mixed", "small")
+        for inputs in ("most", "none", "random")
+    ]
+    return [one for one in cases if one]
+
+
+@pytest.mark.parametrize("bits", [1, 4, 5, 7, 8])
+def test_windows_in_c_equal_the_integer_layer(bits, rng, in_c):
+    in_c(rng, [*random_windows(rng, min(bits, 7), 60), *extreme_windows(rng, min(bits, 7))], bits)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_windows_in_assembly_equal_the_integer_layer(bits, rng, in_assembly):
+    for _ in range(3):
+        in_assembly(rng, random_windows(rng, min(bits, 7), 9), bits)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 7, 8])
+def test_windows_in_assembly_are_exact_for_extreme_weights(bits, rng, in_assembly):
+    cases = extreme_windows(rng, min(bits, 7))
+    for first in range(0, len(cases), 24):
+        in_assembly(rng, cases[first : first + 24], bits)
+
+
+@pytest.mark.parametrize("outputs", [1, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 49, 64])
+def test_windows_write_so_many_outputs(outputs, rng, in_c, in_assembly):
+    cases = [windows_of(rng, 3, 6, 2, 3, outputs, 4, inputs=kind) for kind in ("none", "random")]
+    in_c(rng, cases, 4)
+    in_assembly(rng, cases, 4)
+
+
+def test_lists_of_as_many_rows_as_8_bit_lanes_hold_are_exact(rng, in_c, in_assembly):
+    """The worst case of the proof: the largest weights of an output, and one more."""
+    layer = layer_of("4bit", weights_for(rng, "4bit", 9, 98, "random"), 4)
+    most, _ = layouts.nibble_lists(layer, layer.inputs)
+    assert layouts.NIBBLES["ANY_ROWS"] < most < 98
+    cases = []
+    for output in range(9):
+        order = np.argsort(layer.weights[output])
+        for some in (order[:most], order[-most:], order[: most + 1], order[-17:], order):
+            strip = np.isin(np.arange(98), some).reshape(14, 7, 1).transpose(1, 0, 2) * 15
+            cases.append(Windows(strip.astype(np.int8), layer, 14, 1))
+    in_c(rng, cases, 4)
+    in_assembly(rng, cases, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (layer_of("4bit", np.full((2, 74), 7), 7), "16 bits"),
+        (layer_of("4bit", np.ones((1, 256)), 1), "256 values"),
+        (layer_of("Binary", np.ones((1, 9)), 1), "Binary"),
+        (IntegerLayer(FORMATS["4bit"], np.ones((1, 9), np.int32), reads=INT8), "negative"),
+    ],
+)
+def test_windows_that_would_not_be_exact_are_refused(layer, reason):
+    with pytest.raises(Unfit, match=reason):
+        layouts.pack_strips(layer)
+
+
+def test_the_largest_windows_that_fit_16_bits_are_exact(rng, in_c, in_assembly):
+    """73 weights of 7 reach 127 * 7 * 73 = 64,897 of 65,535."""
+    layer = layer_of("4bit", np.full((3, 73), 7), 7)
+    cases = [Windows(np.full((73, 1, 1), 127, np.int8), layer, 1, 1)]
+    in_c(rng, cases, 7)
+    in_assembly(rng, cases, 7)
