@@ -1,6 +1,6 @@
 /* Flash at 0, SRAM at 0x20000000; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND, and
- * INNER_IN_SRAM and KERNELS_IN_SRAM if inner loops, and all kernels, are to run from SRAM. Flash is
- * linked where it runs; the programmer of a CH32V00x sees the same bytes at 0x08000000.
+ * WINDOWS_IN_SRAM, INNER_IN_SRAM and KERNELS_IN_SRAM if the inner loops of windows, those of all
+ * kernels, and all kernels, are to run from SRAM. Flash is linked where it runs; the programmer of a CH32V00x sees the same bytes at 0x08000000.
  *
  * There is no __global_pointer$, on purpose: without it the linker lets no code use gp, so kernels
  * may borrow it whatever interrupts them. */
@@ -13,16 +13,21 @@ MEMORY {
 }
 
 #define KERNELS */kernel-*.o */assembly-*.o
+#define STRIPS */kernel-strips.o */assembly-strips.o
 
 SECTIONS {
     .text : {
         KEEP(*(.init))
-#ifdef INNER_IN_SRAM
+#if defined(INNER_IN_SRAM)
         *(EXCLUDE_FILE(KERNELS) .text EXCLUDE_FILE(KERNELS) .text.*)
 #ifndef KERNELS_IN_SRAM /* all but BitNetMCU_inner_* */
         */kernel-*.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
         */assembly-*.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
 #endif
+#elif defined(WINDOWS_IN_SRAM)
+        *(EXCLUDE_FILE(STRIPS) .text EXCLUDE_FILE(STRIPS) .text.*)
+        */kernel-strips.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
+        */assembly-strips.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
 #else
         *(.text .text.*)
 #endif
@@ -36,9 +41,13 @@ SECTIONS {
 
     .data : {
         __data_start = .;
-#ifdef INNER_IN_SRAM
+#if defined(INNER_IN_SRAM)
         */kernel-*.o(.text .text.*)
         */assembly-*.o(.text .text.*)
+        . = ALIGN(4);
+#elif defined(WINDOWS_IN_SRAM)
+        */kernel-strips.o(.text .text.*)
+        */assembly-strips.o(.text .text.*)
         . = ALIGN(4);
 #endif
         *(.data .data.* .sdata .sdata.*)
