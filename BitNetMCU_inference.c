@@ -223,6 +223,23 @@ uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, i
 }
 #endif
 
+void BitNetMCU_fixed_shift_pairs(const int32_t *accumulators, uint32_t count, uint32_t *pairs,
+                                 uint32_t shift, uint32_t highest, uint32_t half) {
+    const uint32_t rounding = ((uint32_t)1 << shift) >> 1;
+
+    for (; count > 0; count--, pairs++) {
+        const int32_t sum = *accumulators++;
+        uint32_t rounded = 0;
+
+        if (sum > 0) {
+            rounded = ((uint32_t)sum + rounding) >> shift;
+            if (rounded > highest)
+                rounded = highest;
+        }
+        *pairs = half ? *pairs + (rounded << 16) : rounded;
+    }
+}
+
 uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count) {
     int32_t largest = INT32_MIN, second = INT32_MIN;
 

@@ -160,6 +160,15 @@ void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *facto
 void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
                                 uint32_t shift, uint32_t highest);
 
+/* The same to one half of `count` words: the low one, and 0 in the high one; or, where `half` is 1,
+ * the high one of what is there. */
+void BitNetMCU_fixed_shift_pairs(const int32_t *accumulators, uint32_t count, uint32_t *pairs,
+                                 uint32_t shift, uint32_t highest, uint32_t half);
+
+/* The signed halves of an uint32_t that is high * 2^16 + low. */
+#define BITNETMCU_LOW_HALF(sum) ((int32_t)(((sum) & 0xffffu) ^ 0x8000u) - 0x8000)
+#define BITNETMCU_HIGH_HALF(sum) ((int32_t)((((sum) + 0x8000u) >> 16) ^ 0x8000u) - 0x8000)
+
 /* ShiftNorm and ReLU: the same with
  *     shift = max(0, bit length of the largest accumulator - bits)
  * where highest = 2^bits - 1 is the largest activation. Returns the shift. */

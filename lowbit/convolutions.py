@@ -5,10 +5,11 @@ values of the window, or from lists that all windows of a row share (kernels/str
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from compiler.graph import Step
 from compiler.selection import Choice, Kernel, Unfit, choose
-from lowbit import kernelrows, layouts
+from lowbit import kernelrows, layouts, straightline
 from lowbit.rules import Convolution, Windows
 
 MOST_LISTS = 8  # BITNETMCU_BITS, where it is not defined
@@ -160,6 +161,27 @@ class Strip:
         return []
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """The last stage, at two positions at a time, as code (straightline.py)."""
+
+    choice: Choice
+    scratch = 0
+
+    def before(self, names, place, source):
+        name = f"{place.prefix}_{names('code')}"
+        place.constants.text += straightline.function(name, self.choice.packed["layer"])
+        yield f"uint32_t *const {names('pairs')} = (uint32_t *)(void *)({place.scratch});"
+
+    def sums(self, names, place, sums, count):
+        """Lines that bring the sums of `count` positions to `sums`."""
+        packed = self.choice.packed
+        yield f"{place.prefix}_{names('code')}({names('pairs')}, {sums});"
+        for half in range(count):
+            at = f"{sums} + {half * packed['layer'].outputs}" if half else sums
+            yield from kernelrows.emit_corrections(packed, replace(place, outputs=(at,)))
+
+
 def positions_of(windows):
     """Values of a strip: the rows of a map that a row of windows sees."""
     return windows.kernel[0] * row_bytes(windows)
@@ -191,15 +213,23 @@ STRIPS = Kernel(
 )
 
 
-def window_of(conv, optimise, multiplier):
-    """The `Choice` of the kernel for a window of a `Convolution`, and how it is used."""
+def window_of(conv, optimise, multiplier, in_pairs):
+    """The kernel for a window of a `Convolution`, and how it is used.
+
+    in_pairs: it may take two positions at a time.
+    """
     kernels = kernelrows.candidates(conv.layer, optimise, multiplier)
-    skipped = ()
+    ways = ()
     if optimise == "speed" and not multiplier:
+        pairs = (straightline.KERNEL, conv.layer, Pairs)
+        strip = (STRIPS, conv, partial(Strip, conv.windows))
+        ways = (pairs, strip) if in_pairs else (strip,)
+    skipped = ()
+    for kernel, fields, used in ways:
         try:
-            return Strip(conv.windows, Choice(STRIPS, pack_strip(conv)))
+            return used(Choice(kernel, kernel.pack(fields), skipped))
         except Unfit as reason:
-            skipped = (f"{STRIPS.name}: {reason}",)
+            skipped += (f"{kernel.name}: {reason}",)
     choice = choose(Step(0, "LINEAR", [], [], conv.layer), kernels)
     return Gathered(conv.windows, replace(choice, skipped=skipped + choice.skipped))
 
@@ -248,7 +278,7 @@ def _emit(packed, place):
     (source,), (target,) = place.inputs, place.outputs
     fused, stages, index = packed["fused"], packed["stages"], place.step.index
     memory, lines, inside, reads = Memory.of(packed), [], [], "map"
-    first = packed["windows"][0]
+    first, last = packed["windows"][0], len(stages) - 1
     if first.scratch:
         lines.append(f"uint32_t words[{first.words}];")
     lines.append("const int8_t *row = map;")
@@ -257,20 +287,38 @@ def _emit(packed, place):
         own_step = replace(place.step, index=index + number)
         works_in = f"memory + {memory.windows[number - 1]}" if number else "(int8_t *)words"
         at = replace(place, step=own_step, scratch=works_in)
-        lines += window.before(names, at, reads)
-        if number:
-            inside += window.row(names, reads)
         if fused:
             sums = names("sums")
             here = f"memory + {memory.sums[number]}"
             lines.append(f"int32_t *const {sums} = (int32_t *)(void *)({here});")
+        lines += window.before(names, at, reads)
+        if isinstance(window, Pairs):
+            break
+        if number:
+            inside += window.row(names, reads)
         inside += window.position(names, at, "map", sums)
         if fused:
-            reads = "to" if number == len(stages) - 1 else here  # over the sums
-            arguments = f"{reads}, {shift.shift}, {shift.writes.highest}"
-            inside.append(f"BitNetMCU_fixed_shift_relu({sums}, {conv.layer.outputs}, {arguments});")
-    inside.append(f"to += {stages[-1][0].layer.outputs};")
-    lines += _loops(packed["windows"][0], index, inside)
+            requantise = partial(_requantise, sums, conv.layer.outputs, shift)
+            if number < last and isinstance(packed["windows"][number + 1], Pairs):
+                pairs = _names(index + number + 1)("pairs")
+                inside.append(requantise(pairs, "pairs", ", half"))
+                continue
+            reads = "to" if number == last else here  # over the sums
+            inside.append(requantise(reads))
+    outputs = stages[-1][0].layer.outputs
+    behind = []
+    if isinstance(window, Pairs):
+        both, one = (
+            [*window.sums(names, at, sums, count), _requantise(sums, count * outputs, shift, "to")]
+            for count in (2, 1)
+        )
+        advance = f"to += {2 * outputs};"
+        inside += ["if (half) {", *_indented([*both, advance]), "}", "half ^= 1;"]
+        lines.append("uint32_t half = 0;")
+        behind = one if first.windows.count % 2 else []
+    else:
+        inside.append(f"to += {outputs};")
+    lines += [*_loops(first, index, inside), *behind]
     name = f"{place.prefix}_windows_{index}"
     parameters = "int8_t *to, int8_t *memory" if fused else "int32_t *to"
     place.constants.text += FUNCTION.format(
@@ -280,6 +328,11 @@ def _emit(packed, place):
         body="\n".join(_indented(lines)),
     )
     yield f"{name}({source}, {target}{f', {place.scratch}' if fused else ''});"
+
+
+def _requantise(sums, count, shift, to, kind="relu", more=""):
+    arguments = f"{sums}, {count}, {to}, {shift.shift}, {shift.writes.highest}{more}"
+    return f"BitNetMCU_fixed_shift_{kind}({arguments});"
 
 
 @dataclass(frozen=True)
@@ -299,6 +352,10 @@ class Memory:
         if not packed["fused"]:
             return cls()
         outputs = [conv.layer.outputs for conv, _ in packed["stages"]]
+        if isinstance(packed["windows"][-1], Pairs):
+            others = cls.of(packed | {key: packed[key][:-1] for key in ("windows", "stages")})
+            at = max(others.size, 8 * outputs[-1])
+            return cls((*others.sums, 0), (*others.windows, at), at + 4 * outputs[-2])
         sums = [sum(map(aligned, outputs[:number])) for number in range(len(outputs))]
         ends = [at + 4 * count for at, count in zip(sums, outputs)]
         needed = [end + window.scratch for end, window in zip(ends[1:], packed["windows"][1:])]
@@ -317,7 +374,8 @@ def candidates(step, optimise="size", multiplier=False):
     for number, (conv, _) in enumerate(stages):
         if number:  # executed position by position: a map of one
             conv = Convolution(conv.layer, replace(conv.windows, map_size=(1, 1)))
-        windows.append(window_of(conv, optimise, multiplier))
+        is_last = 0 < number == len(stages) - 1
+        windows.append(window_of(conv, optimise, multiplier, is_last))
     choices = [window.choice for window in windows]
     packed = {"fused": fused, "windows": windows, "stages": stages, "layers": choices}
     uses = [choice.kernel for choice in choices] + [kernelrows.FIXED_SHIFT_RELU] * fused
