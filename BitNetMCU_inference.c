@@ -209,20 +209,6 @@ void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int
     }
 }
 
-uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
-                                  uint32_t highest) {
-    uint32_t largest = 0, shift = 0, i;
-
-    for (i = 0; i < count; i++)
-        if (accumulators[i] > (int32_t)largest)
-            largest = (uint32_t)accumulators[i];
-    while (largest >> shift > highest)
-        shift++;
-    BitNetMCU_fixed_shift_relu(accumulators, count, activations, shift, highest);
-    return shift;
-}
-#endif
-
 void BitNetMCU_fixed_shift_pairs(const int32_t *accumulators, uint32_t count, uint32_t *pairs,
                                  uint32_t shift, uint32_t highest, uint32_t half) {
     const uint32_t rounding = ((uint32_t)1 << shift) >> 1;
@@ -239,6 +225,20 @@ void BitNetMCU_fixed_shift_pairs(const int32_t *accumulators, uint32_t count, ui
         *pairs = half ? *pairs + (rounded << 16) : rounded;
     }
 }
+
+uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
+                                  uint32_t highest) {
+    uint32_t largest = 0, shift = 0, i;
+
+    for (i = 0; i < count; i++)
+        if (accumulators[i] > (int32_t)largest)
+            largest = (uint32_t)accumulators[i];
+    while (largest >> shift > highest)
+        shift++;
+    BitNetMCU_fixed_shift_relu(accumulators, count, activations, shift, highest);
+    return shift;
+}
+#endif
 
 uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count) {
     int32_t largest = INT32_MIN, second = INT32_MIN;

@@ -16,7 +16,7 @@ from lowbit.rules import largest_accumulator
 
 MOST_WEIGHTS = 640  # about four bytes of code each
 MOST_MAGNITUDE = 32
-GROUP = 8  # outputs whose sums are in registers
+GROUP = 8  # outputs, at most, whose sums are in registers
 HALF = 2**15 - 1
 
 FUNCTION = """/* {outputs} sums of two positions each, of {inputs} words. */
@@ -43,9 +43,10 @@ def pack(layer):
 
 def function(name, layer):
     """The C of a function that brings words of two activations to sums of two positions."""
-    lines = []
-    for first in range(0, layer.outputs, GROUP):
-        lines += _group(layer, first, layer.weights[first : first + GROUP])
+    lines, groups = [], -(-layer.outputs // GROUP)
+    size = -(-layer.outputs // groups)
+    for first in range(0, layer.outputs, size):
+        lines += _group(layer, first, layer.weights[first : first + size])
     body = "\n".join(f"    {line}" if line else "" for line in lines)
     return FUNCTION.format(name=name, outputs=layer.outputs, inputs=layer.inputs, body=body)
 

@@ -1,5 +1,5 @@
-/* BitNetMCU_shiftnorm_relu and BitNetMCU_fixed_shift_relu for RV32EC. Their plain twins are in
- * BitNetMCU_inference.c.
+/* BitNetMCU_shiftnorm_relu, BitNetMCU_fixed_shift_relu and BitNetMCU_fixed_shift_pairs for RV32EC.
+ * Their plain twins are in BitNetMCU_inference.c.
  *
  * They use no stack and no register that a function must keep. Loops take two values a round, in
  * the order of memory; an odd count starts at the second half of a round.
@@ -141,3 +141,71 @@ function BitNetMCU_round
     sb      a1, 1(a2)
     j       .Lround_next
     end     BitNetMCU_round
+
+/* Value \n of a round of BitNetMCU_fixed_shift_pairs. What is not positive is still less than 1 when
+ * half of 1 is added to it. */
+    .macro pair n, high
+.Lpair_\high\n:
+    lw      a5, 4 * \n(a0)
+    .ifeq \high
+    sw      zero, 4 * \n(a2)
+    .endif
+    add     a5, a5, t1
+    bltz    a5, 1f
+    srl     a5, a5, a3
+    bltu    a4, a5, .Lclip_\high\n
+.Lset_\high\n:
+    .if \high
+    lw      t2, 4 * \n(a2)
+    slli    a5, a5, 16
+    add     a5, a5, t2
+    .endif
+    sw      a5, 4 * \n(a2)
+1:
+    .endm
+
+    .macro clip n, high
+.Lclip_\high\n:
+    mv      a5, a4
+    j       .Lset_\high\n
+    .endm
+
+    .macro pairs high
+    li      t2, 1
+    beq     t0, t2, .Lpair_\high\()3
+    li      t2, 2
+    beq     t0, t2, .Lpair_\high\()2
+    bnez    t0, .Lpair_\high\()1
+    pair    0, \high
+    pair    1, \high
+    pair    2, \high
+    pair    3, \high
+    addi    a0, a0, 16
+    addi    a2, a2, 16
+    bne     a0, a1, .Lpair_\high\()0
+    ret
+    clip    0, \high
+    clip    1, \high
+    clip    2, \high
+    clip    3, \high
+    .endm
+
+    .section .text.BitNetMCU_fixed_shift_pairs, "ax"
+    .balign 4
+function BitNetMCU_fixed_shift_pairs /* a2: words, a3: shift, a4: highest, a5: half */
+    andi    t0, a1, 3
+    slli    a1, a1, 2
+    add     a1, a1, a0
+    li      t1, 1
+    sll     t1, t1, a3
+    srli    t1, t1, 1
+    beqz    t0, 2f                  /* the first round is of fewer than four */
+    slli    t2, t0, 2
+    addi    t2, t2, -16
+    add     a0, a0, t2
+    add     a2, a2, t2
+2:  beqz    a5, .Llow_halves
+    pairs   1
+.Llow_halves:
+    pairs   0
+    end     BitNetMCU_fixed_shift_pairs
