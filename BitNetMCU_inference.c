@@ -156,6 +156,12 @@ void BitNetMCU_gather(const int8_t *corner, uint32_t rows, uint32_t run, uint32_
     }
 }
 
+void BitNetMCU_gather_pairs(const int8_t *first, const int8_t *second, uint32_t count,
+                            uint32_t *pairs) {
+    for (; count > 0; count--)
+        *pairs++ = (uint32_t)*first++ + ((uint32_t)*second++ << 16);
+}
+
 void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, int32_t top,
                              int32_t left, int8_t *window) {
     const int32_t bottom = top + padded->rows, right = left + padded->columns;

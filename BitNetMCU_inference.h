@@ -105,6 +105,11 @@ BitNetMCU_fc_by_input BitNetMCU_fc_halfwords; /* any format, 2 in a word: for co
 void BitNetMCU_gather(const int8_t *corner, uint32_t rows, uint32_t run, uint32_t row_bytes,
                       int8_t *window);
 
+/* Brings `count` activations of two positions together, 0 or more, one in each half of a word:
+ *     pairs[i] = first[i] + second[i] * 2^16 */
+void BitNetMCU_gather_pairs(const int8_t *first, const int8_t *second, uint32_t count,
+                            uint32_t *pairs);
+
 /* A map, and windows of it that may reach over its edges, where there is 0. */
 typedef struct {
     int32_t map_rows, map_columns;

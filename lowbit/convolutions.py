@@ -319,15 +319,43 @@ def _emit(packed, place):
     else:
         inside.append(f"to += {outputs};")
     lines += [*_loops(first, index, inside), *behind]
-    name = f"{place.prefix}_windows_{index}"
-    parameters = "int8_t *to, int8_t *memory" if fused else "int32_t *to"
+    if fused:
+        _define(place, "is left of it", "int8_t *to, int8_t *memory", lines)
+    else:
+        _define(place, "its windows sum to", "int32_t *to", lines)
+    arguments = [source, target, *[place.scratch] * fused]
+    yield f"{place.prefix}_windows_{index}({', '.join(arguments)});"
+
+
+def _emit_pairs(packed, place):
+    """All positions of a map, two at a time; where their number is odd, the last but one twice."""
+    (source,), (target,) = place.inputs, place.outputs
+    names = _names(place.step.index)
+    (window,), ((conv, _),) = packed["windows"], packed["stages"]
+    inputs, outputs, count = conv.layer.inputs, conv.layer.outputs, conv.windows.count
+    lines = [f"uint32_t words[{inputs}], left;"]
+    lines += window.before(names, replace(place, scratch="words"), "map")
+    both = [
+        f"BitNetMCU_gather_pairs(map, map + {inputs}, {inputs}, {names('pairs')});",
+        *window.sums(names, place, "to", 2),
+    ]
+    advance = [f"map += {2 * inputs};", f"to += {2 * outputs};"]
+    lines += ["", f"for (left = {count // 2}; left > 0; left--) {{"]
+    lines += [*_indented([*both, *advance]), "}"]
+    if count % 2:
+        lines += [f"map -= {inputs};", f"to -= {outputs};", *both]
+    _define(place, "its windows sum to", "int32_t *to", lines)
+    yield f"{place.prefix}_{names('windows')}({source}, {target});"
+
+
+def _define(place, what, parameters, lines):
+    """Adds the function that executes a step to the constants."""
     place.constants.text += FUNCTION.format(
-        name=name,
-        comment="Writes what " + ("is left of it." if fused else "its windows sum to."),
+        name=f"{place.prefix}_windows_{place.step.index}",
+        comment=f"Writes what {what}.",
         parameters=parameters,
         body="\n".join(_indented(lines)),
     )
-    yield f"{name}({source}, {target}{f', {place.scratch}' if fused else ''});"
 
 
 def _requantise(sums, count, shift, to, kind="relu", more=""):
@@ -374,8 +402,10 @@ def candidates(step, optimise="size", multiplier=False):
     for number, (conv, _) in enumerate(stages):
         if number:  # executed position by position: a map of one
             conv = Convolution(conv.layer, replace(conv.windows, map_size=(1, 1)))
-        is_last = 0 < number == len(stages) - 1
-        windows.append(window_of(conv, optimise, multiplier, is_last))
+        in_pairs = 0 < number == len(stages) - 1
+        if not fused:
+            in_pairs = conv.windows.one_position and conv.windows.count > 1
+        windows.append(window_of(conv, optimise, multiplier, in_pairs))
     choices = [window.choice for window in windows]
     packed = {"fused": fused, "windows": windows, "stages": stages, "layers": choices}
     uses = [choice.kernel for choice in choices] + [kernelrows.FIXED_SHIFT_RELU] * fused
@@ -383,7 +413,7 @@ def candidates(step, optimise="size", multiplier=False):
         "+".join(choice.kernel.name for choice in choices),
         f"BitNetMCU_windows_{step.index}",
         kernelrows.PLAIN_SOURCE,
-        _emit,
+        _emit_pairs if not fused and isinstance(windows[0], Pairs) else _emit,
         pack=lambda fields: packed,
         scratch=lambda packed: Memory.of(packed).size,
         uses=tuple(uses),
