@@ -92,6 +92,25 @@ def header_of(graph, *options, **given):
     return emitted_of(graph, *options, **given)[1].files["BitNetMCU_model.h"]
 
 
+OWN_HEAD = (
+    "from torch import nn\nfrom BitNetMCU import BitConv2d, BitLinear, FixedShiftReLU\n"
+    "def zeros(layer):\n    nn.init.zeros_(layer.weight)\n    return layer\n"
+)
+
+
+def write_own(folder, layers, extra=""):
+    """A network of a user's own in `folder`, as the setting `model` names it.
+
+    layers: arguments of its nn.Sequential, of i inputs and c classes; extra: more of its file.
+    """
+    file = folder / "own.py"
+    file.write_text(
+        f"{OWN_HEAD}class Own(nn.Sequential):\n    def __init__(self, i, c, config):\n"
+        f"        super().__init__({layers})\n{extra}"
+    )
+    return f"{file}:Own"
+
+
 def extreme_inputs(rng, size, reads=lowering.MEASURED):
     """int8 [N, size] in a `Range`: all at its ends, single spikes, sparse and dense noise."""
     low, high = reads.lowest, reads.highest

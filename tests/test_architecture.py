@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from conftest import MEASURED, ROOT, STRICT, compiler, refused, run_script
+from conftest import MEASURED, OWN_HEAD, ROOT, STRICT, compiler, refused, run_script, write_own
 from torch import nn
 
 import BitNetMCU
@@ -20,11 +20,7 @@ from compiler.operators import run
 from lowbit import kernelrows, lowering
 from train import checkpoint, models
 
-HEAD = (
-    "from torch import nn\nfrom BitNetMCU import BitLinear\n"
-    "def zeros(layer):\n    nn.init.zeros_(layer.weight)\n    return layer\n"
-)
-OWN = HEAD + (
+OWN = OWN_HEAD + (
     "class Own(nn.Sequential):\n    def __init__(self, i, c, config):\n"
     "        super().__init__(BitLinear(i, 12, '2bitsym'), nn.ReLU(), BitLinear(12, c, '8bit'))\n"
 )
@@ -242,15 +238,6 @@ def test_a_changed_weight_in_a_file_is_found_when_it_is_loaded(settings, tmp_pat
 
 
 # --- own networks
-
-
-def write_own(tmp_path, layers, extra=""):
-    file = tmp_path / "own.py"
-    file.write_text(
-        f"{HEAD}class Own(nn.Sequential):\n    def __init__(self, i, c, config):\n"
-        f"        super().__init__({layers})\n{extra}"
-    )
-    return f"{file}:Own"
 
 
 FOUR = "'4bitsym'"
