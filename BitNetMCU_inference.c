@@ -163,29 +163,20 @@ void BitNetMCU_gather_pairs(const int8_t *first, const int8_t *second, uint32_t 
 }
 
 void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, int32_t top,
-                             int32_t left, int8_t *window) {
+                             int32_t left, int32_t place, int8_t *window) {
     const int32_t bottom = top + padded->rows, right = left + padded->columns;
-    int32_t row, column;
-    uint32_t i;
+    int32_t row, column, i;
 
-    for (row = 0; row < top; row++) /* there may be no multiplier */
-        for (column = 0; column < padded->map_columns; column++)
-            map += padded->channels;
-    for (row = top; row < bottom; row++) {
-        const int8_t *value = map;
+    for (row = top; row < bottom; row++, place += padded->row_bytes) {
+        int32_t at = place;
 
-        for (column = 0; column < left; column++)
-            value += padded->channels;
         for (column = left; column < right; column++) {
             const int inside =
                 row >= 0 && row < padded->map_rows && column >= 0 && column < padded->map_columns;
 
-            for (i = 0; i < padded->channels; i++)
-                *window++ = inside ? *value++ : 0;
+            for (i = padded->channels; i > 0; i--, at++)
+                *window++ = inside ? map[at] : 0;
         }
-        if (row >= 0 && row + 1 < padded->map_rows)
-            for (column = 0; column < padded->map_columns; column++)
-                map += padded->channels;
     }
 }
 

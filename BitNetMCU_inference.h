@@ -112,14 +112,14 @@ void BitNetMCU_gather_pairs(const int8_t *first, const int8_t *second, uint32_t 
 
 /* A map, and windows of it that may reach over its edges, where there is 0. */
 typedef struct {
-    int32_t map_rows, map_columns;
-    uint32_t channels;
+    int32_t map_rows, map_columns, channels, row_bytes;
     int32_t rows, columns; /* of a window */
 } BitNetMCU_padded;
 
-/* The same for the window whose first row is `top` and whose first column is `left`. */
+/* The same for the window whose first row is `top` and whose first column is `left`. place: where
+ * its first value would be in the map, top * row_bytes + left * channels. */
 void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, int32_t top,
-                             int32_t left, int8_t *window);
+                             int32_t left, int32_t place, int8_t *window);
 
 /* Windows of 4-bit weights that overlap (kernels/strips.c). A strip are the rows of a map that a
  * row of windows sees: lists of the bits that are set in it are built once, each window reads its

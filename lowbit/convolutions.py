@@ -58,15 +58,20 @@ class Gathered:
             yield f"int8_t *const {names('window')} = {place.scratch};"
         if self._padded:
             windows = self.windows
-            fields = (*windows.map_size, windows.channels, *windows.kernel)
+            sizes = (*windows.map_size, windows.channels, row_bytes(windows))
+            fields = (*sizes, *windows.kernel)
             values = ", ".join(map(str, fields))
             yield f"static const BitNetMCU_padded {names('padded')} = {{{values}}};"
-            yield f"int32_t {names('top')} = {-windows.padding[0]};"
+            top = -windows.padding[0]
+            yield f"int32_t {names('top')} = {top}, {names('line')} = {top * row_bytes(windows)};"
 
     def row(self, names, source):
         """Lines at the beginning of a row of windows, whose first one begins at `source`."""
         if self._padded:
-            yield f"int32_t {names('left')} = {-self.windows.padding[1]};"
+            left = -self.windows.padding[1]
+            yield f"int32_t {names('left')} = {left};"
+            place = f"{names('line')} + {left * self.windows.channels}"
+            yield f"int32_t {names('place')} = {place};"
         else:
             yield f"const int8_t *{names('corner')} = {source};"
 
@@ -75,8 +80,8 @@ class Gathered:
         windows, window = self.windows, names("window")
         rows, columns = windows.kernel
         if self._padded:
-            where = f"&{names('padded')}, {names('top')}, {names('left')}"
-            yield f"BitNetMCU_gather_padded({source}, {where}, {window});"
+            where = ", ".join(names(word) for word in ("padded", "top", "left", "place"))
+            yield f"BitNetMCU_gather_padded({source}, &{where}, {window});"
         elif not self._together:
             sizes = f"{rows}, {columns * windows.channels}, {row_bytes(windows)}"
             yield f"BitNetMCU_gather({names('corner')}, {sizes}, {window});"
@@ -88,11 +93,16 @@ class Gathered:
     def next_position(self, names):
         stride = self.windows.stride[1]
         if self._padded:
-            return [f"{names('left')} += {stride};"]
+            advance = stride * self.windows.channels
+            return [f"{names('left')} += {stride};", f"{names('place')} += {advance};"]
         return [f"{names('corner')} += {stride * self.windows.channels};"]
 
     def next_row(self, names):
-        return [f"{names('top')} += {self.windows.stride[0]};"] if self._padded else []
+        if not self._padded:
+            return []
+        stride = self.windows.stride[0]
+        advance = stride * row_bytes(self.windows)
+        return [f"{names('top')} += {stride};", f"{names('line')} += {advance};"]
 
 
 def row_bytes(windows):

@@ -275,11 +275,12 @@ class BitConv2d(BitLayer, nn.Conv2d):
 
     def exact_products(self, x, weights, bias):
         # As matrices: fast algorithms of convolution multiply sums, which are not exact.
-        windows = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
-        sums = weights @ windows
-        if bias is not None:
-            sums = sums + bias[:, None]
-        return sums.unflatten(2, self.output_shape(x.shape[1:])[1:])
+        (rows, columns), (down, right) = self.kernel_size, self.stride
+        top, left = self.padding
+        x = F.pad(x, (left, left, top, top))
+        windows = x.unfold(2, rows, down).unfold(3, columns, right)  # a view [B, C, H', W', ...]
+        sums = F.linear(windows.permute(0, 2, 3, 1, 4, 5).flatten(3), weights, bias)
+        return sums.movedim(-1, 1)
 
 
 class BatchNormed:

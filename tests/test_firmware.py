@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 import cli
 import training
 from compiler.operators import run
-from lowbit import kernelrows, lowering
+from lowbit import fusion, kernelrows, lowering
 from train import checkpoint, config
 
 unicorn = pytest.importorskip("unicorn")
@@ -284,23 +284,24 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network):
 
 
 def in_assembly():
-    """(format, target, bits) for each file of kernels in assembly; ShiftNorm is in all of them."""
+    """(target, settings) for each file of kernels in assembly; ShiftNorm is in all of them."""
     files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
-    cases = {}
+    windows = ["model=WindowMNIST", "image_size=8", "layers=conv 4x4/2 12,conv 1x1 9,dense 16"]
+    cases = {"strips": ("CH32V003", windows)}
     for kernel in kernelrows.FAST:
         target = "CH32V002" if kernel.multiplier else "CH32V003"
-        bits = 4 if kernel.source.stem == "pairs" else 7
-        cases.setdefault(kernel.source.stem, (kernel.formats[0], target, bits))
+        few = kernel.source.stem == "pairs"
+        bits = ["activation_bits=4"] if few else ["activation_bits=7", "input_bits=7"]
+        changes = ["widths=33,20", f"QuantType={kernel.formats[0]}", *bits]
+        cases.setdefault(kernel.source.stem, (target, changes))
     return [cases[file] for file in sorted(files)]
 
 
-@pytest.mark.parametrize(("name", "target", "bits"), in_assembly())
-def test_interrupts_at_any_instruction_change_no_value(name, target, bits, tmp_path):
+@pytest.mark.parametrize(("target", "changes"), in_assembly())
+def test_interrupts_at_any_instruction_change_no_value(target, changes, tmp_path):
     """A handler that writes below the stack pointer, every 11 instructions (a prime)."""
     need(target)
-    changes = ["dataset=Digits", "num_epochs=1", "widths=33,20", f"QuantType={name}"]
-    changes += [f"activation_bits={bits}", *["input_bits=7"] * (bits == 7)]
-    settings = config.load(overrides=changes)
+    settings = config.load(overrides=["dataset=Digits", "num_epochs=1", *changes])
     path = training.train(settings, tmp_path, report=lambda line: None)
     handler = ROOT / "tests" / "interrupt_handler.c"
     options = (f"MODEL={path}", f"TARGET={target}", f"EXTRA={handler}", "PLACE=flash")
@@ -312,7 +313,7 @@ def test_interrupts_at_any_instruction_change_no_value(name, target, bits, tmp_p
     trained = checkpoint.load(path)
     inputs = checkpoint.test_data(trained)[0][:20].numpy()
     core = ["--mul", "--sram", "4096"] if target == "CH32V002" else []
-    graph = lowering.lower(trained.network)
+    graph = fusion.fuse(lowering.lower(trained.network, trained.reads))
     (result, disturbed), (_, quiet) = (
         emulate.run_network((machine.Emulator(emulator, *core, *options), elf), graph, inputs)
         for options in (("--interrupt", "11"), ())
