@@ -43,6 +43,7 @@ MODELS = {  # the committed networks
     "nf4": "FCMNIST-MNIST-NF4-e8f6f359",
     "binary12k": "FCMNIST-MNIST-Binary-2b83eba3",
     "2bitsym11k": "FCMNIST-MNIST-2bitsym-fab8baaf",
+    "windows7k": "WindowMNIST-MNIST-4bitsym-0c935144",
     # Inputs and activations of 7 bits:
     "fc12k-7": "FCMNIST-MNIST-4bitsym-3f24ea0e",
     "fc1k-7": "FCMNIST-MNIST-2bitsym-cbcb089d",
@@ -84,10 +85,12 @@ def sensible(case):
     kernel, placement = case["kernel"], case["placement"]
     if case["target"] == "cortex-m0":  # flash without wait states
         return kernel != "assembly" and placement == "flash"
+    if placement == "windows" and not case["model"].startswith("windows"):
+        return False
     if placement == "auto":  # the firmware as it is built by default
         return kernel in ("assembly", "c")
     if kernel in ("bittest", "plain"):  # all of their code is inner loops
-        return placement != "inner"
+        return placement not in ("inner", "windows")
     return True
 
 

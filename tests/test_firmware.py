@@ -190,12 +190,15 @@ def test_fewer_bits_of_a_network_build_smaller_kernels_anew(network, tmp_path):
     report = json.loads((exported / "export.json").read_text())
     assert report["bits"] == 4
     stacks = []
-    for bits, made in ((7, True), (7, False), (3, True)):
+    for bits, made in ((7, True), (7, False), (4, True)):
         (exported / "export.json").write_text(json.dumps(report | {"bits": bits}))
         done = make(f"MODEL={path}", f"EXPORTED={exported}", build=build)
         assert ("AS ../kernels/riscv" in done.stdout) == made
         stacks.append(budget.read(next(build.glob("*/*/firmware.elf"))).stack)
     assert stacks[0] == stacks[1] > stacks[2]
+    (exported / "export.json").write_text(json.dumps(report | {"bits": 3}))
+    done = make(f"MODEL={path}", f"EXPORTED={exported}", build=build, check=False)
+    assert done.returncode and "an input has 4 bits" in done.stderr
 
 
 def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound(tmp_path):
