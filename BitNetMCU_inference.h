@@ -166,7 +166,7 @@ void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int
                                 uint32_t shift, uint32_t highest);
 
 /* The same to one half of `count` words: the low one, and 0 in the high one; or, where `half` is 1,
- * the high one of what is there. */
+ * the high one of what is there. Sums that int32 still holds with half of 2^shift added. */
 void BitNetMCU_fixed_shift_pairs(const int32_t *accumulators, uint32_t count, uint32_t *pairs,
                                  uint32_t shift, uint32_t highest, uint32_t half);
 

@@ -12,13 +12,16 @@
  *
  * Weights lie in blocks of 32 outputs: four words for each row; in the last block two where they
  * are enough. The header, two words before them, holds what lowbit/layouts.py proved:
- *     word 0: bits 0..7 rows that 8-bit lanes can sum; bits 8..15 bias: what makes a lane of so
- * many, of q - 8, unsigned; bits 16..31 bias of the 16-bit lanes word 1: 1: weights are 2q - 15
- * (4bitsym), 0: q - 8 (4bit) Where a part has more rows, the window is summed in several passes,
- * each of as many rows of each list.
+ *     word 0: bits 0..7 rows that 8-bit lanes can sum;
+ *             bits 8..15 bias: what makes a lane of so many, of q - 8, unsigned;
+ *             bits 16..31 bias of the 16-bit lanes
+ *     word 1: 1: weights are 2q - 15 (4bitsym), 0: q - 8 (4bit)
+ *
+ * Where a part has more rows, the window is summed in several passes, each of as many rows of each
+ * list.
  */
 
-#include "kernels/strips.h"
+#include "strips.h"
 
 #define BLOCK 32 /* outputs */
 #define LOW_NIBBLES 0x0f0f0f0fu

@@ -14,12 +14,12 @@ import exportquant
 import test_inference
 import training
 from cli import UserError
-from compiler import operators
+from compiler import hostrun, operators
 from compiler.formats import FORMATS
 from compiler.graph import Range
 from compiler.trace import Layout
 from lowbit import fusion, lowering, pipeline, rules
-from train import config, models
+from train import checkpoint, config, models
 
 PIXELS = Range(0, 15)
 WINDOWS = ["model=WindowMNIST", "dataset=Digits", "image_size=8"]
@@ -151,6 +151,16 @@ def test_a_trained_network_goes_through_the_chain(optimise, changes, tmp_path):
     found = test_inference.compare(tmp_path)
     assert [found[key] for key in found if key.startswith("differing")] == [0, 0, 0]
     assert found["accuracy_c"] > 70
+
+
+def test_the_exported_folder_compiles_alone(tmp_path):
+    """As its report says: with -Ikernels and nothing else of this project."""
+    path = checkpoint.MODELDATA / "WindowMNIST-MNIST-4bitsym-0c935144.pth"
+    report = exportquant.export(path, tmp_path, optimise="speed")
+    assert "kernels/strips.c" in report["sources"]
+    for source in report["sources"]:
+        folder = f"-I{tmp_path / 'kernels'}"
+        hostrun.compile_c(tmp_path / "object.o", [tmp_path / source], "-c", folder)
 
 
 OWN = [
