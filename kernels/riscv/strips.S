@@ -217,37 +217,38 @@ BitNetMCU_scan_columns:
     .set    frame.BitNetMCU_scan_columns, 0
 
 /* --- windows. The frame: a slot for each list has the lanes of its columns, even and odd ones in
- * turns; before that START, END and ODD. */
+ * turns; before that START, END and ODD. Positions of the last lists come first: from them on, sums
+ * double. */
 #define START 0           /* of the list's part */
 #define END 4
 #define ODD 8             /* what sums over the odd nibbles start from */
 #define SLOT (32 * STRIP_LISTS)
-#define DOUBLED SLOT             /* whether weights are, once there are no more lists */
 #define SLOTS_END (SLOT + 4)
 #define RETURN (SLOT + 8)
-#define LISTS_AT (SLOT + 12)
-#define TABLE_FIRST (SLOT + 16)
-#define TABLE_LAST (SLOT + 20)
+#define LISTS_END (SLOT + 12)
+#define TABLE_FIRST (SLOT + 16)  /* ends of what the tables have for the window's first column */
+#define TABLE_LAST (SLOT + 20)   /* and for its last one */
 #define STRIP (SLOT + 24)
 #define WINDOW (SLOT + 28)
 #define POSITION (SLOT + 32)
 #define BLOCK (SLOT + 36)        /* its weights */
 #define BLOCK_START (SLOT + 40)  /* its accumulators */
 #define BLOCK_END (SLOT + 44)
-#define ACCUMULATOR (SLOT + 48)  /* of the next column */
-#define FAST_LAST (SLOT + 52)    /* the last at which a column can be unpacked as a whole */
+#define COLUMN (SLOT + 48)
+#define FAST_END (SLOT + 52)     /* of the columns that are unpacked as a whole */
 #define ALL_END (SLOT + 56)
 #define BASE (SLOT + 60)         /* weights of the block at position 0 */
 #define WIDE (SLOT + 64)         /* 1: four columns, 0: two */
 #define DONE (SLOT + 68)         /* entries of each list that earlier passes summed */
-#define LEFT (SLOT + 72)         /* not 0: there are more */
-#define SUM (SLOT + 76)          /* of values */
-#define OLD_RA (SLOT + 80)
-#define OLD_S0 (SLOT + 84)
-#define OLD_S1 (SLOT + 88)
-#define OLD_GP (SLOT + 92)
-#define OLD_TP (SLOT + 96)
-#define FRAME (SLOT + 100)
+#define FITS (SLOT + 72)         /* entries of a list that need no look at DONE and LEFT */
+#define LEFT (SLOT + 76)         /* not 0: there are more */
+#define SUM (SLOT + 80)          /* of values */
+#define OLD_RA (SLOT + 84)
+#define OLD_S0 (SLOT + 88)
+#define OLD_S1 (SLOT + 92)
+#define OLD_GP (SLOT + 96)
+#define OLD_TP (SLOT + 100)
+#define FRAME (SLOT + 104)
 
 /* The sum of column `at` over a row: rows of 8 nibbles to two words of 8-bit lanes. */
     .macro add_word even, odd, at
@@ -256,6 +257,12 @@ BitNetMCU_scan_columns:
     srli    a5, a5, 4
     and     a5, a5, a4
     add     \odd, \odd, a5
+    .endm
+
+/* Takes the odd nibbles off. */
+    .macro less_odd even, odd
+    slli    a5, \odd, 4
+    sub     \even, \even, a5
     .endm
 
     .macro add_row_4 entry
@@ -312,6 +319,10 @@ BitNetMCU_inner_strips:
     addi    ra, ra, 2
     bne     ra, gp, .Lrows_4
 .Lstore:
+    less_odd a0, a1
+    less_odd a2, s0
+    less_odd s1, t0
+    less_odd t1, t2
     lw      a3, SLOT(sp)
     lw      a5, SLOTS_END(sp)
     sw      a0, 0(a3)
@@ -370,24 +381,24 @@ BitNetMCU_window_nibbles:
     sw      s1, OLD_S1(sp)
     sw      gp, OLD_GP(sp)
     sw      tp, OLD_TP(sp)
-    sw      a0, LISTS_AT(sp)
     sw      a1, STRIP(sp)
     sw      a3, POSITION(sp)
     sw      a4, WINDOW(sp)
-    sw      a5, ACCUMULATOR(sp)
     lw      s0, ENTRIES(a1)
     add     s0, s0, a0
+    sw      s0, LISTS_END(sp)
     times_lists s1, a2
+    add     s0, s0, s1
+    lw      s1, BITS(a1)
     add     s0, s0, s1
     sw      s0, TABLE_FIRST(sp)
     lw      a2, COLUMNS(a4)
+    slli    s1, s1, 5
+    add     s1, s1, sp
+    sw      s1, SLOTS_END(sp)
     times_lists s1, a2
     add     s0, s0, s1
     sw      s0, TABLE_LAST(sp)
-    lw      s0, BITS(a1)
-    slli    s0, s0, 5
-    add     s0, s0, sp
-    sw      s0, SLOTS_END(sp)
     lw      s0, OUTPUTS(a4)
     slli    s0, s0, 2
     add     s0, s0, a5
@@ -396,8 +407,8 @@ BitNetMCU_window_nibbles:
     addi    s0, s0, 8
     sw      s0, BLOCK(sp)
 
-.Lblock:                              /* of up to 32 outputs */
-    lw      a0, ACCUMULATOR(sp)
+.Lblock:                              /* of up to 32 outputs, to a5 */
+    mv      a0, a5
     lw      a1, ALL_END(sp)
     sub     a2, a1, a0
     li      a3, 128
@@ -415,40 +426,43 @@ BitNetMCU_window_nibbles:
     sll     a4, a4, a3
     sub     a5, a5, a4
     sw      a5, BASE(sp)
+    lw      a5, WINDOW(sp)
+    lw      a5, WEIGHTS(a5)
+    lbu     a5, 0(a5)
+    sw      a5, FITS(sp)
     sw      zero, DONE(sp)
 
 .Lpass:                               /* over so many entries of each list as 8-bit lanes can sum */
     lw      a4, STRIP(sp)
     lw      a5, WINDOW(sp)
-    lw      a0, LISTS_AT(sp)
+    lw      a0, LISTS_END(sp)
     lw      t0, TABLE_FIRST(sp)
     lw      t1, TABLE_LAST(sp)
     lw      a4, POSITIONS(a4)
     lw      a5, WEIGHTS(a5)
-    lbu     s0, 0(a5)
     lbu     s1, 1(a5)
-    lw      t2, SLOTS_END(sp)
-    lw      tp, DONE(sp)
-    mv      a3, sp
+    lw      s0, FITS(sp)
+    lw      a3, SLOTS_END(sp)
     li      ra, 0                   /* sum of values */
-    li      gp, 0                   /* the bit */
     sw      zero, LEFT(sp)
-1:  lbu     a5, 0(t0)
+1:  addi    t0, t0, -1
+    addi    t1, t1, -1
+    addi    a3, a3, -32
+    sub     a0, a0, a4
+    lbu     a5, 0(t0)
     lbu     a1, 0(t1)
     sub     a1, a1, a5
     andi    a1, a1, 255             /* entries */
     sub     a5, a5, a0
     andi    a5, a5, 255
     add     a5, a5, a0
-    bnez    tp, .Llater_pass
-.Lcheck:
-    bltu    s0, a1, .Ltoo_many
+    bltu    s0, a1, .Lsome
 .Lfits:
     sw      a5, START(a3)
     add     a5, a5, a1
     sw      a5, END(a3)
-    sll     a2, a1, gp
-    add     ra, ra, a2
+    slli    ra, ra, 1
+    add     ra, ra, a1
     slli    a1, a1, 3
     mv      a2, s1
     sub     a2, a2, a1              /* bias - 8 * rows, in each byte */
@@ -459,21 +473,15 @@ BitNetMCU_window_nibbles:
     slli    a1, a1, 16
     add     a2, a2, a1
     sw      a2, ODD(a3)
-    addi    t0, t0, 1
-    addi    t1, t1, 1
-    addi    gp, gp, 1
-    add     a0, a0, a4
-    addi    a3, a3, 32
-    bne     a3, t2, 1b
+    bne     a3, sp, 1b
     sw      ra, SUM(sp)
     lw      tp, BASE(sp)
     li      a4, 0x0f0f0f0f
-    mv      a3, sp
     call    BitNetMCU_inner_strips
 
-/* Registers of the next loop: a0 to a3 16-bit lanes; tp the column's lanes in the highest bit's slot;
- * ra where to widen the next bit's; gp: 0x00ff00ff; t0: minus the biases, for both halves of a word;
- * t2: what else to add, once doubled. */
+/* Registers of the next loop: a0 to a3 16-bit lanes; a4 the column's lanes in bit 0's slot, t1 from
+ * there to the highest bit's; ra where to widen the next bit's; a5: 0x00ff00ff; t0: minus the biases,
+ * for both halves of a word; gp where to unpack; t2: what else to add, once doubled; tp to where. */
     lw      a4, STRIP(sp)
     lw      a5, WINDOW(sp)
     lw      a2, BITS(a4)
@@ -481,7 +489,6 @@ BitNetMCU_window_nibbles:
     lhu     a0, 2(a5)
     lbu     a1, 1(a5)
     lw      s0, 4(a5)
-    sw      s0, DOUBLED(sp)
     sll     a3, a1, a2
     sub     a3, a3, a1
     sub     a3, a0, a3
@@ -489,38 +496,42 @@ BitNetMCU_window_nibbles:
     add     t0, t0, a3
     sll     a0, a0, s0
     neg     t2, a0
+    addi    a2, a2, -1
+    slli    t1, a2, 5
+    lla     ra, .Lwidened           /* 28 bytes for each bit but the highest, and 32 for bits 4 and 5 */
+    slli    a3, a2, 2
+    add     ra, ra, a3
+    sub     ra, ra, t1
+#if STRIP_LISTS > 5
+    addi    a3, a3, -16
+    blez    a3, 1f
+    sub     ra, ra, a3
+1:
+#endif
+    lla     gp, .Lplain
     beqz    s0, 1f
     lw      a3, SUM(sp)
     add     t2, t2, a3
-1:  addi    a2, a2, -1              /* 38 bytes for each bit but the highest */
-    mv      a3, a2
-    slli    a3, a3, 1
-    add     a2, a2, a3
-    slli    a3, a3, 3
-    add     a2, a2, a3
-    slli    a2, a2, 1
-    lla     ra, .Lwidened
-    sub     ra, ra, a2
-    li      gp, 0x00ff00ff
-    lw      tp, SLOTS_END(sp)
-    addi    tp, tp, -32
-    li      a4, 0
-    lw      a3, DONE(sp)
-    bnez    a3, .Lcolumns
-    lw      a4, BLOCK_END(sp)
-    addi    a4, a4, -32
-.Lcolumns:
-    sw      a4, FAST_LAST(sp)
+    lla     gp, .Ldoubled
+1:  lw      tp, BLOCK_START(sp)
+    lw      a3, BLOCK_END(sp)
+    sub     a3, a3, tp
+    andi    a3, a3, -32
+    lw      a2, DONE(sp)
+    beqz    a2, 1f
+    li      a3, 0
+1:  add     a2, tp, a3
+    sw      a2, FAST_END(sp)
+    mv      a4, sp
+    li      a5, 0x00ff00ff
+    beqz    a3, .Lslow_column
 
 /* The first and third word also take what lies above the even bytes. */
 .Lcolumn:
-    mv      a4, tp
-    mv      a5, gp
-    lw      a0, 0(a4)
-    lw      a2, 4(a4)
-    mv      s0, a2
-    slli    s0, s0, 4
-    sub     a0, a0, s0
+    mv      s1, a4
+    add     s1, s1, t1
+    lw      a0, 0(s1)
+    lw      a2, 4(s1)
     mv      a1, a0
     srli    a1, a1, 8
     and     a1, a1, a5
@@ -529,14 +540,9 @@ BitNetMCU_window_nibbles:
     and     a3, a3, a5
     jr      ra
 
-.Lwiden:
-    .rept   STRIP_LISTS - 1
-    addi    a4, a4, -32
-    lw      s0, 0(a4)
-    lw      s1, 4(a4)
-    mv      t1, s1
-    slli    t1, t1, 4
-    sub     s0, s0, t1
+    .macro widen_list bit
+    lw      s0, 32 * \bit(a4)
+    lw      s1, 32 * \bit + 4(a4)
     slli    a0, a0, 1
     add     a0, a0, s0
     srli    s0, s0, 8
@@ -549,13 +555,18 @@ BitNetMCU_window_nibbles:
     and     s1, s1, a5
     slli    a3, a3, 1
     add     a3, a3, s1
+    .endm
+
+.Lwiden:
+    .irp    bit, 5, 4, 3, 2, 1, 0
+    .if     \bit < STRIP_LISTS - 1
+    widen_list \bit
+    .endif
     .endr
 .Lwidened:
-    .if . - .Lwiden - 38 * (STRIP_LISTS - 1)
-    .error "a slot is not widened in 38 bytes"
+    .if . - .Lwiden - 28 * (STRIP_LISTS - 1) - 4 * (STRIP_LISTS - 5) * -(STRIP_LISTS > 5)
+    .error "a slot is not widened in 28 or 32 bytes"
     .endif
-    lw      a4, ACCUMULATOR(sp)
-    lw      a5, FAST_LAST(sp)
     slli    s0, a1, 8
     sub     a0, a0, s0
     slli    s0, a3, 8
@@ -564,22 +575,21 @@ BitNetMCU_window_nibbles:
     add     a1, a1, t0
     add     a2, a2, t0
     add     a3, a3, t0
-    bltu    a5, a4, .Lslow
-    lw      a5, DOUBLED(sp)
-    beqz    a5, .Lplain
+    mv      s1, tp
+    jr      gp
 
     .macro unpack word, at, doubled
     mv      s0, \word
     slli    s0, s0, 16
     srli    s0, s0, 16 - \doubled
     add     s0, s0, t2
-    sw      s0, \at(a4)
+    sw      s0, \at(s1)
     srli    \word, \word, 16
     .if \doubled
     slli    \word, \word, 1
     .endif
     add     \word, \word, t2
-    sw      \word, \at + 4(a4)
+    sw      \word, \at + 4(s1)
     .endm
 
     .macro unpack_all doubled
@@ -587,19 +597,21 @@ BitNetMCU_window_nibbles:
     unpack  a1, 8, \doubled
     unpack  a2, 16, \doubled
     unpack  a3, 24, \doubled
-    addi    a4, a4, 32
+    addi    tp, tp, 32
     .endm
 
+.Ldoubled:
     unpack_all 1
 .Lunpacked:
-    sw      a4, ACCUMULATOR(sp)
-    addi    tp, tp, 8
-    lw      a5, BLOCK_END(sp)
-    bltu    a4, a5, .Lcolumn
+    addi    a4, a4, 8
+    lw      s0, FAST_END(sp)
+    bltu    tp, s0, .Lcolumn
+    lw      s0, BLOCK_END(sp)
+    bltu    tp, s0, .Lslow_column
     lw      a0, LEFT(sp)
     bnez    a0, .Lnext_pass
     lw      a5, ALL_END(sp)
-    bne     a4, a5, .Lnext_block
+    bne     tp, a5, .Lnext_block
     lw      ra, OLD_RA(sp)
     lw      s0, OLD_S0(sp)
     lw      s1, OLD_S1(sp)
@@ -613,19 +625,25 @@ BitNetMCU_window_nibbles:
     j       .Lunpacked
 
 /* The last outputs, and later passes: one output at a time, added to what is there. */
+.Lslow_column:
+    lla     gp, .Lslow
+    j       .Lcolumn
 .Lslow:
+    sw      a4, COLUMN(sp)
+    mv      a4, tp
     addi    a5, a4, 32
     lw      s0, BLOCK_END(sp)
     bgeu    s0, a5, 1f
     mv      a5, s0
 1:  lw      s0, DONE(sp)
     bnez    s0, 3f
-    mv      s0, a4
-2:  sw      zero, 0(s0)
-    addi    s0, s0, 4
-    bne     s0, a5, 2b
-3:  li      t1, 16
-    lw      s0, DOUBLED(sp)
+2:  sw      zero, 0(s1)
+    addi    s1, s1, 4
+    bne     s1, a5, 2b
+3:  lw      s0, WINDOW(sp)
+    lw      s0, WEIGHTS(s0)
+    lw      s0, 4(s0)
+    li      t1, 16
     sub     t1, t1, s0
 4:  mv      s0, a0
     slli    s0, s0, 16
@@ -635,7 +653,7 @@ BitNetMCU_window_nibbles:
     add     s0, s0, s1
     sw      s0, 0(a4)
     addi    a4, a4, 4
-    beq     a4, a5, .Lunpacked
+    beq     a4, a5, 5f
     srli    a0, a0, 16
     slli    a0, a0, 16
     srl     a0, a0, t1
@@ -648,6 +666,12 @@ BitNetMCU_window_nibbles:
     mv      a1, a2
     mv      a2, a3
     bne     a4, a5, 4b
+5:  mv      tp, a4
+    lw      a4, COLUMN(sp)
+    lw      t1, SLOTS_END(sp)
+    addi    t1, t1, -32
+    sub     t1, t1, sp
+    li      a5, 0x00ff00ff
     j       .Lunpacked
 
 .Lnext_block:
@@ -657,6 +681,7 @@ BitNetMCU_window_nibbles:
     slli    a0, a0, 4
     add     a0, a0, a1
     sw      a0, BLOCK(sp)
+    mv      a5, tp
     j       .Lblock
 
 .Lnext_pass:
@@ -666,19 +691,22 @@ BitNetMCU_window_nibbles:
     lw      a1, DONE(sp)
     add     a0, a0, a1
     sw      a0, DONE(sp)
-    lw      a4, BLOCK_START(sp)
-    sw      a4, ACCUMULATOR(sp)
+    sw      zero, FITS(sp)
     j       .Lpass
 
-.Llater_pass:
-    bltu    tp, a1, 1f
-    mv      a1, tp
-1:  sub     a1, a1, tp
-    add     a5, a5, tp
-    j       .Lcheck
-.Ltoo_many:
-    mv      a1, s0
-    sw      s0, LEFT(sp)
+/* Without the entries that earlier passes summed, and not more than this one can. */
+.Lsome:
+    lw      a2, DONE(sp)
+    bltu    a2, a1, 1f
+    mv      a1, a2
+1:  sub     a1, a1, a2
+    add     a5, a5, a2
+    lw      a2, WINDOW(sp)
+    lw      a2, WEIGHTS(a2)
+    lbu     a2, 0(a2)
+    bgeu    a2, a1, .Lfits
+    mv      a1, a2
+    sw      sp, LEFT(sp)
     j       .Lfits
     .size   BitNetMCU_window_nibbles, . - BitNetMCU_window_nibbles
     .set    frame.BitNetMCU_window_nibbles, FRAME
