@@ -1,4 +1,4 @@
-"""Draw the figures of docs/: how the method works, and how the committed network was trained."""
+"""Draw the figures of docs/: how the method works, what committed networks learned, and how."""
 
 import sys
 from pathlib import Path
@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 import BitNetMCU
 import cli
 import study
+from lowbit import lowering
 from train import checkpoint, config, plots
 from train.plots import pyplot
 
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   python benchmarks/figures.py --curves modeldata/NAME.csv --out build/plots   those of one run
 """
 
+WINDOWS = checkpoint.MODELDATA / "WindowMNIST-MNIST-4bitsym-0c935144.pth"
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH = 9  # inches: a page
 
@@ -271,6 +273,12 @@ def draw_kernels(_, target):
     plots.save(figure, target)
 
 
+def draw_windows(_, target):
+    """The kernels of the committed network of windows."""
+    trained = checkpoint.load(WINDOWS)
+    plots.first_layer(lowering.lower(trained.network, trained.reads), None, target)
+
+
 FIGURES = {
     "kernels.png": draw_kernels,
     "accuracies.png": draw_accuracies,
@@ -278,6 +286,7 @@ FIGURES = {
     "formats.png": draw_formats,
     "octav.png": draw_octav,
     "shiftnorm.png": draw_shiftnorm,
+    "windows.png": draw_windows,
     "curves.png": lambda trained, target: draw_curves(trained.path.with_suffix(".csv"), target),
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, layers_of, random_network, refused, run_script
+from conftest import ROOT, random_network, refused, run_script
 from matplotlib import pyplot
 
 import BitNetMCU
@@ -26,7 +26,9 @@ import test_inference
 import training
 from cli import UserError
 from compiler import operators
+from compiler.formats import FORMATS
 from lowbit import kernelrows, lowering
+from lowbit.rules import IntegerLayer, Windows
 from train import checkpoint, config, epochs, loaders, plots, schedules
 
 QUICK = ("dataset=Digits", "num_epochs=2", "widths=17,9")
@@ -367,14 +369,26 @@ def test_test_images_take_every_class_in_turn():
     assert checkpoint.choose_samples(labels, 4, count=9) == [2, 4, 0, 5, 1, 3]
 
 
+def assert_pictures(folder):
+    names = {"weights.png", "confusion.png", "first_layer.png", "misread.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    for path in folder.iterdir():
+        pixels = pyplot.imread(path)
+        assert min(pixels.shape[:2]) > 100 and pixels[..., :3].std() > 0.02
+
+
 def test_plots_are_pictures(trained, tmp_path):
     done = run_script("exportquant.py", "--build", trained, "--plots", tmp_path)
     assert done.returncode == 0, done.stderr
-    names = {"weights.png", "confusion.png", "first_layer.png", "misread.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names
-    for path in tmp_path.iterdir():
-        pixels = pyplot.imread(path)
-        assert min(pixels.shape[:2]) > 100 and pixels[..., :3].std() > 0.02
+    assert_pictures(tmp_path)
+
+
+def test_plots_of_windows_are_pictures(tmp_path):
+    overrides = ["model=WindowMNIST", "image_size=8", "layers=conv 4x3/2 5, dense 8"]
+    settings = config.load(overrides=[*overrides, "dataset=Digits", "num_epochs=1"])
+    path = training.train(settings, tmp_path, report=str)
+    exportquant.export(path, tmp_path, pictures=tmp_path / "plots")
+    assert_pictures(tmp_path / "plots")
 
 
 @pytest.fixture
@@ -394,13 +408,29 @@ def figures(monkeypatch):
 
 @pytest.mark.parametrize("outputs", [1, 3, 16, 64])
 def test_nothing_of_the_first_layers_picture_is_cut(outputs, figures, rng):
-    (layer,) = layers_of(random_network(rng, ["2bitsym"], (256, outputs)))
-    plots.first_layer(layer.weights, 16, None)
+    plots.first_layer(random_network(rng, ["2bitsym"], (256, outputs)), (16, 16), None)
     (figure,) = figures
     parts = [axis.get_tightbbox() for axis in figure.axes] + [figure._suptitle.get_window_extent()]
     for box in parts:
         assert box.x0 >= 0 and box.y0 >= 0
         assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
+def test_kernels_are_drawn_in_one_scale_the_largest_norm_first(figures, rng):
+    row = FORMATS["4bitsym"]
+    weights = rng.choice(row.levels, (70, 12)).astype(np.int32)
+    chain = lowering.Chain("test", 80, lowering.IMAGES)
+    chain.as_map((10, 8), 1)
+    chain.convolution(IntegerLayer(row, weights), Windows((10, 8), 1, (4, 3), (2, 2)))
+    plots.first_layer(chain.graph(), (10, 8), None)
+    (figure,) = figures
+    images = [image for axis in figure.axes for image in axis.images]
+    drawn = np.stack([image.get_array() for image in images])
+    expected = sorted(weights, key=lambda kernel: -np.square(kernel).sum())[:64]
+    assert np.array_equal(drawn, np.reshape(expected, (64, 4, 3)))
+    assert {image.get_clim() for image in images} == {(-15, 15)}
+    title = figure.get_suptitle()
+    assert "4x3/2x2 at 4x3: 12x70, 4bitsym" in title and "64 of 70 outputs" in title
 
 
 @pytest.mark.parametrize("epochs", [2, 60])

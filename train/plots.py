@@ -63,24 +63,35 @@ def weight_histograms(network, path):
         levels = np.array(layer.format.levels) * layer.scale.item()
         for level in levels if len(levels) <= 16 else (levels.min(), levels.max()):
             axis.axvline(level, color="darkorange", linewidth=0.8)
-        axis.set_title(f"layer {index}: {layer.in_features} to {layer.out_features}")
+        outputs, inputs = layer.weight.flatten(1).shape
+        axis.set_title(f"layer {index}: {inputs} to {outputs}")
         axis.set_xlabel("weight before rounding (lines: levels)")
         axis.set_ylabel("number of weights")
     figure.suptitle("weights of each layer, and the levels to which they are rounded")
     save(figure, path)
 
 
-def first_layer(weights, size, path):
-    """The integer weights [O, I] of the first layer's outputs as `size` x `size` images."""
-    weights = weights[:FIRST_LAYER_SHOWN]
-    figure, axes = grid(len(weights), 16 if len(weights) > 32 else 8, 0.75)
+def first_layer(graph, size, path):
+    """The integer weights of the first layer's outputs as images, the largest norm first.
+
+    size: (rows, columns) of the image that a fully connected layer reads; what a convolution reads
+    is as large as its kernel.
+    """
+    step, fields = graph.operators[0], graph.operators[0].fields
+    convolution = step.kind == "CONVOLUTION"
+    layer, size = (fields.layer, fields.windows.kernel) if convolution else (fields, size)
+    order = np.argsort(-np.linalg.norm(layer.weights, axis=1), kind="stable")
+    shown = layer.weights[order[:FIRST_LAYER_SHOWN]]
+    figure, axes = grid(len(shown), 16 if len(shown) > 32 else 8, 0.75)
     # Room for the colour bar and the title, however few outputs there are.
-    figure.set_size_inches(max(figure.get_figwidth(), 6) + 1, max(figure.get_figheight(), 2) + 0.5)
-    limit = np.abs(weights).max()
-    for axis, row in zip(axes, weights):
-        image = axis.imshow(row.reshape(size, size), cmap="RdBu", vmin=-limit, vmax=limit)
+    figure.set_size_inches(max(figure.get_figwidth(), 6) + 1, max(figure.get_figheight(), 2) + 0.7)
+    limit = np.abs(layer.weights).max()
+    for axis, row in zip(axes, shown):
+        image = axis.imshow(row.reshape(size), cmap="RdBu", vmin=-limit, vmax=limit)
         axis.set_axis_off()
-    figure.suptitle(f"first layer: weights from the {size}x{size} pixels to each output")
+    words = ", ".join(graph.row(step).details(graph, step)[0])  # shape and format
+    title = f"weights of {len(shown)} of {layer.outputs} outputs, the largest norm first"
+    figure.suptitle(f"first layer, {words}:\n{title}")
     figure.colorbar(image, ax=figure.axes, shrink=0.8, label="integer weight")
     save(figure, path)
 
@@ -145,6 +156,6 @@ def draw(folder, trained, graph, inputs, labels):
         if trained.input_map is None:
             size = trained.settings.image_size
             paths += [folder / "first_layer.png", folder / "misread.png"]
-            first_layer(graph.operators[0].fields.weights, size, paths[2])
+            first_layer(graph, (size, size), paths[2])
             misread(inputs, labels, predictions, names, size, paths[3])
     return paths
