@@ -2,6 +2,8 @@
 
 Writes docs/bench.csv. Each firmware is built, runs test images in the emulator (QEMU for Cortex-M,
 which counts instructions), and is compared with the integer model on every value of every layer.
+Where it, or the build that records its steps, does not fit its target, the row has no figures of a
+run, and too_large names the one that does not: firmware, or trace (host, host-trace of Cortex-M).
 Arguments key=value,value select a part: target, model, kernel, placement. The yardstick of a
 selected model and target (kernel bittest in SRAM) always runs with it: speedup is relative to it,
 in the same run.
@@ -77,6 +79,7 @@ COLUMNS = (
     "cycles_dense",
     "accuracy",
     "mismatches",
+    "too_large",
 )
 
 
@@ -85,12 +88,12 @@ def sensible(case):
     kernel, placement = case["kernel"], case["placement"]
     if case["target"] == "cortex-m0":  # flash without wait states
         return kernel != "assembly" and placement == "flash"
-    if placement == "windows" and not case["model"].startswith("windows"):
+    if placement in ("windows", "sums") and not case["model"].startswith("windows"):
         return False
     if placement == "auto":  # the firmware as it is built by default
         return kernel in ("assembly", "c")
     if kernel in ("bittest", "plain"):  # all of their code is inner loops
-        return placement not in ("inner", "windows")
+        return placement not in ("inner", "windows", "sums")
     return True
 
 
@@ -143,7 +146,7 @@ def exported(case, out):
 
 
 def measure(case, images, out):
-    """Build and run one firmware; returns its row, without figures if it does not fit."""
+    """Build and run one firmware; returns its row, without those of a run if it does not fit."""
     path = checkpoint.MODELDATA / f"{MODELS[case['model']]}.pth"
     if case["kernel"] == YARDSTICK:  # slow, and the same for all images but for a few cycles
         images = min(images, YARDSTICK_IMAGES)
@@ -154,18 +157,21 @@ def measure(case, images, out):
     # Emulators and options are built side by side: a folder for each target and kernel.
     command += [f"OUT={out / '-'.join(case.values())}", f"PYTHON={sys.executable}"]
     builds = out / "-".join(case.values())
-    for old in builds.glob("*/*/emulate.json"):
+    for old in builds.glob("*/*/*.json"):  # that of the export, too: all is linked again
         old.unlink()
     done = subprocess.run(command, capture_output=True, text=True)
     measured = list(builds.glob(f"*/{path.stem}/emulate.json"))
-    budgets = list(builds.glob(f"*/{path.stem}/firmware.budget.json"))
-    needs = budget.read(budgets[0].with_name("firmware.elf")) if budgets else None
-    if not measured and not (needs and needs.excess):
+    linked = builds.glob(f"*/{path.stem}/*.budget.json")
+    budgets = {file.name.split(".")[0]: budget.read(file.with_suffix("")) for file in linked}
+    too_large = [name for name, needs in budgets.items() if needs.excess]
+    if not measured and not too_large:
         raise cli.UserError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    needs = budgets["firmware"]
     row = dict.fromkeys(COLUMNS, "") | case | {"images": images}
     row["code_bytes"] = needs.flash["code and constants"]
     row["code_bytes"] += needs.flash["code and data copied to RAM"]
     row |= {f"{kind}_bytes": total for kind, total in needs.totals.items()}
+    row["too_large"] = " ".join(too_large)
     if measured:
         figures = json.loads(measured[0].read_text(encoding="utf-8"))
         row |= {key: figures[key] for key in COLUMNS if key in figures and key not in case}

@@ -2,12 +2,15 @@
 
 import csv
 import shutil
+import subprocess
 import sys
 
 import bench
+import budget
 import pytest
 from conftest import ROOT, refused, run_script
 
+import cli
 from train import checkpoint
 
 
@@ -36,6 +39,42 @@ def test_speedup_is_relative_to_the_yardstick_of_the_same_target():
         rows.append(empty | each | {"cycles_mean": cycles, "instructions_mean": instructions})
     bench.add_speedups(rows)
     assert [row["speedup"] for row in rows] == ["10.0", "1.0", "3.0", "1.0"]
+
+
+@pytest.fixture
+def measure(monkeypatch, tmp_path):
+    """A function (bytes of RAM of each build that is linked) -> the row, if no build ever runs."""
+    case = dict(zip(bench.KEYS, ("CH32V003", "fc12k", "assembly", "inner"), strict=True))
+    folder = tmp_path / "-".join(case.values()) / "options" / bench.MODELS["fc12k"]
+    folder.mkdir(parents=True)
+
+    def measure_builds(**builds):
+        def run(command, **_):
+            for name, size in builds.items():
+                flash = {"code and constants": 900, "code and data copied to RAM": 100}
+                limits = {"flash": 16384, "ram": 2048}
+                needs = budget.Budget("inner", limits, flash, {"variables": size}, [], {})
+                budget.beside(folder / f"{name}.elf", "json").write_text(needs.json())
+            return subprocess.CompletedProcess(command, 2, "", "no space")
+
+        monkeypatch.setattr(bench.subprocess, "run", run)
+        return bench.measure(case, 20, tmp_path)
+
+    return measure_builds
+
+
+def test_a_row_says_which_build_is_too_large(measure):
+    row = measure(firmware=2049)
+    assert (row["ram_bytes"], row["cycles_mean"], row["too_large"]) == (2049, "", "firmware")
+    row = measure(firmware=2044, trace=2052)
+    assert (row["ram_bytes"], row["cycles_mean"], row["too_large"]) == (2044, "", "trace")
+
+
+def test_a_build_that_fails_otherwise_is_an_error_whatever_was_too_large_before(measure):
+    measure(firmware=2044, trace=2052)
+    for builds in ({}, {"firmware": 2044}, {"firmware": 2044, "trace": 2048}):
+        with pytest.raises(cli.UserError, match="no space"):
+            measure(**builds)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +114,14 @@ def test_estimated_cycles_weigh_words_and_loads():
 
 
 def test_a_part_of_the_benchmark_runs_whole(mnist, tmp_path):
-    """Firmware of headers that were exported elsewhere, and their yardstick."""
+    """Firmware of headers that were exported elsewhere, one that is too large, the yardstick."""
     if shutil.which("riscv64-unknown-elf-gcc") is None:
         pytest.skip("no RISC-V compiler; make toolchain installs it")
-    part = ("target=CH32V003", "model=fc1k", "kernel=assembly", "placement=auto")
+    part = ("target=CH32V003", "model=fc1k", "kernel=assembly", "placement=auto,sram")
     out = tmp_path / "part.csv"
     done = run_script("mcu/bench.py", *part, "--images", "20", "--out", out)
     assert done.returncode == 0, done.stderr
-    yardstick, row = csv.DictReader(out.read_text().splitlines())
-    assert (row["mismatches"], yardstick["mismatches"]) == ("0", "0")
-    assert float(row["speedup"]) > 3 and int(row["ram_bytes"]) < 2048
+    yardstick, row, larger = csv.DictReader(out.read_text().splitlines())
+    assert [r["mismatches"] for r in (yardstick, row, larger)] == ["0", "0", ""]
+    assert [r["too_large"] for r in (yardstick, row, larger)] == ["", "", "firmware"]
+    assert float(row["speedup"]) > 3 and int(row["ram_bytes"]) < 2048 < int(larger["ram_bytes"])

@@ -227,6 +227,18 @@ def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound
             budget.measure(tmp_path / "x.elf", tmp_path.glob("*.su"), objdump, {}, "flash")
 
 
+def test_the_yardstick_starts_at_a_whole_word_wherever_it_is_linked(tmp_path):
+    need("CH32V003")
+    compiler = next(filter(None, map(shutil.which, RISCV)))
+    flags = ["-march=rv32ec", "-mabi=ilp32e", "-O2", "-ffreestanding", "-ffunction-sections"]
+    command = [compiler, *flags, f"-I{ROOT}", "-c", ROOT / "kernels" / "bittest.c", "-o", "x.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with (tmp_path / "x.o").open("rb") as file:
+        sections = ELFFile(file).iter_sections("SHT_PROGBITS")
+        found = {s.name: s["sh_addralign"] for s in sections if s.name.startswith(".text.")}
+    assert len(found) == 4 and set(found.values()) == {4}, found
+
+
 def test_unknown_choices_name_the_known_ones(tmp_path):
     for option, known in (
         ("TARGET=Z80", "CH32V003"),
