@@ -127,20 +127,21 @@ void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, 
  *
  * Geometry of a strip: `rows` rows of a map of values 0..2^bits - 1, `width` pixels in a row,
  * `channels` values each. A map lies in memory row by row, pixel by pixel, the channels of a pixel
- * side by side; row_bytes from row to row. bits is 1 to 7, and at most BITNETMCU_BITS. */
+ * side by side; row_bytes from row to row. bits is 1 to 7, and at most BITNETMCU_BITS. Its windows
+ * are `columns` pixels of all rows. */
 typedef struct {
     uint32_t row_bytes, width, rows, channels, bits;
     uint32_t positions; /* width * rows * channels, at most 255 */
     uint32_t entries;   /* bits * positions */
-} BitNetMCU_strip;
-
-/* Windows of `columns` pixels of all rows of a strip, and their weights: lowbit/layouts.py,
- * pack_strips. */
-typedef struct {
-    const uint32_t *weights;
     uint32_t columns, outputs;
-    uint32_t inputs; /* columns * rows * channels */
-} BitNetMCU_window;
+    uint32_t inputs;         /* columns * rows * channels */
+    const uint32_t *weights; /* lowbit/layouts.py: pack_strips, strip_constants */
+    uint32_t most;           /* rows that 8-bit lanes can sum */
+    uint32_t list_bias;      /* what makes an 8-bit lane of so many rows unsigned */
+    uint32_t doubled;        /* 1: weights are 2q - 15 (4bitsym), 0: q - 8 (4bit) */
+    uint32_t lacking;        /* what makes 16-bit lanes, two in a word, unsigned */
+    int32_t more;            /* and takes that off again */
+} BitNetMCU_strip;
 
 /* Builds the lists of the strip at `map`. They take entries + BITNETMCU_BITS * (width + 1) bytes.
  */
@@ -149,8 +150,7 @@ void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8
 /* accumulators[o] = sum over the window's values, from pixel column `first` on, of value *
  * weight[o]. position: first * rows * channels. */
 void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
-                              uint32_t position, const BitNetMCU_window *window,
-                              int32_t *accumulators);
+                              uint32_t position, int32_t *accumulators);
 
 /* accumulators[o] -= surplus[o] */
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus);

@@ -11,14 +11,8 @@
  * the 16-bit lanes hold, and widen into them (Horner).
  *
  * Weights lie in blocks of 32 outputs: four words for each row; in the last block two where they
- * are enough. The header, two words before them, holds what lowbit/layouts.py proved:
- *     word 0: bits 0..7 rows that 8-bit lanes can sum;
- *             bits 8..15 bias: what makes a lane of so many, of q - 8, unsigned;
- *             bits 16..31 bias of the 16-bit lanes
- *     word 1: 1: weights are 2q - 15 (4bitsym), 0: q - 8 (4bit)
- *
- * Where a part has more rows, the window is summed in several passes, each of as many rows of each
- * list.
+ * are enough. How many rows 8-bit lanes can sum is proven by lowbit/layouts.py. Where a part has
+ * more, the window is summed in several passes, each of as many rows of each list.
  */
 
 #include "strips.h"
@@ -100,12 +94,9 @@ void BitNetMCU_inner_strips(const uint8_t *rows, uint32_t shift, const uint8_t *
 }
 
 void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
-                              uint32_t position, const BitNetMCU_window *window,
-                              int32_t *accumulators) {
-    const uint32_t *weights = window->weights;
-    uint32_t most = weights[0] & 255, list_bias = weights[0] >> 8 & 255, bias = weights[0] >> 16;
-    uint32_t doubled = weights[1], outputs = window->outputs, x, b;
-    const uint8_t *table = lists + strip->entries, *block = (const uint8_t *)(weights + 2);
+                              uint32_t position, int32_t *accumulators) {
+    uint32_t most = strip->most, doubled = strip->doubled, outputs = strip->outputs, x, b;
+    const uint8_t *table = lists + strip->entries, *block = (const uint8_t *)strip->weights;
     const uint8_t *entries[STRIP_LISTS];
     uint32_t counts[STRIP_LISTS], bits = lists_of(strip);
 
@@ -117,7 +108,7 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
 
         entries[b] = lists + ((*last - (uint32_t)((uintptr_t)lists & 255)) & 255);
         counts[b] = *last;
-        for (x = 0; x < window->columns; x++)
+        for (x = 0; x < strip->columns; x++)
             last += STRIP_LISTS;
         counts[b] = (*last - counts[b]) & 255;
         lists += strip->positions;
@@ -133,8 +124,8 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
 
             left = 0;
             for (pair = 0; pair < some; pair += 16, column += 8) {
-                uint32_t lanes[8], sum = 0, correction, i, word = 0;
-                int32_t more = -(int32_t)bias;
+                uint32_t lanes[8], sum = 0, i, word = 0;
+                int32_t more = strip->more;
 
                 for (i = 0; i < 8; i++)
                     lanes[i] = 0;
@@ -147,13 +138,12 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
                     }
                     sum += sum + count;
                     BitNetMCU_inner_strips(column, shift, entries[b] + done, count,
-                                           list_bias - (count << 3), lanes);
+                                           strip->list_bias - (count << 3), lanes);
                 }
-                correction = in_both_halves(bias + list_bias - (list_bias << bits));
                 if (doubled)
-                    more += more + (int32_t)sum;
+                    more += (int32_t)sum;
                 for (i = pair; i < some && i < pair + 16; i++, next++) {
-                    uint32_t lane = lanes[word] + correction;
+                    uint32_t lane = lanes[word] + strip->lacking;
 
                     if ((word & 1) == 0)
                         lane -= lanes[word + 1] << 8;
@@ -168,7 +158,7 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
         } while (left);
         if (outputs == some)
             break;
-        block += window->inputs << 4;
+        block += strip->inputs << 4;
         accumulators += BLOCK;
         outputs -= BLOCK;
     }

@@ -140,13 +140,13 @@ class Strip:
     def before(self, names, place, source):
         windows, packed = self.windows, self.choice.packed
         width, rows = windows.map_size[1], windows.kernel[0]
+        layer = packed["layer"]
         sizes = (row_bytes(windows), width, rows, windows.channels)
         counts = (self._bits, positions_of(windows), self._entries)
-        values = ", ".join(map(str, sizes + counts))
+        window = (windows.kernel[1], layer.outputs, layer.inputs)
+        members = (*sizes, *counts, *window, kernelrows.weights_of(packed, place))
+        values = ", ".join(f"{member}" for member in (*members, *layouts.strip_constants(layer)))
         yield f"static const BitNetMCU_strip {names('strip')} = {{{values}}};"
-        weights, layer = kernelrows.weights_of(packed, place), packed["layer"]
-        values = f"{weights}, {windows.kernel[1]}, {layer.outputs}, {layer.inputs}"
-        yield f"static const BitNetMCU_window {names('window')} = {{{values}}};"
         yield f"uint8_t *const {names('lists')} = (uint8_t *)({place.scratch});"
 
     def row(self, names, source):
@@ -154,7 +154,7 @@ class Strip:
         yield f"BitNetMCU_scan_strip({source}, &{names('strip')}, {names('lists')});"
 
     def position(self, names, place, source, sums):
-        where = f"{names('first')}, {names('at')}, &{names('window')}, {sums}"
+        where = f"{names('first')}, {names('at')}, {sums}"
         yield f"BitNetMCU_window_nibbles({names('lists')}, &{names('strip')}, {where});"
         place = replace(place, outputs=(sums,))
         yield from kernelrows.emit_corrections(self.choice.packed, place)

@@ -182,8 +182,8 @@ def pack_strips(layer):
     """Windows of kernels/strips.c: blocks of 32 outputs, in them rows of inputs as `nibble_words`.
 
     layer: its inputs are the values of a window, as the kernel numbers them. A row of a block has
-    four words, in the last block two where they are enough. A header of two words comes first. All
-    comes as rows of two words. Raises `Unfit` where the kernel would not be exact.
+    four words, in the last block two where they are enough. All comes as rows of two words. Raises
+    `Unfit` where the kernel would not be exact.
     """
     if layer.format.name not in STRIP_FORMATS:
         raise Unfit(f"weights of {layer.format.name}, not of {' or '.join(STRIP_FORMATS)}")
@@ -197,11 +197,18 @@ def pack_strips(layer):
             f"sums of q - 8 over {layer.inputs} inputs of 0..{layer.reads.highest} reach from "
             f"{-low} to {high}, more than lanes of 16 bits hold"
         )
-    rows, bias = nibble_lists(layer, layer.inputs)
-    header = [rows | bias << 8 | central_bias(high, low) << 16, layer.format.spacing == 2]
     words = nibble_words(layer)
     blocks = [words[:, first : first + 4].ravel() for first in range(0, words.shape[1], 4)]
-    return np.concatenate([np.array(header, np.uint32), *blocks]).reshape(-1, 2)
+    return np.concatenate(blocks).reshape(-1, 2)
+
+
+def strip_constants(layer):
+    """The last members of a BitNetMCU_strip, for what `pack_strips` packs: what lanes hold."""
+    most, list_bias = nibble_lists(layer, layer.inputs)
+    bias = central_bias(*nibble_extremes(layer, layer.inputs, layer.reads.highest))
+    doubled = int(layer.format.spacing == 2)
+    lacking = bias - list_bias * ((1 << layer.reads.bits) - 1)  # a bias for each list
+    return most, list_bias, doubled, lacking * (1 + 2**16) % 2**32, -(bias << doubled)
 
 
 # --- rows of inputs: bit planes

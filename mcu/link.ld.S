@@ -1,6 +1,7 @@
 /* Flash at 0, SRAM at 0x20000000; preprocessed with FLASH_SIZE, SRAM_SIZE, STACK_BOUND, and
- * WINDOWS_IN_SRAM, INNER_IN_SRAM and KERNELS_IN_SRAM if the inner loops of windows, those of all
- * kernels, and all kernels, are to run from SRAM. Flash is linked where it runs; the programmer of a CH32V00x sees the same bytes at 0x08000000.
+ * WINDOWS_IN_SRAM (SCANS_IN_SRAM too: not only that of their sums), INNER_IN_SRAM and KERNELS_IN_SRAM
+ * if the inner loops of windows, those of all kernels, and all kernels, are to run from SRAM. Flash
+ * is linked where it runs; the programmer of a CH32V00x sees the same bytes at 0x08000000.
  *
  * There is no __global_pointer$, on purpose: without it the linker lets no code use gp, so kernels
  * may borrow it whatever interrupts them. */
@@ -28,6 +29,9 @@ SECTIONS {
         *(EXCLUDE_FILE(STRIPS) .text EXCLUDE_FILE(STRIPS) .text.*)
         */kernel-strips.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
         */assembly-strips.o(.text .text.[!B]* .text.BitNetMCU_[!i]*)
+#ifndef SCANS_IN_SRAM
+        */assembly-strips.o(.text.BitNetMCU_inner_scan)
+#endif
 #else
         *(.text .text.*)
 #endif

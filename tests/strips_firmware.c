@@ -45,18 +45,17 @@ static uint32_t run(const Case *one) {
     wrong = changed(gp, tp, sp);
     for (i = 1; i <= MARGIN - 3; i++)
         wrong |= lists[-(int32_t)i] != CANARY || lists[bytes + i - 1] != CANARY;
-    for (first = 0; first + one->window.columns <= one->strip.width; first += one->stride) {
+    for (first = 0; first + one->strip.columns <= one->strip.width; first += one->stride) {
         for (i = 0; i < MOST_OUTPUTS + 2 * MARGIN; i++)
             accumulators[i] = CANARY;
-        BitNetMCU_window_nibbles(lists, &one->strip, first, position, &one->window,
-                                 accumulators + MARGIN);
+        BitNetMCU_window_nibbles(lists, &one->strip, first, position, accumulators + MARGIN);
         position += one->step;
         wrong |= changed(gp, tp, sp);
-        for (i = 0; i < one->window.outputs; i++)
+        for (i = 0; i < one->strip.outputs; i++)
             wrong |= accumulators[MARGIN + i] != *expected++;
         for (i = 0; i < MARGIN; i++)
             wrong |= accumulators[i] != CANARY;
-        for (i = MARGIN + one->window.outputs; i < MOST_OUTPUTS + 2 * MARGIN; i++)
+        for (i = MARGIN + one->strip.outputs; i < MOST_OUTPUTS + 2 * MARGIN; i++)
             wrong |= accumulators[i] != CANARY;
     }
     return wrong;

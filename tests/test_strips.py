@@ -102,7 +102,6 @@ def header_of(rng, cases, most_bits):
 typedef struct {
     const int8_t *map;
     BitNetMCU_strip strip;
-    BitNetMCU_window window;
     uint32_t stride, step; /* from window to window, in pixels and in positions */
     uint32_t bytes, shift; /* of the lists: how many, and from an aligned address */
     const int32_t *expected;
@@ -124,10 +123,11 @@ typedef struct {
         entries = bits * positions
         size = entries + min(most_bits, 7) * (width + 1)
         strip = f"{padded.shape[1]}, {width}, {rows}, {channels}, {bits}, {positions}, {entries}"
-        window = f"weights_{index}, {one.columns}, {one.layer.outputs}, {one.layer.inputs}"
+        strip += f", {one.columns}, {one.layer.outputs}, {one.layer.inputs}, weights_{index}, "
+        strip += ", ".join(map(str, layouts.strip_constants(one.layer)))
         step = one.stride * rows * channels
         numbers = f"{one.stride}, {step}, {size}, {int(rng.integers(0, 4))}"
-        table.append(f"{{map_{index}, {{{strip}}}, {{{window}}}, {numbers}, out_{index}}}")
+        table.append(f"{{map_{index}, {{{strip}}}, {numbers}, out_{index}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     most = 7 * 255 + 7 * 256
     return (

@@ -3,8 +3,7 @@
  *
  *     void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8_t *lists);
  *     void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip,
- *                                   uint32_t first, uint32_t position,
- *                                   const BitNetMCU_window *window, int32_t *accumulators);
+ *                                   uint32_t first, uint32_t position, int32_t *accumulators);
  *
  * Both borrow gp and tp (restored on return); sp keeps its meaning all the time, so that interrupts
  * may come.
@@ -20,7 +19,7 @@
 
 #include "../strips.h"
 
-/* BitNetMCU_strip and BitNetMCU_window */
+/* BitNetMCU_strip */
 #define ROW_BYTES 0
 #define WIDTH 4
 #define ROWS 8
@@ -28,10 +27,15 @@
 #define BITS 16
 #define POSITIONS 20
 #define ENTRIES 24
-#define WEIGHTS 0
-#define COLUMNS 4
-#define OUTPUTS 8
-#define INPUTS 12
+#define COLUMNS 28
+#define OUTPUTS 32
+#define INPUTS 36
+#define WEIGHTS 40
+#define MOST 44
+#define LIST_BIAS 48
+#define DOUBLED 52
+#define LACKING 56
+#define MORE 60
 
     .macro if_list operation, list, end
     .if \list < STRIP_LISTS
@@ -50,8 +54,8 @@
     if_list \operation, 6, t2
     .endm
 
-/* With so few lists the loop that fills them is beside the inner one, in SRAM. */
-#define SCAN_BESIDE_INNER (STRIP_LISTS < 6)
+/* With so few lists the loop that fills them is worth SRAM, too. */
+#define SCAN_IS_INNER (STRIP_LISTS < 6)
 
 /* --- lists. Registers: a3 the value, its next bit on top; a4 its address; a5 spare; t0 its position;
  * ra that of the end of the run: values that are \step bytes apart, tp; gp where the table goes on;
@@ -166,8 +170,8 @@ BitNetMCU_scan_strip:
     .size   BitNetMCU_scan_strip, . - BitNetMCU_scan_strip
     .set    frame.BitNetMCU_scan_strip, SCAN_FRAME
 
-#if SCAN_BESIDE_INNER
-    .section .text.BitNetMCU_inner_strips, "ax"
+#if SCAN_IS_INNER
+    .section .text.BitNetMCU_inner_scan, "ax"
 #endif
     .type   BitNetMCU_scan_columns, @function
     .balign 4
@@ -223,32 +227,30 @@ BitNetMCU_scan_columns:
 #define END 4
 #define ODD 8             /* what sums over the odd nibbles start from */
 #define SLOT (32 * STRIP_LISTS)
+#define COLUMN SLOT              /* the same once there are no more lists */
 #define SLOTS_END (SLOT + 4)
-#define RETURN (SLOT + 8)
-#define LISTS_END (SLOT + 12)
-#define TABLE_FIRST (SLOT + 16)  /* ends of what the tables have for the window's first column */
-#define TABLE_LAST (SLOT + 20)   /* and for its last one */
-#define STRIP (SLOT + 24)
-#define WINDOW (SLOT + 28)
-#define POSITION (SLOT + 32)
-#define BLOCK (SLOT + 36)        /* its weights */
-#define BLOCK_START (SLOT + 40)  /* its accumulators */
-#define BLOCK_END (SLOT + 44)
-#define COLUMN (SLOT + 48)
-#define FAST_END (SLOT + 52)     /* of the columns that are unpacked as a whole */
-#define ALL_END (SLOT + 56)
-#define BASE (SLOT + 60)         /* weights of the block at position 0 */
-#define WIDE (SLOT + 64)         /* 1: four columns, 0: two */
-#define DONE (SLOT + 68)         /* entries of each list that earlier passes summed */
-#define FITS (SLOT + 72)         /* entries of a list that need no look at DONE and LEFT */
-#define LEFT (SLOT + 76)         /* not 0: there are more */
-#define SUM (SLOT + 80)          /* of values */
-#define OLD_RA (SLOT + 84)
-#define OLD_S0 (SLOT + 88)
-#define OLD_S1 (SLOT + 92)
-#define OLD_GP (SLOT + 96)
-#define OLD_TP (SLOT + 100)
-#define FRAME (SLOT + 104)
+#define LISTS_END (SLOT + 8)
+#define TABLE_FIRST (SLOT + 12)  /* ends of what the tables have for the window's first column */
+#define TABLE_LAST (SLOT + 16)   /* and for its last one */
+#define STRIP (SLOT + 20)
+#define POSITION (SLOT + 24)
+#define BLOCK (SLOT + 28)        /* its weights */
+#define BLOCK_START (SLOT + 32)  /* its accumulators */
+#define BLOCK_END (SLOT + 36)
+#define ALL_END (SLOT + 40)
+#define BASE (SLOT + 44)         /* weights of the block at position 0 */
+#define WIDE (SLOT + 48)         /* 1: four columns, 0: two */
+#define DONE (SLOT + 52)         /* entries of each list that earlier passes summed */
+#define LEFT (SLOT + 56)         /* not 0: there are more */
+#define SUM (SLOT + 60)          /* of values */
+#define FAST_END (SLOT + 64)     /* of the columns that are unpacked as a whole */
+#define RETURN FAST_END          /* before there are columns */
+#define OLD_RA (SLOT + 68)
+#define OLD_S0 (SLOT + 72)
+#define OLD_S1 (SLOT + 76)
+#define OLD_GP (SLOT + 80)
+#define OLD_TP (SLOT + 84)
+#define FRAME (SLOT + 88)
 
 /* The sum of column `at` over a row: rows of 8 nibbles to two words of 8-bit lanes. */
     .macro add_word even, odd, at
@@ -287,6 +289,8 @@ BitNetMCU_scan_columns:
     .section .text.BitNetMCU_inner_strips, "ax"
     .globl  BitNetMCU_inner_strips
     .type   BitNetMCU_inner_strips, @function
+    .option push
+    .option norelax                 /* else alignment leaves bytes of SRAM behind */
     .balign 4
 BitNetMCU_inner_strips:
     sw      ra, RETURN(sp)
@@ -344,6 +348,7 @@ BitNetMCU_inner_strips:
     addi    ra, ra, 1
     bne     ra, gp, .Lrows_2
     j       .Lstore
+    .option pop
     .size   BitNetMCU_inner_strips, . - BitNetMCU_inner_strips
     .set    frame.BitNetMCU_inner_strips, 0
 
@@ -383,7 +388,6 @@ BitNetMCU_window_nibbles:
     sw      tp, OLD_TP(sp)
     sw      a1, STRIP(sp)
     sw      a3, POSITION(sp)
-    sw      a4, WINDOW(sp)
     lw      s0, ENTRIES(a1)
     add     s0, s0, a0
     sw      s0, LISTS_END(sp)
@@ -392,23 +396,22 @@ BitNetMCU_window_nibbles:
     lw      s1, BITS(a1)
     add     s0, s0, s1
     sw      s0, TABLE_FIRST(sp)
-    lw      a2, COLUMNS(a4)
+    lw      a2, COLUMNS(a1)
     slli    s1, s1, 5
     add     s1, s1, sp
     sw      s1, SLOTS_END(sp)
     times_lists s1, a2
     add     s0, s0, s1
     sw      s0, TABLE_LAST(sp)
-    lw      s0, OUTPUTS(a4)
+    lw      s0, OUTPUTS(a1)
     slli    s0, s0, 2
-    add     s0, s0, a5
+    add     s0, s0, a4
     sw      s0, ALL_END(sp)
-    lw      s0, WEIGHTS(a4)
-    addi    s0, s0, 8
+    lw      s0, WEIGHTS(a1)
     sw      s0, BLOCK(sp)
 
-.Lblock:                              /* of up to 32 outputs, to a5 */
-    mv      a0, a5
+.Lblock:                              /* of up to 32 outputs, to a4 */
+    mv      a0, a4
     lw      a1, ALL_END(sp)
     sub     a2, a1, a0
     li      a3, 128
@@ -426,23 +429,20 @@ BitNetMCU_window_nibbles:
     sll     a4, a4, a3
     sub     a5, a5, a4
     sw      a5, BASE(sp)
-    lw      a5, WINDOW(sp)
-    lw      a5, WEIGHTS(a5)
-    lbu     a5, 0(a5)
-    sw      a5, FITS(sp)
     sw      zero, DONE(sp)
 
 .Lpass:                               /* over so many entries of each list as 8-bit lanes can sum */
-    lw      a4, STRIP(sp)
-    lw      a5, WINDOW(sp)
+    lw      a5, STRIP(sp)
     lw      a0, LISTS_END(sp)
     lw      t0, TABLE_FIRST(sp)
     lw      t1, TABLE_LAST(sp)
-    lw      a4, POSITIONS(a4)
-    lw      a5, WEIGHTS(a5)
-    lbu     s1, 1(a5)
-    lw      s0, FITS(sp)
-    lw      a3, SLOTS_END(sp)
+    lw      a3, DONE(sp)
+    lw      a4, POSITIONS(a5)
+    lw      s1, LIST_BIAS(a5)
+    li      s0, 0                   /* what needs no closer look */
+    bnez    a3, 1f
+    lw      s0, MOST(a5)
+1:  lw      a3, SLOTS_END(sp)
     li      ra, 0                   /* sum of values */
     sw      zero, LEFT(sp)
 1:  addi    t0, t0, -1
@@ -480,22 +480,13 @@ BitNetMCU_window_nibbles:
     call    BitNetMCU_inner_strips
 
 /* Registers of the next loop: a0 to a3 16-bit lanes; a4 the column's lanes in bit 0's slot, t1 from
- * there to the highest bit's; ra where to widen the next bit's; a5: 0x00ff00ff; t0: minus the biases,
- * for both halves of a word; gp where to unpack; t2: what else to add, once doubled; tp to where. */
-    lw      a4, STRIP(sp)
-    lw      a5, WINDOW(sp)
-    lw      a2, BITS(a4)
-    lw      a5, WEIGHTS(a5)
-    lhu     a0, 2(a5)
-    lbu     a1, 1(a5)
-    lw      s0, 4(a5)
-    sll     a3, a1, a2
-    sub     a3, a3, a1
-    sub     a3, a0, a3
-    slli    t0, a3, 16
-    add     t0, t0, a3
-    sll     a0, a0, s0
-    neg     t2, a0
+ * there to the highest bit's; ra where to widen the next bit's; a5: 0x00ff00ff; t0: what lanes lack;
+ * gp where to unpack; t2: what else to add, once doubled; tp to where. */
+    lw      a5, STRIP(sp)
+    lw      a2, BITS(a5)
+    lw      s0, DOUBLED(a5)
+    lw      t0, LACKING(a5)
+    lw      t2, MORE(a5)
     addi    a2, a2, -1
     slli    t1, a2, 5
     lla     ra, .Lwidened           /* 28 bytes for each bit but the highest, and 32 for bits 4 and 5 */
@@ -640,9 +631,8 @@ BitNetMCU_window_nibbles:
 2:  sw      zero, 0(s1)
     addi    s1, s1, 4
     bne     s1, a5, 2b
-3:  lw      s0, WINDOW(sp)
-    lw      s0, WEIGHTS(s0)
-    lw      s0, 4(s0)
+3:  lw      s0, STRIP(sp)
+    lw      s0, DOUBLED(s0)
     li      t1, 16
     sub     t1, t1, s0
 4:  mv      s0, a0
@@ -675,23 +665,21 @@ BitNetMCU_window_nibbles:
     j       .Lunpacked
 
 .Lnext_block:
-    lw      a5, WINDOW(sp)
+    lw      a5, STRIP(sp)
     lw      a1, BLOCK(sp)
     lw      a0, INPUTS(a5)
     slli    a0, a0, 4
     add     a0, a0, a1
     sw      a0, BLOCK(sp)
-    mv      a5, tp
+    mv      a4, tp
     j       .Lblock
 
 .Lnext_pass:
-    lw      a5, WINDOW(sp)
-    lw      a5, WEIGHTS(a5)
-    lbu     a0, 0(a5)
+    lw      a5, STRIP(sp)
+    lw      a0, MOST(a5)
     lw      a1, DONE(sp)
     add     a0, a0, a1
     sw      a0, DONE(sp)
-    sw      zero, FITS(sp)
     j       .Lpass
 
 /* Without the entries that earlier passes summed, and not more than this one can. */
@@ -701,9 +689,8 @@ BitNetMCU_window_nibbles:
     mv      a1, a2
 1:  sub     a1, a1, a2
     add     a5, a5, a2
-    lw      a2, WINDOW(sp)
-    lw      a2, WEIGHTS(a2)
-    lbu     a2, 0(a2)
+    lw      a2, STRIP(sp)
+    lw      a2, MOST(a2)
     bgeu    a2, a1, .Lfits
     mv      a1, a2
     sw      sp, LEFT(sp)
