@@ -235,6 +235,29 @@ uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, i
     BitNetMCU_fixed_shift_relu(accumulators, count, activations, shift, highest);
     return shift;
 }
+
+void BitNetMCU_narrow(const int32_t *accumulators, uint32_t count, int16_t *narrow) {
+    for (; count > 0; count--)
+        *narrow++ = (int16_t)*accumulators++;
+}
+
+uint32_t BitNetMCU_shiftnorm_relu_16(const int16_t *accumulators, uint32_t count,
+                                     int8_t *activations, uint32_t highest) {
+    int32_t largest = 0;
+    uint32_t shift = 0, i;
+
+    for (i = 0; i < count; i++)
+        if (accumulators[i] > largest)
+            largest = accumulators[i];
+    while ((uint32_t)largest >> shift > highest)
+        shift++;
+    for (i = 0; i < count; i++) {
+        const int32_t sum = accumulators[i];
+
+        BitNetMCU_fixed_shift_relu(&sum, 1, activations + i, shift, highest);
+    }
+    return shift;
+}
 #endif
 
 uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count) {

@@ -21,6 +21,32 @@
 #error "BITNETMCU_BITS is 1 to 8"
 #endif
 
+/* The largest value that any BitNetMCU_strip holds, 1 to 127. */
+#ifndef BITNETMCU_STRIP_HIGHEST
+#if BITNETMCU_BITS < 8
+#define BITNETMCU_STRIP_HIGHEST ((1 << BITNETMCU_BITS) - 1)
+#else
+#define BITNETMCU_STRIP_HIGHEST 127
+#endif
+#endif
+
+/* Lists of a strip, at most: one for each bit. */
+#if BITNETMCU_STRIP_HIGHEST < 2
+#define BITNETMCU_STRIP_LISTS 1
+#elif BITNETMCU_STRIP_HIGHEST < 4
+#define BITNETMCU_STRIP_LISTS 2
+#elif BITNETMCU_STRIP_HIGHEST < 8
+#define BITNETMCU_STRIP_LISTS 3
+#elif BITNETMCU_STRIP_HIGHEST < 16
+#define BITNETMCU_STRIP_LISTS 4
+#elif BITNETMCU_STRIP_HIGHEST < 32
+#define BITNETMCU_STRIP_LISTS 5
+#elif BITNETMCU_STRIP_HIGHEST < 64
+#define BITNETMCU_STRIP_LISTS 6
+#else
+#define BITNETMCU_STRIP_LISTS 7
+#endif
+
 #ifndef __ASSEMBLER__ /* which takes no more than that */
 
 #include <stdint.h>
@@ -125,10 +151,9 @@ void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, 
  * row of windows sees: lists of the bits that are set in it are built once, each window reads its
  * part of them.
  *
- * Geometry of a strip: `rows` rows of a map of values 0..2^bits - 1, `width` pixels in a row,
- * `channels` values each. A map lies in memory row by row, pixel by pixel, the channels of a pixel
- * side by side; row_bytes from row to row. bits is 1 to 7, and at most BITNETMCU_BITS. Its windows
- * are `columns` pixels of all rows. */
+ * Geometry of a strip: `rows` rows of a map of values 0..2^bits - 1, and at most
+ * BITNETMCU_STRIP_HIGHEST, `width` pixels in a row, `channels` values each. A map lies in memory row by row, pixel by pixel, the channels of a pixel
+ * side by side; row_bytes from row to row. Its windows are `columns` pixels of all rows. */
 typedef struct {
     uint32_t row_bytes, width, rows, channels, bits;
     uint32_t positions; /* width * rows * channels, at most 255 */
@@ -141,10 +166,11 @@ typedef struct {
     uint32_t doubled;        /* 1: weights are 2q - 15 (4bitsym), 0: q - 8 (4bit) */
     uint32_t lacking;        /* what makes 16-bit lanes, two in a word, unsigned */
     int32_t more;            /* and takes that off again */
+    uint32_t bytes;          /* rows * row_bytes */
 } BitNetMCU_strip;
 
-/* Builds the lists of the strip at `map`. They take entries + BITNETMCU_BITS * (width + 1) bytes.
- */
+/* Builds the lists of the strip at `map`. They take entries + BITNETMCU_STRIP_LISTS * (width + 1)
+ * bytes. */
 void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8_t *lists);
 
 /* accumulators[o] = sum over the window's values, from pixel column `first` on, of value *
@@ -179,6 +205,13 @@ void BitNetMCU_fixed_shift_pairs(const int32_t *accumulators, uint32_t count, ui
  * where highest = 2^bits - 1 is the largest activation. Returns the shift. */
 uint32_t BitNetMCU_shiftnorm_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
                                   uint32_t highest);
+
+/* Brings `count` accumulators that int16 holds there, to other memory. */
+void BitNetMCU_narrow(const int32_t *accumulators, uint32_t count, int16_t *narrow);
+
+/* ShiftNorm and ReLU of accumulators in int16. May write over them, too. */
+uint32_t BitNetMCU_shiftnorm_relu_16(const int16_t *accumulators, uint32_t count,
+                                     int8_t *activations, uint32_t highest);
 
 /* How much the largest of `count` logits is above the second largest: how sure the network is. */
 uint32_t BitNetMCU_margin(const int32_t *logits, uint32_t count);

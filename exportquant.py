@@ -123,6 +123,8 @@ def format_report(report):
         f"no input has more than {report['bits']} bits: compiled with "
         f"-DBITNETMCU_BITS={report['bits']}, kernels are smaller and faster"
     )
+    if report["strip_highest"]:
+        lines[-1] += f"; with -DBITNETMCU_STRIP_HIGHEST={report['strip_highest']} those of windows"
     lines.append(f"memory of the network, on the stack while it runs: {report['arena']} bytes")
     lines += [f"  {line}" for line in reports.table(report, skipped=False).splitlines()]
     if report["set_bits"]:  # not in files of older versions
@@ -197,6 +199,7 @@ def export(
     report = {"name": trained.name, "checkpoint": relative(path, build)}
     report |= reports.facts(compiled, emitted) | describe(compiled)
     report |= {"optimise": optimise, "multiplier": multiplier, "bits": emission.bits_of(compiled)}
+    report["strip_highest"] = emission.strip_highest_of(compiled)
     report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
     report["empty_input"] = describe_empty_input(graph, trained.class_names)

@@ -7,11 +7,7 @@
 
 #include "BitNetMCU_inference.h"
 
-#if BITNETMCU_BITS < 8
-#define STRIP_LISTS BITNETMCU_BITS /* at most; one for each bit */
-#else
-#define STRIP_LISTS 7 /* of values 0..127 */
-#endif
+#define STRIP_LISTS BITNETMCU_STRIP_LISTS
 
 /* The structures and functions are declared in BitNetMCU_inference.h. */
 

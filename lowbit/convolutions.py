@@ -4,15 +4,18 @@ A `Window` is how the sums of one position are computed: by a kernel of LINEAR o
 values of the window, or from lists that all windows of a row share (kernels/strips.c).
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from compiler.emission import Place
 from compiler.graph import Step
 from compiler.selection import Choice, Kernel, Unfit, choose
 from lowbit import kernelrows, layouts, straightline
 from lowbit.rules import Convolution, Windows
 
-MOST_LISTS = 8  # BITNETMCU_BITS, where it is not defined
+MOST_LISTS = 7  # BITNETMCU_STRIP_LISTS, where nothing is known of a network
 ALIGNMENT = 4  # of what lies in scratch memory
 
 
@@ -135,7 +138,7 @@ class Strip:
 
     @property
     def words(self):
-        return f"({self._entries} + BITNETMCU_BITS * {self._edges} + 3) / {ALIGNMENT}"
+        return f"({self._entries} + BITNETMCU_STRIP_LISTS * {self._edges} + 3) / {ALIGNMENT}"
 
     def before(self, names, place, source):
         windows, packed = self.windows, self.choice.packed
@@ -145,7 +148,8 @@ class Strip:
         counts = (self._bits, positions_of(windows), self._entries)
         window = (windows.kernel[1], layer.outputs, layer.inputs)
         members = (*sizes, *counts, *window, kernelrows.weights_of(packed, place))
-        values = ", ".join(f"{member}" for member in (*members, *layouts.strip_constants(layer)))
+        members += (*layouts.strip_constants(layer), rows * row_bytes(windows))
+        values = ", ".join(map(str, members))
         yield f"static const BitNetMCU_strip {names('strip')} = {{{values}}};"
         yield f"uint8_t *const {names('lists')} = (uint8_t *)({place.scratch});"
 
@@ -281,96 +285,129 @@ def _indented(lines, depth=1):
     return [f"{'    ' * depth}{line}" if line else "" for line in lines]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a step, at one position, in the function that executes it.
+
+    number: in the step; window: how it is computed; place: as its kernel takes it. behind: what
+    brings its sums to what it writes, (sums, count, to, *half) -> a line; None where those are
+    what it writes. C for where its values lie: reads, sums, writes, and at: the memory of its sums.
+    """
+
+    number: int
+    window: object
+    outputs: int
+    place: Place
+    behind: Callable | None
+    reads: str
+    sums: str = "to"
+    at: str = ""
+    writes: tuple = ("to",)
+
+    @property
+    def names(self):
+        return _names(self.place.step.index)
+
+    def before(self):
+        """Lines in front of all loops."""
+        if self.at:
+            yield f"int32_t *const {self.sums} = (int32_t *)(void *)({self.at});"
+        yield from self.window.before(self.names, self.place, self.reads)
+
+    @property
+    def in_pairs(self):
+        return isinstance(self.window, Pairs)
+
+    def position(self):
+        """Lines for one position, `half` of two where they are taken in pairs."""
+        if self.in_pairs:
+            yield "if (half) {"
+            yield from _indented([*self.positions(2), f"to += {2 * self.outputs};"])
+            yield "}"
+            yield "half ^= 1;"
+            return
+        if self.number:  # a map of one
+            yield from self.window.row(self.names, self.reads)
+        yield from self.window.position(self.names, self.place, "map", self.sums)
+        if self.behind:
+            yield self.behind(self.sums, self.outputs, *self.writes)
+
+    def positions(self, count):
+        """Lines for one or two positions of `Pairs`."""
+        yield from self.window.sums(self.names, self.place, self.sums, count)
+        if self.behind:
+            yield self.behind(self.sums, count * self.outputs, *self.writes)
+
+
+def _stages(packed, place, words):
+    """The `Stage`s of a step. words: the memory that the first window needs."""
+    memory, windows, found, reads = Memory.of(packed), packed["windows"], [], "map"
+    for number, (window, (conv, behind)) in enumerate(zip(windows, packed["stages"])):
+        works_in = f"memory + {memory.windows[number - 1]}" if number else words
+        index = place.step.index + number
+        own = replace(place, step=replace(place.step, index=index), scratch=works_in)
+        stage = Stage(number, window, conv.layer.outputs, own, behind, reads)
+        if behind:
+            reads = f"memory + {memory.sums[number]}"
+            stage = replace(stage, sums=stage.names("sums"), at=reads)
+        if window is not windows[-1]:  # over its sums, or where two are brought together
+            in_pairs = isinstance(windows[number + 1], Pairs)
+            pairs = (_names(index + 1)("pairs"), "half")
+            stage = replace(stage, writes=pairs if in_pairs else (reads,))
+        found.append(stage)
+    return found
+
+
 def _emit(packed, place):
     """A function of its own: the memory that the first window needs, for all of a row, is on its
     stack, and not there while kernels of other steps have their frames. What stages need for one
     position is the arena's."""
-    (source,), (target,) = place.inputs, place.outputs
-    fused, stages, index = packed["fused"], packed["stages"], place.step.index
-    memory, lines, inside, reads = Memory.of(packed), [], [], "map"
-    first, last = packed["windows"][0], len(stages) - 1
-    if first.scratch:
-        lines.append(f"uint32_t words[{first.words}];")
+    stages, first = _stages(packed, place, "(int8_t *)words"), packed["windows"][0]
+    last, inside, behind = stages[-1], [], []
+    lines = [f"uint32_t words[{first.words}];"] * bool(first.scratch)
     lines.append("const int8_t *row = map;")
-    for number, (window, (conv, shift)) in enumerate(zip(packed["windows"], stages)):
-        names, sums = _names(index + number), "to"
-        own_step = replace(place.step, index=index + number)
-        works_in = f"memory + {memory.windows[number - 1]}" if number else "(int8_t *)words"
-        at = replace(place, step=own_step, scratch=works_in)
-        if fused:
-            sums = names("sums")
-            here = f"memory + {memory.sums[number]}"
-            lines.append(f"int32_t *const {sums} = (int32_t *)(void *)({here});")
-        lines += window.before(names, at, reads)
-        if isinstance(window, Pairs):
-            break
-        if number:
-            inside += window.row(names, reads)
-        inside += window.position(names, at, "map", sums)
-        if fused:
-            requantise = partial(_requantise, sums, conv.layer.outputs, shift)
-            if number < last and isinstance(packed["windows"][number + 1], Pairs):
-                pairs = _names(index + number + 1)("pairs")
-                inside.append(requantise(pairs, "pairs", ", half"))
-                continue
-            reads = "to" if number == last else here  # over the sums
-            inside.append(requantise(reads))
-    outputs = stages[-1][0].layer.outputs
-    behind = []
-    if isinstance(window, Pairs):
-        both, one = (
-            [*window.sums(names, at, sums, count), _requantise(sums, count * outputs, shift, "to")]
-            for count in (2, 1)
-        )
-        advance = f"to += {2 * outputs};"
-        inside += ["if (half) {", *_indented([*both, advance]), "}", "half ^= 1;"]
+    for stage in stages:
+        lines += stage.before()
+        inside += stage.position()
+    if last.in_pairs:
         lines.append("uint32_t half = 0;")
-        behind = one if first.windows.count % 2 else []
+        behind = last.positions(1) if first.windows.count % 2 else ()
     else:
-        inside.append(f"to += {outputs};")
-    lines += [*_loops(first, index, inside), *behind]
-    if fused:
-        _define(place, "is left of it", "int8_t *to, int8_t *memory", lines)
-    else:
-        _define(place, "its windows sum to", "int32_t *to", lines)
-    arguments = [source, target, *[place.scratch] * fused]
-    yield f"{place.prefix}_windows_{index}({', '.join(arguments)});"
+        inside.append(f"to += {last.outputs};")
+    lines += [*_loops(first, place.step.index, inside), *behind]
+    yield _defined(packed, place, lines)
 
 
 def _emit_pairs(packed, place):
     """All positions of a map, two at a time; where their number is odd, the last but one twice."""
-    (source,), (target,) = place.inputs, place.outputs
-    names = _names(place.step.index)
-    (window,), ((conv, _),) = packed["windows"], packed["stages"]
+    (stage,), ((conv, _),) = _stages(packed, place, "words"), packed["stages"]
     inputs, outputs, count = conv.layer.inputs, conv.layer.outputs, conv.windows.count
-    lines = [f"uint32_t words[{inputs}], left;"]
-    lines += window.before(names, replace(place, scratch="words"), "map")
+    lines = [f"uint32_t words[{inputs}], left;", *stage.before()]
     both = [
-        f"BitNetMCU_gather_pairs(map, map + {inputs}, {inputs}, {names('pairs')});",
-        *window.sums(names, place, "to", 2),
+        f"BitNetMCU_gather_pairs(map, map + {inputs}, {inputs}, {stage.names('pairs')});",
+        *stage.positions(2),
     ]
     advance = [f"map += {2 * inputs};", f"to += {2 * outputs};"]
     lines += ["", f"for (left = {count // 2}; left > 0; left--) {{"]
     lines += [*_indented([*both, *advance]), "}"]
     if count % 2:
         lines += [f"map -= {inputs};", f"to -= {outputs};", *both]
-    _define(place, "its windows sum to", "int32_t *to", lines)
-    yield f"{place.prefix}_{names('windows')}({source}, {target});"
+    yield _defined(packed, place, lines)
 
 
-def _define(place, what, parameters, lines):
-    """Adds the function that executes a step to the constants."""
+def _defined(packed, place, lines):
+    """The call of the function that executes a step, which it adds to the constants."""
+    (source,), (target,), kind = place.inputs, place.outputs, packed["kind"]
+    name, parameters, arguments = f"{place.prefix}_windows_{place.step.index}", "", ""
+    if Memory.of(packed).size:
+        parameters, arguments = ", int8_t *memory", f", {place.scratch}"
     place.constants.text += FUNCTION.format(
-        name=f"{place.prefix}_windows_{place.step.index}",
-        comment=f"Writes what {what}.",
-        parameters=parameters,
+        name=name,
+        comment=f"Writes what {kind.comment}.",
+        parameters=f"{kind.ctype} *to{parameters}",
         body="\n".join(_indented(lines)),
     )
-
-
-def _requantise(sums, count, shift, to, kind="relu", more=""):
-    arguments = f"{sums}, {count}, {to}, {shift.shift}, {shift.writes.highest}{more}"
-    return f"BitNetMCU_fixed_shift_{kind}({arguments});"
+    return f"{name}({source}, {target}{arguments});"
 
 
 @dataclass(frozen=True)
@@ -387,43 +424,91 @@ class Memory:
 
     @classmethod
     def of(cls, packed):
-        if not packed["fused"]:
+        windows, stages = packed["windows"], packed["stages"]
+        outputs = [conv.layer.outputs for conv, _ in stages]
+        if stages[-1][1] is None:  # sums are what is written
             return cls()
-        outputs = [conv.layer.outputs for conv, _ in packed["stages"]]
-        if isinstance(packed["windows"][-1], Pairs):
-            others = cls.of(packed | {key: packed[key][:-1] for key in ("windows", "stages")})
-            at = max(others.size, 8 * outputs[-1])
+        if isinstance(windows[-1], Pairs):
+            both = 8 * outputs[-1]
+            if len(stages) == 1:
+                return cls((0,), size=both)
+            others = cls.of({"windows": windows[:-1], "stages": stages[:-1]})
+            at = max(others.size, both)
             return cls((*others.sums, 0), (*others.windows, at), at + 4 * outputs[-2])
         sums = [sum(map(aligned, outputs[:number])) for number in range(len(outputs))]
         ends = [at + 4 * count for at, count in zip(sums, outputs)]
-        needed = [end + window.scratch for end, window in zip(ends[1:], packed["windows"][1:])]
+        needed = [end + window.scratch for end, window in zip(ends[1:], windows[1:])]
         return cls(tuple(sums), tuple(ends[1:]), max([ends[0], *needed]))
 
 
+# --- the steps that they execute
+
+
+def _requantise(shift, sums, count, to, half=None):
+    kind, more = ("relu", "") if half is None else ("pairs", f", {half}")
+    arguments = f"{sums}, {count}, {to}, {shift.shift}, {shift.writes.highest}{more}"
+    return f"BitNetMCU_fixed_shift_{kind}({arguments});"
+
+
+def _narrow(sums, count, to):
+    return f"{kernelrows.NARROW.function}({sums}, {count}, {to});"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Steps of one kind. ctype: of the values that they write; comment: what those are.
+
+    stages: fields -> pairs (`Convolution`, what is `behind` it in a `Stage`). uses: kernels of
+    what is behind. pairs: from so many positions on, a first stage may take two at a time.
+    """
+
+    ctype: str
+    comment: str
+    stages: Callable
+    uses: tuple = ()
+    pairs: float = math.inf
+
+
+SUMS = "its windows sum to"
+KINDS = {
+    "CONVOLUTION": Kind("int32_t", SUMS, lambda conv: ((conv, None),), pairs=2),
+    "CONVOLUTION_16": Kind(
+        "int16_t",
+        SUMS,
+        lambda conv: ((conv, _narrow),),
+        (kernelrows.NARROW,),
+        pairs=5,  # of up to four, the sums of two would take what int16 saves
+    ),
+    "FUSED": Kind(
+        "int8_t",
+        "is left of it",
+        lambda fused: tuple((conv, partial(_requantise, shift)) for conv, shift in fused.stages),
+        (kernelrows.FIXED_SHIFT_RELU,),
+    ),
+}
 PARTS = Kernel("parts", "", kernelrows.PLAIN_SOURCE, None)  # a row's; `candidates` makes them
 
 
 def candidates(step, optimise="size", multiplier=False):
-    """The kernels for a step of CONVOLUTION or FUSED: one, made of those of its windows."""
+    """The kernels for a step of one of KINDS: one, made of those of its windows."""
     multiplier = multiplier or optimise == "host"
-    fused = step.kind == "FUSED"
-    stages = step.fields.stages if fused else ((step.fields, None),)
-    windows = []
+    kind = KINDS[step.kind]
+    stages, windows = kind.stages(step.fields), []
     for number, (conv, _) in enumerate(stages):
         if number:  # executed position by position: a map of one
             conv = Convolution(conv.layer, replace(conv.windows, map_size=(1, 1)))
-        in_pairs = 0 < number == len(stages) - 1
-        if not fused:
-            in_pairs = conv.windows.one_position and conv.windows.count > 1
+        in_pairs = number == len(stages) - 1
+        if not number:
+            in_pairs &= conv.windows.one_position and conv.windows.count >= kind.pairs
         windows.append(window_of(conv, optimise, multiplier, in_pairs))
     choices = [window.choice for window in windows]
-    packed = {"fused": fused, "windows": windows, "stages": stages, "layers": choices}
-    uses = [choice.kernel for choice in choices] + [kernelrows.FIXED_SHIFT_RELU] * fused
+    packed = {"kind": kind, "windows": windows, "stages": stages, "layers": choices}
+    uses = [*(choice.kernel for choice in choices), *kind.uses]
     kernel = Kernel(
         "+".join(choice.kernel.name for choice in choices),
         f"BitNetMCU_windows_{step.index}",
         kernelrows.PLAIN_SOURCE,
-        _emit_pairs if not fused and isinstance(windows[0], Pairs) else _emit,
+        _emit_pairs if isinstance(windows[0], Pairs) else _emit,
         pack=lambda fields: packed,
         scratch=lambda packed: Memory.of(packed).size,
         uses=tuple(uses),

@@ -11,7 +11,7 @@ import numpy as np
 from compiler import trace
 from compiler.emission import C_TYPES, EXTERN_C, Emitted, array, body, c_string, comment
 from compiler.trace import Layout
-from lowbit import kernelrows, pipeline
+from lowbit import convolutions, kernelrows, pipeline
 from lowbit.inputmap import Affine, InputMap
 
 NAME = "BitNetMCU"  # what functions and, in capitals, macros of a network begin with
@@ -150,6 +150,13 @@ def bits_of(compiled):
     return max((p["layer"].reads.highest + p["offset"]).bit_length() for p in layers)
 
 
+def strip_highest_of(compiled):
+    """The largest value that any strip holds: BITNETMCU_STRIP_HIGHEST; 0 where there is none."""
+    layers = pipeline.layers_of(compiled)
+    strips = [choice.packed["layer"] for choice in layers if choice.kernel is convolutions.STRIPS]
+    return max((layer.reads.highest for layer in strips), default=0)
+
+
 def model_header(compiled, trained, name=NAME):
     """(text, constants) of the header for a `Compiled` network and its `Checkpoint`."""
     macro, graph = name.upper(), compiled.graph
@@ -178,9 +185,12 @@ def model_header(compiled, trained, name=NAME):
 uint32_t {name}_infer(const int8_t *input, int32_t *logits);
 
 {EXTERN_C[1]}"""
-    bits = bits_of(compiled)
+    bits, highest = bits_of(compiled), strip_highest_of(compiled)
     implementation = f"""#if BITNETMCU_BITS < {bits}
 #error "an input has {bits} bits: define BITNETMCU_BITS as {bits} or more, or leave it undefined"
+#endif
+#if BITNETMCU_STRIP_HIGHEST < {highest}
+#error "a strip holds {highest}: define BITNETMCU_STRIP_HIGHEST as {highest}, or leave it undefined"
 #endif
 
 {trace.DEFINITION}

@@ -171,20 +171,22 @@ LINEAR = (*FAST, *BITTEST, HALFWORDS, *PLAIN)
 CHOICES = {"size": (), "speed": FAST, "host": (HALFWORDS,), "bittest": BITTEST}
 
 
-def _emit_shiftnorm(packed, place):
-    (accumulators,), (activations, shift) = place.inputs, place.outputs
-    arguments = f"{accumulators}, {packed.size}, {activations}, {packed.writes.highest}"
-    yield f"const uint32_t {shift} = {SHIFTNORM_RELU.function}({arguments});"
+def _shiftnorm(name):
+    function = f"BitNetMCU_{name}"
+
+    def emit(packed, place):
+        (accumulators,), (activations, shift) = place.inputs, place.outputs
+        arguments = f"{accumulators}, {packed.size}, {activations}, {packed.writes.highest}"
+        yield f"const uint32_t {shift} = {function}({arguments});"
+
+    return Kernel(name, function, PLAIN_SOURCE, emit, in_place=always, assembly=REQUANTISERS)
 
 
-SHIFTNORM_RELU = Kernel(
-    "shiftnorm_relu",
-    "BitNetMCU_shiftnorm_relu",
-    PLAIN_SOURCE,
-    _emit_shiftnorm,
-    in_place=always,
-    assembly=ROOT / "kernels" / "riscv" / "shiftnorm.S",
-)
+REQUANTISERS = ROOT / "kernels" / "riscv" / "shiftnorm.S"
+SHIFTNORM_RELU = _shiftnorm("shiftnorm_relu")
+SHIFTNORM_RELU_16 = _shiftnorm("shiftnorm_relu_16")  # of accumulators in int16
+# Brings them there; convolutions call it.
+NARROW = Kernel("narrow", "BitNetMCU_narrow", PLAIN_SOURCE, emit=None, assembly=REQUANTISERS)
 
 
 def _emit_fixed_shift(packed, place):
@@ -199,7 +201,7 @@ FIXED_SHIFT_RELU = Kernel(
     PLAIN_SOURCE,
     _emit_fixed_shift,
     in_place=always,
-    assembly=ROOT / "kernels" / "riscv" / "shiftnorm.S",
+    assembly=REQUANTISERS,
 )
 
 

@@ -203,7 +203,7 @@ def pack_strips(layer):
 
 
 def strip_constants(layer):
-    """The last members of a BitNetMCU_strip, for what `pack_strips` packs: what lanes hold."""
+    """Members of a BitNetMCU_strip, `most` to `more`: what lanes hold of `pack_strips`."""
     most, list_bias = nibble_lists(layer, layer.inputs)
     bias = central_bias(*nibble_extremes(layer, layer.inputs, layer.reads.highest))
     doubled = int(layer.format.spacing == 2)

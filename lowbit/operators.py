@@ -1,5 +1,7 @@
 """The operators of low-bit networks: all that is known of each in one row (CONTRIBUTING.md)."""
 
+from dataclasses import replace
+
 from compiler import operators
 from compiler.operators import Row
 from lowbit import convolutions, kernelrows, rules
@@ -125,4 +127,17 @@ ROWS = operators.table(
         words=_requantiser_words,
         colour="#fbe3b4",
     ),
+)
+
+
+def _of_16_bits(kind, **changes):
+    """The row of a kind with accumulators as int16 (fusion.py)."""
+    row = ROWS[kind]
+    dtypes = tuple("int16" if dtype == "int32" else dtype for dtype in row.dtypes)
+    return replace(row, kind=f"{kind}_16", dtypes=dtypes, **changes)
+
+
+ROWS |= operators.table(
+    _of_16_bits("CONVOLUTION"),
+    _of_16_bits("SHIFTNORM_RELU", kernels=(kernelrows.SHIFTNORM_RELU_16,)),
 )

@@ -5,8 +5,7 @@ from lowbit import convolutions, fusion, kernelrows
 
 CANDIDATES = {  # kind of a step -> (step, optimise, multiplier) -> its kernels
     "LINEAR": lambda step, *options: kernelrows.candidates(step.fields, *options),
-    "CONVOLUTION": convolutions.candidates,
-    "FUSED": convolutions.candidates,
+    **dict.fromkeys(convolutions.KINDS, convolutions.candidates),
 }
 
 

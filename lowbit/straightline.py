@@ -34,6 +34,8 @@ def pack(layer):
     largest = largest_accumulator(replace(layer, bias=None, factors=None))
     if layer.weights.size > MOST_WEIGHTS:
         raise Unfit(f"{layer.weights.size} weights, at most {MOST_WEIGHTS} as code")
+    if not layer.weights.any():
+        raise Unfit("all weights are 0")
     if layer.reads.signed or largest > HALF:
         raise Unfit(f"sums reach {largest}, past half a word")
     if layer.format.spacing not in (1, 2) or layer.format.highest > MOST_MAGNITUDE:

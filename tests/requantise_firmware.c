@@ -16,6 +16,26 @@ static uint32_t run(const Case *one, const int32_t *accumulators, int8_t *activa
     return wrong | (shift != one->shift);
 }
 
+/* ShiftNorm of the same in int16, over other memory and in place. */
+static uint32_t run_16(const Case *one) {
+    int16_t narrow[MOST + 1];
+    int8_t activations[MOST];
+    uint32_t wrong, k;
+
+    narrow[one->count] = 99;
+    BitNetMCU_narrow(one->accumulators, one->count, narrow);
+    wrong = narrow[one->count] != 99;
+    for (k = 0; k < one->count; k++)
+        wrong |= narrow[k] != one->accumulators[k];
+    wrong |=
+        one->shift != BitNetMCU_shiftnorm_relu_16(narrow, one->count, activations, one->highest);
+    wrong |= one->shift !=
+             BitNetMCU_shiftnorm_relu_16(narrow, one->count, (int8_t *)narrow, one->highest);
+    for (k = 0; k < one->count; k++)
+        wrong |= activations[k] != one->expected[k] || ((int8_t *)narrow)[k] != activations[k];
+    return wrong | (narrow[one->count] != 99);
+}
+
 int main(void) {
     uint32_t i, k;
 
@@ -31,6 +51,8 @@ int main(void) {
         for (k = 0; k < one->count; k++)
             accumulators[k] = one->accumulators[k];
         wrong |= run(one, accumulators, (int8_t *)accumulators);
+        if (one->fits_16 && !one->fixed)
+            wrong |= run_16(one);
         chip_put(wrong ? 'x' : '.');
     }
     for (;;)

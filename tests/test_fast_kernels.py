@@ -17,7 +17,7 @@ from conftest import ROOT, SANITIZE, STRICT, compiler
 
 from compiler.emission import array
 from compiler.formats import FORMATS
-from compiler.graph import Range, Step
+from compiler.graph import DTYPES, Range, Step
 from compiler.selection import Choice, choose
 from lowbit import kernelrows, layouts, lowering, rules
 from lowbit.rules import IntegerLayer
@@ -338,7 +338,7 @@ def requantise_header(cases):
 typedef struct {
     const int32_t *accumulators;
     const int8_t *expected;
-    uint32_t count, highest, fixed, shift;
+    uint32_t count, highest, fixed, shift, fits_16;
 } Case;
 """
     table = []
@@ -347,7 +347,8 @@ typedef struct {
         shifts = rules.shifts_of(row[None], writes) if shift is None else np.array([shift])
         text += array(f"static const int32_t in_{index}", row)
         text += array(f"static const int8_t out_{index}", rules.rounded(wide, shifts, writes)[0])
-        numbers = f"{len(row)}, {highest}, {int(shift is not None)}, {shifts[0]}"
+        fits = DTYPES["int16"].holds(Range(row.min(), row.max()))
+        numbers = f"{len(row)}, {highest}, {int(shift is not None)}, {shifts[0]}, {int(fits)}"
         table.append(f"{{in_{index}, out_{index}, {numbers}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     most = max(len(row) for row, _, _ in cases)
@@ -355,15 +356,19 @@ typedef struct {
 
 
 def around_powers_of_two(rng, highest):
-    """Cases for ShiftNorm where shift and rounding change, and at both ends of int32."""
+    """Cases for ShiftNorm where shift and rounding change, and at both ends of int32 and int16."""
     bits = highest.bit_length()
-    tops = {0, -1, -(2**31), 2**31 - 1, highest, highest + 1}
+    tops = {0, -1, -(2**31), 2**31 - 1, -(2**15), highest, highest + 1}
     for bit in range(bits, 31):
         tops |= {2**bit - 1, 2**bit, 2**bit + 1, 2**bit - (1 << bit - bits >> 1)}
     for top, count in zip(sorted(tops), itertools.cycle((1, 2, 3, 10, 64, 65))):
         row = rng.integers(min(-top, top), max(-top, top) + 1, count)
         row[rng.integers(count)] = top
         yield np.clip(row, -(2**31), 2**31 - 1).astype(np.int32), highest, None
+    for count in (1, 2, 3, 4, 5, 32, 33, 66, 67):
+        row = rng.integers(-(2**15), 2**15, count).astype(np.int32)
+        row[: rng.integers(count + 1)] = rng.choice([-(2**15), 2**15 - 1])
+        yield row, highest, None
 
 
 def around_every_level(rng, highest):
@@ -376,9 +381,12 @@ def around_every_level(rng, highest):
         yield row[shift % 2 :], highest, shift
 
 
-@pytest.mark.parametrize("highest", [(1, 100, 127), (3, 7), (15, 31, 63)], ids=str)
+@pytest.mark.parametrize("highest", [(1, 100, 127), (3, 7), (15, 31), (63,)], ids=str)
 def test_requantisers_equal_the_rules(highest, rng, on_host, on_chip):
-    """Over other memory and in place. One that is no 2^bits - 1 only with a constant shift."""
+    """Over other memory and in place. One that is no 2^bits - 1 only with a constant shift.
+
+    ShiftNorm of int32 and, where it fits, of int16.
+    """
     cases = []
     for most in highest:
         cases += around_every_level(rng, most)

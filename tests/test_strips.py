@@ -125,6 +125,7 @@ typedef struct {
         strip = f"{padded.shape[1]}, {width}, {rows}, {channels}, {bits}, {positions}, {entries}"
         strip += f", {one.columns}, {one.layer.outputs}, {one.layer.inputs}, weights_{index}, "
         strip += ", ".join(map(str, layouts.strip_constants(one.layer)))
+        strip += f", {rows * padded.shape[1]}"
         step = one.stride * rows * channels
         numbers = f"{one.stride}, {step}, {size}, {int(rng.integers(0, 4))}"
         table.append(f"{{map_{index}, {{{strip}}}, {numbers}, out_{index}}}")

@@ -90,6 +90,7 @@ def test_random_networks_in_c():
     failures, counted = fuzz_windows.run(1, 400, jobs=2)
     assert not failures
     assert counted["strips"] > 50 < counted["code"]
+    assert counted[fuzz_windows.NARROWED] > 80
 
 
 def test_the_fuzz_sees_a_wrong_weight(monkeypatch):
@@ -97,7 +98,7 @@ def test_the_fuzz_sees_a_wrong_weight(monkeypatch):
 
     def packed(layer):
         words = pack(layer).copy()
-        words.flat[2] ^= 1
+        words.flat[0] ^= 1
         return words
 
     monkeypatch.setattr(pipeline.kernelrows.layouts, "pack_strips", packed)
@@ -114,7 +115,90 @@ def test_which_steps_are_fused(settings):
     assert [step.kind for step in fusion.fuse(graph).operators] == ["FUSED", "FUSED", "LINEAR"]
     network = network_of(settings, LAYERS[0], requantiser="ShiftNorm")
     graph = lowering.lower(network, PIXELS)
-    assert fusion.fuse(graph).operators == graph.operators
+    assert [step.kind for step in fusion.fuse(graph).operators] == [
+        "CONVOLUTION_16", "SHIFTNORM_RELU_16", "CONVOLUTION_16", "SHIFTNORM_RELU_16",
+        "LINEAR", "SHIFTNORM_RELU", "LINEAR",
+    ]  # fmt: skip
+
+
+def layer_that_reaches(largest, outputs=3):
+    """An `IntegerLayer` of 2 inputs of 0..127 whose sums are from -largest to largest."""
+    weights = np.full((outputs, 2), 127, np.int32)
+    weights[1] = -127
+    bias = np.full(outputs, largest - 2 * 127 * 127)
+    bias[1] *= -1
+    return rules.IntegerLayer(FORMATS["8bit"], weights, bias=bias)
+
+
+def narrowable(layer, windows, bits=5):
+    """The graph of a convolution, ShiftNorm, and a layer of two outputs."""
+    chain = lowering.Chain("network", windows.inputs, Range(0, 127))
+    chain.as_map(windows.map_size, windows.channels)
+    chain.convolution(layer, windows)
+    chain.shiftnorm_relu(Range(0, 2**bits - 1))
+    weights = np.ones((2, chain.last.size), np.int32)
+    chain.linear(rules.IntegerLayer(FORMATS["8bit"], weights))
+    return chain.graph()
+
+
+@pytest.mark.parametrize("optimise", ["size", "speed"])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize(("largest", "dtype"), [(2**15 - 1, "int16"), (2**15, "int32")])
+def test_sums_are_int16_up_to_its_ends(largest, dtype, padding, optimise, build_harness, tmp_path):
+    windows = rules.Windows((3, 3), 1, (1, 2), padding=(0, padding))
+    graph = narrowable(layer_that_reaches(largest), windows)
+    images = np.array([np.full(windows.inputs, x) for x in (0, 1, 127)], np.int8)
+    images = np.concatenate([images, images[2:] * (np.arange(9) % 3 > 0)]).astype(np.int8)
+    harness = build_harness(graph, tmp_path, optimise)
+    executed = harness.compiled.graph
+    (i,) = executed.operators[0].outputs
+    assert executed.tensors[i].dtype == dtype
+    expected = operators.execute(graph, images)
+    assert (expected[i].min(), expected[i].max()) == (-largest, largest)
+    found = harness.run(images)
+    assert not Layout.of(executed).differences(found.values, expected)
+
+
+@pytest.mark.parametrize("positions", range(1, 8))
+@pytest.mark.parametrize("bits", [1, 4, 7])
+def test_int16_is_taken_where_it_saves_memory(positions, bits, build_harness, tmp_path, rng):
+    """1x1 convolutions are executed at one position at a time, or at two."""
+    weights = rng.choice(FORMATS["4bitsym"].levels, (6, 4)).astype(np.int32)
+    layer = rules.IntegerLayer(FORMATS["4bitsym"], weights)
+    graph = narrowable(layer, rules.Windows((1, positions), 4, (1, 1)), bits)
+    harness = build_harness(graph, tmp_path, "speed")
+    step, choice = harness.compiled.graph.operators[0], harness.compiled.choices[0]
+    assert step.kind == ("CONVOLUTION_16" if positions > 2 else "CONVOLUTION")
+    assert (choice.kernel.name == "code") == (positions not in (1, 3, 4))
+    each = 2 if step.kind == "CONVOLUTION_16" else 4
+    assert harness.compiled.arena == each * 6 * positions + choice.scratch
+    assert harness.compiled.arena < 4 * 6 * positions or positions < 3
+    images = rng.integers(0, 128, (20, 4 * positions), dtype=np.int8)
+    found = harness.run(images).values
+    assert not Layout.of(harness.compiled.graph).differences(
+        found, operators.execute(graph, images)
+    )
+
+
+def test_weights_that_are_all_0_are_no_code(build_harness, tmp_path):
+    """Its C would have variables that nothing uses."""
+    layer = rules.IntegerLayer(FORMATS["4bit"], np.zeros((3, 4), np.int32))
+    graph = narrowable(layer, rules.Windows((1, 6), 4, (1, 1)))
+    harness = build_harness(graph, tmp_path, "speed")
+    (first, *_) = pipeline.layers_of(harness.compiled)
+    assert first.skipped[0] == "code: all weights are 0"
+    assert not harness.run(np.ones((1, 24), np.int8)).output.any()
+
+
+def test_shiftnorm_holds_the_windows_of_a_chip_in_half_the_memory(settings):
+    """conv 8x8/4 32: 9 positions of 32 outputs, 576 bytes, and 128 for the sums of one."""
+    torch.manual_seed(0)
+    layers = ["conv 8x8/4 32", "conv 1x1 16", "dense 64"]
+    changed = replace(settings, layers=layers, requantiser="ShiftNorm", image_size=16)
+    network = models.build(changed, 256, 10).eval()
+    compiled = pipeline.compile_network(lowering.lower(network, PIXELS), "speed")
+    first, *_ = compiled.blocks
+    assert (first.size, compiled.choices[0].scratch, compiled.arena) == (576, 128, 704)
 
 
 def test_kernels_of_a_fast_network_and_why_not_others(settings):

@@ -27,6 +27,7 @@
 #define BITS 16
 #define POSITIONS 20
 #define ENTRIES 24
+#define STRIP_BYTES 64
 #define COLUMNS 28
 #define OUTPUTS 32
 #define INPUTS 36
@@ -58,21 +59,30 @@
 #define SCAN_IS_INNER (STRIP_LISTS < 6)
 
 /* --- lists. Registers: a3 the value, its next bit on top; a4 its address; a5 spare; t0 its position;
- * ra that of the end of the run: values that are \step bytes apart, tp; gp where the table goes on;
- * and the ends of the lists. A run is a column where a pixel is one value, else a pixel. */
-#define SCAN_COLUMN 0     /* address of the column */
-#define SCAN_RUN 4        /* positions in a run */
+ * ra that of the end of the run: values that are tp bytes apart; gp where the table goes on; and the
+ * ends of the lists. A run is a column where a pixel is one value, else a pixel. */
+#define SCAN_RUN 0        /* positions in a run */
+#define SCAN_BACK 4       /* from behind a column to the next */
 #define SCAN_STRIP 8
 #define SCAN_ROW 12       /* address of the pixel, if that is a run */
 #define SCAN_LEFT 16      /* pixels of the column */
 #define SCAN_POSITIONS 20
-#define SCAN_CHANNELS 24
-#define SCAN_RA 28
-#define SCAN_S0 32
-#define SCAN_S1 36
-#define SCAN_GP 40
-#define SCAN_TP 44
-#define SCAN_FRAME 48
+#define SCAN_RA 24
+#define SCAN_S0 28
+#define SCAN_S1 32
+#define SCAN_GP 36
+#define SCAN_TP 40
+#define SCAN_FRAME 44
+
+/* Adds SCAN_RUN or SCAN_BACK, which are in t1 and t2 where there are no lists for them. */
+    .macro add_kept to, at, register
+#if STRIP_LISTS < 6
+    add     \to, \to, \register
+#else
+    lw      a5, \at(sp)
+    add     \to, \to, a5
+#endif
+    .endm
 
     .macro start list, end
     mv      \end, gp
@@ -108,15 +118,15 @@ BitNetMCU_scan_strip:
     sw      s1, SCAN_S1(sp)
     sw      gp, SCAN_GP(sp)
     sw      tp, SCAN_TP(sp)
-    sw      a0, SCAN_COLUMN(sp)
     sw      a1, SCAN_STRIP(sp)
     mv      a4, a0
     lw      a5, POSITIONS(a1)
     sw      a5, SCAN_POSITIONS(sp)
-    lw      a3, CHANNELS(a1)
-    sw      a3, SCAN_CHANNELS(sp)
     lw      tp, ROW_BYTES(a1)
     lw      ra, ROWS(a1)
+    lw      a3, CHANNELS(a1)
+    lw      t2, STRIP_BYTES(a1)
+    sub     t2, a3, t2
     addi    a3, a3, -1
     beqz    a3, 1f
     li      tp, 1
@@ -126,7 +136,11 @@ BitNetMCU_scan_strip:
     lw      a3, ROWS(a1)
     sw      a3, SCAN_LEFT(sp)
     sw      a0, SCAN_ROW(sp)
-1:  sw      ra, SCAN_RUN(sp)
+1:  mv      t1, ra
+#if STRIP_LISTS > 5
+    sw      t1, SCAN_RUN(sp)
+    sw      t2, SCAN_BACK(sp)
+#endif
     lw      a3, ENTRIES(a1)
     mv      gp, a2
     add     a3, a3, a2
@@ -139,23 +153,22 @@ BitNetMCU_scan_strip:
     jr      a5
 
 .Lpixel_end:
-    lw      a5, SCAN_LEFT(sp)
     lw      a3, SCAN_STRIP(sp)
-    addi    a5, a5, -1
-    beqz    a5, 1f
-    sw      a5, SCAN_LEFT(sp)
     lw      a4, SCAN_ROW(sp)
     lw      a5, ROW_BYTES(a3)
     add     a4, a4, a5
+    lw      a5, SCAN_LEFT(sp)
+    addi    a5, a5, -1
+    beqz    a5, 1f
+    sw      a5, SCAN_LEFT(sp)
     sw      a4, SCAN_ROW(sp)
     lla     a3, .Lrun
     jr      a3
 1:  lw      a5, ROWS(a3)
     sw      a5, SCAN_LEFT(sp)
-    lw      a4, SCAN_COLUMN(sp)
-    lw      a5, SCAN_CHANNELS(sp)
-    add     a4, a4, a5
-    sw      a4, SCAN_ROW(sp)
+    mv      a3, a4
+    add_kept a3, SCAN_BACK, t2
+    sw      a3, SCAN_ROW(sp)
     lla     a3, .Lcolumn_end
     jr      a3
 
@@ -203,13 +216,9 @@ BitNetMCU_scan_columns:
     lw      a5, SCAN_POSITIONS(sp)
     addi    gp, gp, STRIP_LISTS
     beq     t0, a5, .Lto_scanned
-    lw      a4, SCAN_COLUMN(sp)
-    lw      a5, SCAN_CHANNELS(sp)
-    add     a4, a4, a5
-    sw      a4, SCAN_COLUMN(sp)
+    add_kept a4, SCAN_BACK, t2
 .Lrun:
-    lw      a5, SCAN_RUN(sp)
-    add     ra, ra, a5
+    add_kept ra, SCAN_RUN, t1
     j       .Lfirst
 .Lto_pixel_end:
     lla     a5, .Lpixel_end
@@ -386,63 +395,56 @@ BitNetMCU_window_nibbles:
     sw      s1, OLD_S1(sp)
     sw      gp, OLD_GP(sp)
     sw      tp, OLD_TP(sp)
-    sw      a1, STRIP(sp)
+    mv      a5, a1
+    sw      a5, STRIP(sp)
     sw      a3, POSITION(sp)
-    lw      s0, ENTRIES(a1)
-    add     s0, s0, a0
-    sw      s0, LISTS_END(sp)
+    lw      s0, ENTRIES(a5)
+    add     a0, a0, s0
+    sw      a0, LISTS_END(sp)
     times_lists s1, a2
-    add     s0, s0, s1
-    lw      s1, BITS(a1)
-    add     s0, s0, s1
-    sw      s0, TABLE_FIRST(sp)
-    lw      a2, COLUMNS(a1)
+    mv      t0, a0
+    add     t0, t0, s1
+    lw      s1, BITS(a5)
+    add     t0, t0, s1
+    sw      t0, TABLE_FIRST(sp)
     slli    s1, s1, 5
     add     s1, s1, sp
     sw      s1, SLOTS_END(sp)
+    lw      a2, COLUMNS(a5)
     times_lists s1, a2
-    add     s0, s0, s1
-    sw      s0, TABLE_LAST(sp)
-    lw      s0, OUTPUTS(a1)
-    slli    s0, s0, 2
-    add     s0, s0, a4
-    sw      s0, ALL_END(sp)
-    lw      s0, WEIGHTS(a1)
-    sw      s0, BLOCK(sp)
+    mv      t1, t0
+    add     t1, t1, s1
+    sw      t1, TABLE_LAST(sp)
+    lw      a1, OUTPUTS(a5)
+    slli    a1, a1, 2
+    add     a1, a1, a4
+    sw      a1, ALL_END(sp)
+    lw      a2, WEIGHTS(a5)
+    sw      a2, BLOCK(sp)
 
-.Lblock:                              /* of up to 32 outputs, to a4 */
-    mv      a0, a4
-    lw      a1, ALL_END(sp)
-    sub     a2, a1, a0
-    li      a3, 128
-    bgeu    a3, a2, 1f
-    add     a1, a0, a3
-    mv      a2, a3
-1:  sw      a0, BLOCK_START(sp)
+/* A block of up to 32 outputs, from a4 on, and its passes, each over so many entries of each list as
+ * 8-bit lanes can sum. Registers: a1 ALL_END, a2 BLOCK, a3 POSITION; a0 LISTS_END, t0 TABLE_FIRST,
+ * t1 TABLE_LAST, a5 STRIP also for a pass; there s0: entries of a list that need no closer look. */
+.Lblock:
+    sw      a4, BLOCK_START(sp)
+    sub     s0, a1, a4
+    li      s1, 128
+    bltu    s1, s0, .Lfull_block
+.Lblock_end:
     sw      a1, BLOCK_END(sp)
-    li      a3, 64
-    sltu    a3, a3, a2
-    sw      a3, WIDE(sp)
-    lw      a4, POSITION(sp)
-    lw      a5, BLOCK(sp)
-    slli    a4, a4, 3
-    sll     a4, a4, a3
-    sub     a5, a5, a4
-    sw      a5, BASE(sp)
+    li      s1, 64
+    sltu    s1, s1, s0
+    sw      s1, WIDE(sp)
+    slli    a3, a3, 3
+    sll     a3, a3, s1
+    sub     a2, a2, a3
+    sw      a2, BASE(sp)
     sw      zero, DONE(sp)
-
-.Lpass:                               /* over so many entries of each list as 8-bit lanes can sum */
-    lw      a5, STRIP(sp)
-    lw      a0, LISTS_END(sp)
-    lw      t0, TABLE_FIRST(sp)
-    lw      t1, TABLE_LAST(sp)
-    lw      a3, DONE(sp)
+    lw      s0, MOST(a5)
+.Lpass:
+    lw      a3, SLOTS_END(sp)
     lw      a4, POSITIONS(a5)
     lw      s1, LIST_BIAS(a5)
-    li      s0, 0                   /* what needs no closer look */
-    bnez    a3, 1f
-    lw      s0, MOST(a5)
-1:  lw      a3, SLOTS_END(sp)
     li      ra, 0                   /* sum of values */
     sw      zero, LEFT(sp)
 1:  addi    t0, t0, -1
@@ -664,22 +666,38 @@ BitNetMCU_window_nibbles:
     li      a5, 0x00ff00ff
     j       .Lunpacked
 
-.Lnext_block:
+.Lfull_block:
+    mv      s0, s1
+    mv      a1, a4
+    add     a1, a1, s1
+    j       .Lblock_end
+
+    .macro load_pass
+    lw      a0, LISTS_END(sp)
+    lw      t0, TABLE_FIRST(sp)
+    lw      t1, TABLE_LAST(sp)
     lw      a5, STRIP(sp)
-    lw      a1, BLOCK(sp)
-    lw      a0, INPUTS(a5)
-    slli    a0, a0, 4
-    add     a0, a0, a1
-    sw      a0, BLOCK(sp)
+    .endm
+
+.Lnext_block:
+    load_pass
+    lw      a2, BLOCK(sp)
+    lw      a1, INPUTS(a5)
+    slli    a1, a1, 4
+    add     a2, a2, a1
+    sw      a2, BLOCK(sp)
+    lw      a1, ALL_END(sp)
+    lw      a3, POSITION(sp)
     mv      a4, tp
     j       .Lblock
 
 .Lnext_pass:
-    lw      a5, STRIP(sp)
-    lw      a0, MOST(a5)
+    load_pass
+    lw      a2, MOST(a5)
     lw      a1, DONE(sp)
-    add     a0, a0, a1
-    sw      a0, DONE(sp)
+    add     a1, a1, a2
+    sw      a1, DONE(sp)
+    li      s0, 0
     j       .Lpass
 
 /* Without the entries that earlier passes summed, and not more than this one can. */
