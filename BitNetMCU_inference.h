@@ -152,8 +152,9 @@ void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, 
  * part of them.
  *
  * Geometry of a strip: `rows` rows of a map of values 0..2^bits - 1, and at most
- * BITNETMCU_STRIP_HIGHEST, `width` pixels in a row, `channels` values each. A map lies in memory row by row, pixel by pixel, the channels of a pixel
- * side by side; row_bytes from row to row. Its windows are `columns` pixels of all rows. */
+ * BITNETMCU_STRIP_HIGHEST, `width` pixels in a row, `channels` values each. A map lies in memory
+ * row by row, pixel by pixel, the channels of a pixel side by side; row_bytes from row to row. Its
+ * windows are `columns` pixels of all rows. */
 typedef struct {
     uint32_t row_bytes, width, rows, channels, bits;
     uint32_t positions; /* width * rows * channels, at most 255 */

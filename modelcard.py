@@ -42,7 +42,7 @@ def layer_table(report):
 def card(trained, report, rows, study_file):
     """The Markdown text for a `Checkpoint`, its export report and the study rows of its seeds."""
     settings = trained.settings
-    changes = config.overrides_from(config.load(), settings)
+    changes = config.overrides_for(settings)
     command = " ".join(["python training.py", *map(shlex.quote, changes)])
     hidden = [str(layer["outputs"]) for layer in report["layers"][:-1]]
     if isinstance(settings.layers, list):

@@ -173,6 +173,7 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     report(dataset.describe())
     if dataset.measured and not run.network.bit_layers()[0].has_bias:
         warnings.append(BLIND)
+    warnings += models.unread(run.network, inputs.shape[1])
     samples = len(labels) * (1 + settings.augmented_copies)
     steps = settings.num_epochs * math.ceil(samples / settings.batch_size)
     if steps < FEW_STEPS:

@@ -303,7 +303,8 @@ def main():
             draw_curves(arguments.curves, arguments.out / "curves.png")
             print(f"picture={arguments.out / 'curves.png'}")
             return
-        trained = checkpoint.load(checkpoint.MODELDATA / f"{config.run_name(config.load())}.pth")
+        name = config.run_name(config.load(overrides=["model=FCMNIST"]))
+        trained = checkpoint.load(checkpoint.MODELDATA / f"{name}.pth")
         for name, draw in FIGURES.items():
             draw(trained, arguments.out / name)
             print(f"picture={arguments.out / name}")

@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench-host.csv")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    path = checkpoint.MODELDATA / f"{config.run_name(config.load())}.pth"
+    path = checkpoint.MODELDATA / f"{config.run_name(config.load(overrides=['model=FCMNIST']))}.pth"
     trained = checkpoint.load(path)
     inputs, _ = checkpoint.test_data(trained)
     layers = trained.network.bit_layers()

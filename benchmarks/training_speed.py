@@ -110,7 +110,7 @@ def main():
     if arguments.samples < 1 or arguments.rounds < 1:
         raise cli.UserError("--samples and --rounds take 1 or more")
 
-    settings = config.load(overrides=["augmented_copies=1", *arguments.changes])
+    settings = config.load(overrides=["model=FCMNIST", "augmented_copies=1", *arguments.changes])
     dataset = loaders.load(settings)
     samples = min(arguments.samples, len(dataset.train_labels))
     pipelines = {"tensors": tensor_epoch, "per-sample PIL": pil_epoch}

@@ -270,6 +270,12 @@ class BitConv2d(BitLayer, nn.Conv2d):
             raise ValueError(f"takes maps of at least {rows}x{columns}, less its padding")
         return (self.out_channels, *(step + 1 for step in steps))
 
+    def unread(self, shape):
+        """How many of the last rows and columns of a map of `shape` no window reaches."""
+        sizes = zip(shape[1:], self.kernel_size, self.stride, self.padding)
+        beyond = [((size + 2 * pad - kernel) % stride, pad) for size, kernel, stride, pad in sizes]
+        return [max(0, count - pad) for count, pad in beyond]
+
     def products(self, x, weights, bias):
         return F.conv2d(x, weights.view(self.weight.shape), bias, self.stride, self.padding)
 

@@ -31,6 +31,7 @@ EXAMPLES = """examples:
 
 STUDY = {  # as study.py takes it from a YAML file
     "base": {
+        "model": "FCMNIST",
         "validation_samples": 10000,
         "optimizer": "Muon",
         "num_epochs": 24,
@@ -92,7 +93,8 @@ def register():
     BitNetMCU.REQUANTISERS |= EXPERIMENTS
     BitNetMCU.LAYERS |= {layer.__name__: layer for layer in (TwoTermsReLU, ReciprocalReLU)}
     rule = config.PARAMETERS["requantiser"]
-    config.PARAMETERS["requantiser"] = replace(rule, options=tuple(BitNetMCU.REQUANTISERS))
+    choice = replace(rule.rule, options=tuple(BitNetMCU.REQUANTISERS))
+    config.PARAMETERS["requantiser"] = replace(rule, rule=choice)
 
 
 def run(settings, folder):

@@ -1,6 +1,7 @@
 """Hyperparameters: strict files, strict overrides, names of runs."""
 
 import re
+import shlex
 from dataclasses import asdict, fields, replace
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import refused, run_script
 import study
 from BitNetMCU import FORMATS
 from cli import UserError
-from train import config
+from train import checkpoint, config, models
 from train.settings import Settings
 
 
@@ -39,8 +40,9 @@ def test_settings_have_the_types_that_the_rules_give():
 @pytest.mark.parametrize(
     ("overrides", "bits"),
     [
-        ([], (3, "nearest", 4, "none")),
-        (["input_bits=7"], (7, "floor", 4, "none")),
+        ([], (4, "floor", 5, "none")),
+        (["model=FCMNIST"], (3, "nearest", 4, "none")),
+        (["model=FCMNIST", "input_bits=7"], (7, "floor", 4, "none")),
         (["input_bits=2", "input_rounding=floor", "activation_bits=5"], (2, "floor", 5, "none")),
         (["dataset=a.csv"], (7, "floor", 7, "first")),
         (["dataset=a.npz", "bias=all", "activation_bits=4"], (7, "floor", 4, "all")),
@@ -50,6 +52,93 @@ def test_auto_is_for_images_or_for_measured_values(overrides, bits):
     found = config.load(overrides=overrides)
     names = ("input_bits", "input_rounding", "activation_bits", "bias")
     assert tuple(getattr(found, name) for name in names) == bits
+
+
+WINDOWS = list(models.PRESETS["WindowMNIST"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "network"),
+    [
+        ([], ("WindowMNIST", WINDOWS, 40)),
+        (["dataset=Digits"], ("WindowMNIST", WINDOWS, 40)),
+        (["image_size=28"], ("WindowMNIST", WINDOWS, 40)),
+        (["image_size=13"], ("WindowMNIST", WINDOWS, 40)),
+        (["image_size=12"], ("FCMNIST", "auto", 60)),
+        (["image_size=8", "model=WindowMNIST"], ("WindowMNIST", WINDOWS, 40)),
+        (["dataset=a.csv"], ("FCMNIST", "auto", 60)),
+        (["dataset=a.npz", "num_epochs=7"], ("FCMNIST", "auto", 7)),
+        (["widths=16,16"], ("FCMNIST", "auto", 60)),
+        (["model=FCMNIST"], ("FCMNIST", "auto", 60)),
+        (["layers=dense 9"], ("FCMNIST", ["dense 9"], 60)),
+        (["layers=conv 3x3 4"], ("WindowMNIST", ["conv 3x3 4"], 40)),
+        (["model=own.py:Own", "widths=16,16"], ("own.py:Own", "auto", 60)),
+    ],
+)
+def test_the_network_is_of_windows_for_images_unless_something_else_is_meant(overrides, network):
+    found = config.load(overrides=overrides)
+    assert (found.model, found.layers, found.num_epochs) == network
+    assert found.widths == ([16, 16] if "widths=16,16" in overrides else [64, 64, 64])
+    named = config.load(overrides=config.overrides_for(found))
+    assert named == found and config.run_name(named) == config.run_name(found)
+
+
+@pytest.mark.parametrize(
+    "overrides", [["model=WindowMNIST"], ["layers=dense 9"], ["layers=conv 3x3 4"]], ids=" ".join
+)
+def test_widths_without_effect_are_refused(overrides):
+    with pytest.raises(UserError, match=r"widths=16,16 has no effect on .*; use widths=auto, or"):
+        config.load(overrides=[*overrides, "widths=16,16"])
+
+
+def test_a_file_of_a_training_may_have_widths_without_effect():
+    values = asdict(config.load()) | {"widths": [16, 16]}
+    assert asdict(config.from_file(values, "x.pth")) == values
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warning"),
+    [
+        (["model=WindowMNIST", "image_size=12"], "last 2 rows and 2 columns of 12x12; use another"),
+        (["image_size=15", "layers=conv 3x4/2 3"], "last 0 rows and 1 columns of 15x15"),
+        (["image_size=16"], None),
+        (["image_size=12"], None),
+        (["image_size=16", "layers=conv 3x3/2 pad 1 3"], None),
+        (
+            ["image_size=16", "layers=conv 8x8/4 3, conv 2x2/2 4"],
+            "last 1 rows and 1 columns of 3x3",
+        ),
+    ],
+)
+def test_rows_and_columns_that_no_window_reads_are_warned_of(overrides, warning):
+    settings = config.load(overrides=overrides)
+    inputs = settings.image_size**2
+    found = models.unread(models.build(settings, inputs, 10), inputs)
+    assert [warning in line for line in found] == ([True] if warning else [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["image_size=6"],
+            "takes maps of at least 7x7, .* or a larger image_size, or model=FCMNIST",
+        ),
+        (["dataset=a.csv"], "needs images; a.csv has measured values: .* or use model=FCMNIST"),
+    ],
+)
+def test_windows_that_do_not_fit_the_data_are_refused(overrides, expected):
+    settings = config.load(overrides=["model=WindowMNIST", *overrides])
+    with pytest.raises(UserError, match=expected):
+        models.build(settings, settings.image_size**2, 10)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(checkpoint.MODELDATA.glob("*.md")), ids=lambda path: path.stem
+)
+def test_the_command_of_a_card_names_its_network(path):
+    (line,) = re.findall(r"^    python training.py(.*)$", path.read_text(), re.M)
+    assert config.run_name(config.load(overrides=shlex.split(line))) == path.stem
 
 
 @pytest.mark.parametrize(
@@ -119,11 +208,11 @@ def test_misspelt_keys_and_choices_get_a_suggestion(override, expected):
 
 
 def test_overrides_change_what_they_name_and_nothing_else():
-    changed = config.load(overrides=["learning_rate=1e-2", "widths=[16, 16]", "seed=7"])
+    changed = config.load(overrides=["learning_rate=1e-2", "rotation=3", "seed=7"])
     different = {k for k, v in asdict(config.load()).items() if getattr(changed, k) != v}
-    assert different == {"learning_rate", "widths", "seed"}
+    assert different == {"learning_rate", "rotation", "seed"}
     assert changed.learning_rate == 0.01
-    assert config.load(overrides=config.overrides_from(config.load(), changed)) == changed
+    assert config.overrides_for(changed) == ["rotation=3.0", "seed=7", "learning_rate=0.01"]
 
 
 def test_a_format_for_each_layer_comes_from_yaml_and_command_line(tmp_path):
@@ -134,7 +223,7 @@ def test_a_format_for_each_layer_comes_from_yaml_and_command_line(tmp_path):
     file.write_text(text.replace("QuantType: 4bitsym", f"QuantType: {formats}"))
     assert config.load(file) == from_text and from_text.QuantType == formats
     assert "-Ternary+2bitsym+4bitsym-" in config.run_name(from_text)
-    assert config.load(overrides=config.overrides_from(config.load(), from_text)) == from_text
+    assert config.load(overrides=config.overrides_for(from_text)) == from_text
     file.write_text(text.replace("QuantType: 4bitsym", "QuantType: []"))
     with pytest.raises(UserError, match="one for each layer"):
         config.load(file)

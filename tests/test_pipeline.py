@@ -510,9 +510,9 @@ def test_c_program_checks_the_embedded_logits(trained, tmp_path):
 
 
 def committed():
-    """{path: `Settings`} of the committed networks: the first seed of each in the study."""
+    """{path: `Settings`} of committed networks: the default, the first seed of each in a study."""
     runs = study.expand(config.read_yaml(ROOT / "studies" / "fc.yaml"), "fc.yaml")
-    first = [settings for settings in runs if settings.seed == runs[0].seed]
+    first = [config.load(), *(settings for settings in runs if settings.seed == runs[0].seed)]
     return {checkpoint.MODELDATA / f"{config.run_name(s)}.pth": s for s in first}
 
 
@@ -538,6 +538,7 @@ def test_mixed_formats_go_through_the_whole_chain(algorithm, optimise, scale, se
 
 
 WEIGHT_BYTES = {  # of each committed network, as in the README
+    "0c935144": 7_552,
     "34f0e50b": 12_608,
     "9c379a45": 1_136,
     "dc780966": 12_608,
@@ -571,7 +572,7 @@ def test_committed_models_agree_on_all_mnist_test_images(path, mnist, tmp_path):
 @pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)
 def test_committed_models_have_a_card_with_their_numbers(path, mnist, tmp_path):
     trained = checkpoint.load(path)
-    studies = ("docs/study-fc.csv", "docs/study-few-bits.csv")
+    studies = ("docs/study-fc.csv", "docs/study-few-bits.csv", "docs/study-windows.csv")
     seeds = {
         name: modelcard.seeds_of(trained.settings, study.read_rows(ROOT / name)) for name in studies
     }

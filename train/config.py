@@ -112,18 +112,23 @@ def _one_or_each(rule, value):
 
 @dataclass(frozen=True)
 class Widths:
+    """The widths of hidden layers, or AUTO: `models.WIDTHS`."""
+
     fewest: int
     most: int
     widest: int
 
     def parse(self, value):
+        if value == AUTO:
+            return value
         values = _items(value)
         if not isinstance(values, list) or not self.fewest <= len(values) <= self.most:
             raise ValueError
         return [Number(int, 1, self.widest).parse(width) for width in values]
 
     def __str__(self):
-        return f"{self.fewest} to {self.most} whole numbers from 1 to {self.widest}, as 64,64"
+        numbers = f"whole numbers from 1 to {self.widest}, as 64,64"
+        return f"{AUTO}; or {self.fewest} to {self.most} {numbers}"
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ class RawUnits:
 
 PARAMETERS = {
     "model": Name(
-        tuple(models.PRESETS),
+        (*models.PRESETS, AUTO),
         lambda text: ".py:" in text,
         "a network of your own as file.py:Class",
     ),
@@ -290,7 +295,7 @@ PARAMETERS = {
     "elastic_strength": Number(float, 0, 10, absent=0),
     "elastic_smoothness": Number(float, 0.5, 20, absent=4),
     "seed": Number(int, 0, 2**32 - 1),
-    "num_epochs": Number(int, 1, 100_000),
+    "num_epochs": OrAuto(Number(int, 1, 100_000), images=60, measured=60, windows=40),
     "batch_size": Number(int, 1, 1_000_000),
     "optimizer": Choice(optimizers.OPTIMIZERS, absent="Adam"),
     "learning_rate": Number(float, 1e-9, 10),
@@ -377,7 +382,7 @@ def from_file(values, path):
     """The `Settings` that a file of a training holds as a dict; its data may be gone by now."""
     dataset = values.get("dataset")
     known = {key: value for key, value in values.items() if key != "dataset"}
-    return complete(parse(known, path) | {"dataset": str(dataset)}, path)
+    return _settings(parse(known, path) | {"dataset": str(dataset)}, path)
 
 
 def load(path=DEFAULT_PARAMETERS, overrides=()):
@@ -400,16 +405,42 @@ def read(path=DEFAULT_PARAMETERS):
 
 
 def complete(values, source):
-    """The `Settings` of the checked dict `values`; a `UserError` names `source` if it lacks any.
+    """The `Settings` of the checked dict `values`; AUTO becomes what it stands for.
 
-    AUTO becomes what it stands for. Measured values get a bias in the first layer, as their level
-    and amplitude tell something, and all bits; pixels of 7 bits or more are not rounded.
-    Convolutions get shifts that are fixed: a shift for each sample needs all sums at once.
+    Raises `UserError` if `values`, from `source`, lacks any, or has widths that its network has no
+    use for.
+    """
+    settings = _settings(values, source)
+    if (
+        values["widths"] != AUTO
+        and settings.model in models.PRESETS
+        and isinstance(settings.layers, list)
+    ):
+        raise UserError(
+            f"widths={_text(settings.widths)} has no effect on model={settings.model} with layers="
+            f"'{_text(settings.layers)}'; use widths={AUTO}, or model=FCMNIST layers={AUTO}"
+        )
+    return settings
+
+
+def _settings(values, source):
+    """`complete` for values of which a file of a training may have more than it needs.
+
+    Measured values get a bias in the first layer, as their level and amplitude tell something, and
+    all bits; pixels of 7 bits or more are not rounded. Convolutions get shifts that are fixed: a
+    shift for each sample needs all sums at once.
     """
     values = ABSENT | values
-    if values["layers"] == AUTO and models.PRESETS.get(values.get("model")):
+    missing = [key for key in PARAMETERS if key not in values]
+    if missing:
+        raise UserError(f"{source} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")
+    if values["model"] == AUTO:
+        values["model"] = "WindowMNIST" if _suits_windows(values) else "FCMNIST"
+    if values["layers"] == AUTO and models.PRESETS.get(values["model"]):
         values["layers"] = list(models.PRESETS[values["model"]])
-    if measured.is_measured(values.get("dataset", "")):
+    if values["widths"] == AUTO:
+        values["widths"] = list(models.WIDTHS)
+    if measured.is_measured(values["dataset"]):
         kind = "measured"
     else:
         kind = "windows" if values["layers"][0].startswith("conv") else "images"
@@ -418,10 +449,18 @@ def complete(values, source):
             values[key] = getattr(rule, kind)
             if key == "input_rounding" and values["input_bits"] >= data.PIXEL_BITS:
                 values[key] = rule.absent
-    missing = [key for key in PARAMETERS if key not in values]
-    if missing:
-        raise UserError(f"{source} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")
     return Settings(**values)
+
+
+def _suits_windows(values):
+    """Whether AUTO is a network of windows: what `values` say of layers, otherwise of the data."""
+    if values["layers"] != AUTO:
+        return values["layers"][0].startswith("conv")
+    return (
+        values["widths"] == AUTO
+        and not measured.is_measured(values["dataset"])
+        and values["image_size"] >= models.SMALLEST_FOR_WINDOWS
+    )
 
 
 def run_name(settings):
@@ -435,10 +474,14 @@ def run_name(settings):
     return f"{model}-{dataset}-{formats}-{digest[:8]}"
 
 
-def overrides_from(base, settings):
-    """The "key=value" arguments that turn the `Settings` `base` into `settings`."""
-    before = asdict(base)
-    return [f"{k}={_text(value)}" for k, value in asdict(settings).items() if value != before[k]]
+def overrides_for(settings):
+    """The "key=value" arguments with which the committed parameters give `settings`."""
+    wanted, given, committed = asdict(settings), {}, read()
+    for _ in wanted:  # one at a time, as each may change what AUTO is for others
+        found = asdict(_settings(committed | given, DEFAULT_PARAMETERS.name))
+        differing = [key for key in wanted if key not in given and found[key] != wanted[key]]
+        given |= {key: wanted[key] for key in differing[:1]}
+    return [f"{key}={_text(value)}" for key, value in given.items()]
 
 
 def _text(value):

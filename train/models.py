@@ -66,6 +66,8 @@ PRESETS = {  # model: its `layers`; None: fully connected, `widths` wide
     "FCMNIST": None,
     "WindowMNIST": ("conv 7x7/3 32", "conv 1x1 12", "dense 64"),
 }
+WIDTHS = (64, 64, 64)
+SMALLEST_FOR_WINDOWS = 13  # pixels: three windows of 7, 3 apart, on each axis
 
 
 def chain(inputs, classes, settings: Settings, image):
@@ -86,7 +88,7 @@ def chain(inputs, classes, settings: Settings, image):
         if image is None:
             raise UserError(
                 f"layers='{layers[0]}' needs images; {settings.dataset} has measured values: begin "
-                "with a dense layer"
+                "with a dense layer, or use model=FCMNIST"
             )
         modules.append(Unflatten(image))
         shape = image
@@ -123,8 +125,23 @@ def shapes(settings: Settings, modules, shape):
     except ValueError as error:
         raise UserError(
             f"a layer of {settings.layers} {error}, but gets {'x'.join(map(str, shape[1:]))}; use "
-            "a smaller kernel or stride, or pad"
+            "a smaller kernel or stride, or pad, or a larger image_size, or model=FCMNIST"
         )
+
+
+def unread(network, inputs):
+    """A warning for each convolution whose windows leave out a part of what it reads."""
+    shape, warnings = (inputs,), []
+    for layer, after in shapes_of(network.layers, shape):
+        if isinstance(layer, BitConv2d) and any(layer.unread(shape)):
+            rows, columns = layer.unread(shape)
+            kernel = "x".join(map(str, layer.kernel_size))
+            warnings.append(
+                f"windows of {kernel} leave out the last {rows} rows and {columns} columns of "
+                f"{shape[1]}x{shape[2]}; use another image_size, kernel or stride if they matter"
+            )
+        shape = after
+    return warnings
 
 
 def layer_formats(QuantType, layers):
