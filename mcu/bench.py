@@ -45,7 +45,11 @@ MODELS = {  # the committed networks
     "nf4": "FCMNIST-MNIST-NF4-e8f6f359",
     "binary12k": "FCMNIST-MNIST-Binary-2b83eba3",
     "2bitsym11k": "FCMNIST-MNIST-2bitsym-fab8baaf",
+    "windows1k": "WindowMNIST-MNIST-4bitsym-7e48226c",
+    "windows6k": "WindowMNIST-MNIST-4bitsym-c3e1e8f4",
     "windows7k": "WindowMNIST-MNIST-4bitsym-0c935144",
+    "windows8k": "WindowMNIST-MNIST-4bitsym-b3120c13",
+    "windows8k48": "WindowMNIST-MNIST-4bitsym+2bitsym-4f93fa37",
     # Inputs and activations of 7 bits:
     "fc12k-7": "FCMNIST-MNIST-4bitsym-3f24ea0e",
     "fc1k-7": "FCMNIST-MNIST-2bitsym-cbcb089d",
