@@ -241,7 +241,8 @@ def draw_plan(blocks, plan, path, steps=(), name="the arena", frames=()):
     last = max([len(steps) - 1, *(b.last for b in blocks)])
     count = last + 1 - first
     named = len(steps) > last
-    left, right, top, bottom = 0.95, 0.2, 0.75, 1.9 if named else 0.65
+    legend_rows = 2 if any(frames) else 1  # all in one would be wider than the picture
+    left, right, top, bottom = 0.95, 0.2, 0.55 + 0.2 * legend_rows, 1.9 if named else 0.65
     width, height = left + right + max(8, 0.25 * count), 5.2 + top + bottom
     figure = Figure(figsize=(width, height))
     box = left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height
@@ -274,7 +275,7 @@ def draw_plan(blocks, plan, path, steps=(), name="the arena", frames=()):
     handles += axes.get_legend_handles_labels()[0]
     look = {"frameon": False, "fontsize": 8, "handlelength": 2.4, "columnspacing": 1}
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.3 / height)}  # below the title
-    figure.legend(handles=handles, ncols=len(handles), **place, **look)
+    figure.legend(handles=handles, ncols=-(-len(handles) // legend_rows), **place, **look)
     figure.suptitle(f"memory of {name}", y=1 - 0.1 / height, va="top", fontsize=11)
     _save(figure, path)
 
