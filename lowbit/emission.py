@@ -11,7 +11,7 @@ import numpy as np
 from compiler import trace
 from compiler.emission import C_TYPES, EXTERN_C, Emitted, array, body, c_string, comment
 from compiler.trace import Layout
-from lowbit import convolutions, kernelrows, pipeline
+from lowbit import kernelrows, pipeline, windows
 from lowbit.inputmap import Affine, InputMap
 
 NAME = "BitNetMCU"  # what functions and, in capitals, macros of a network begin with
@@ -153,7 +153,7 @@ def bits_of(compiled):
 def strip_highest_of(compiled):
     """The largest value that any strip holds: BITNETMCU_STRIP_HIGHEST; 0 where there is none."""
     layers = pipeline.layers_of(compiled)
-    strips = [choice.packed["layer"] for choice in layers if choice.kernel is convolutions.STRIPS]
+    strips = [choice.packed["layer"] for choice in layers if choice.kernel is windows.STRIPS]
     return max((layer.reads.highest for layer in strips), default=0)
 
 

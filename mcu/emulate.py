@@ -3,8 +3,8 @@
 First the demo runs as the chip would run it. Then, for each image, BitNetMCU_infer of the very
 firmware that would be flashed is called with the image in the demo's place (on Cortex-M, of a
 program that reads the images itself). Logits and predictions are compared; of a second build what
-every step writes. After the test images comes one more input, the largest value everywhere: the
-most work there can be. Exits 1 on any difference.
+every step writes. Two more inputs are the largest value everywhere, and the one with the most bits
+that are set, which is the most work. Exits 1 on any difference.
 """
 
 import sys
@@ -114,6 +114,11 @@ def print_details(cycles, runs):
     print(f"emulator: {speed:.0f} million instructions per second of CPU time")
 
 
+def densest(highest):
+    """The value of 0..highest with the most bits that are set."""
+    return max(range(highest + 1), key=lambda value: (value.bit_count(), value))
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -137,8 +142,9 @@ def main():
     graph = fusion.fuse(lowering.lower(trained.network, trained.reads))
     inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
-    most = np.full((1, graph.input.size), graph.input.range.highest, np.int8)
-    _, dense, differing_dense, _ = run_all(builds, graph, most)
+    highest = graph.input.range.highest
+    filled = [np.full(graph.input.size, value, np.int8) for value in (highest, densest(highest))]
+    _, (dense, most_bits), differing_filled, _ = run_all(builds, graph, np.array(filled))
     classes, counts, differing, runs = run_all(builds, graph, inputs)
     counts_of = firmware.counts
     needs = budget.read(arguments.build / "firmware.elf")
@@ -146,11 +152,12 @@ def main():
         "target": arguments.target,
         "model": trained.name,
         "images": len(inputs),
-        "mismatches": int(differing + differing_dense),
+        "mismatches": int(differing + differing_filled),
         "accuracy": f"{100 * np.mean(classes == labels):.2f}",
         f"{counts_of}_mean": round(counts.mean()),
         f"{counts_of}_max": int(counts.max()),
-        f"{counts_of}_dense": int(dense[0]),
+        f"{counts_of}_dense": int(dense),
+        f"{counts_of}_most_bits": int(most_bits),
         **needs.totals,
         "stack": needs.stack,
     }

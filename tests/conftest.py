@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import cli
 from compiler import hostrun
 from compiler.formats import FACTORS, FORMATS
 from compiler.trace import Layout
@@ -144,17 +146,24 @@ def compiler(name, flags=()):
     return [name, *flags]
 
 
+@cache
+def sanitizing():
+    """The command of CC, with sanitizers where it has them."""
+    name = os.environ.get("CC", "cc")
+    if links([name, *SANITIZE]):
+        return (name, *SANITIZE)
+    cli.warn(f"{name} has no sanitizers here: without them")
+    return (name, "-O1")
+
+
 @pytest.fixture(scope="session")
 def build_harness():
     """(graph, folder) -> `hostrun.Harness`, with sanitizers where the compiler has them."""
-    command = [os.environ.get("CC", "cc"), *SANITIZE]
-    if not links(command):
-        command = [os.environ.get("CC", "cc"), "-O1"]
 
     def build(graph, folder, optimise="size", multiplier=False):
         compiled, emitted = emitted_of(graph, optimise, multiplier)
         define = f"-DBITNETMCU_MULTIPLIER={int(multiplier)}"
-        return hostrun.build(compiled, emitted, folder, [*command, define])
+        return hostrun.build(compiled, emitted, folder, [*sanitizing(), define])
 
     return build
 

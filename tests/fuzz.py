@@ -23,7 +23,7 @@ import tempfile
 import time
 
 import numpy as np
-from conftest import ROOT, SANITIZE, STRICT, extreme_inputs, layers_of, links
+from conftest import ROOT, STRICT, extreme_inputs, layers_of, sanitizing
 
 import cli
 import workers
@@ -159,16 +159,11 @@ def expected(graph, images):
 def build(folder, multiplier, bits=8):
     """Compile the harness; returns its path."""
     program = Path(folder) / f"fuzz-{multiplier}-{bits}"
-    compiler = os.environ.get("CC", "cc")
-    flags = SANITIZE
-    if not links([compiler, *SANITIZE]):
-        print(f"{compiler} has no sanitizers here: without them")
-        flags = ["-O1"]
     defines = [f"-DBITNETMCU_MULTIPLIER={multiplier}", f"-DBITNETMCU_BITS={bits}"]
     for table, names in tables(multiplier).items():
         defines.append(f"-D{table}={','.join(f'BitNetMCU_fc_{name}' for name in names)}")
     sources = [ROOT / "tests/fuzz_harness.c", *kernelrows.sources()]
-    command = [compiler, *flags, *STRICT, *defines, "-o", program, *sources]
+    command = [*sanitizing(), *STRICT, *defines, "-o", program, *sources]
     subprocess.run(command, check=True)
     return program
 
@@ -176,72 +171,109 @@ def build(folder, multiplier, bits=8):
 def run_batch(programs, first, count):
     """Run networks `first` .. `first + count - 1`; returns [(number, which build), ...] that fail.
 
-    programs: {(BITNETMCU_MULTIPLIER, BITNETMCU_BITS): path}. A program that dies is
-    a failure of the network at which its output ends.
+    programs: {(BITNETMCU_MULTIPLIER, BITNETMCU_BITS): path}.
     """
     failures = []
     for (multiplier, bits), program in programs.items():
-        name = f"BITNETMCU_MULTIPLIER={multiplier} BITNETMCU_BITS={bits}"
-        numbers = [number for number in range(first, first + count) if bits_of(number) == bits]
+        numbers = numbers_of(bits, first, count)
         networks = [random_network(number, multiplier) for number in numbers]
         stream = b"".join(serialise(*network, multiplier) for network in networks)
-        done = subprocess.run([program], input=stream, capture_output=True)
-        values = np.frombuffer(done.stdout, np.uint8)
-        at = 0
-        for number, (graph, _, images) in zip(numbers, networks, strict=True):
-            want = expected(graph, images).ravel()
-            if not np.array_equal(values[at : at + want.size], want):
-                failures.append((number, f"{name}: {done.stderr.decode()[:2000]}"))
-                break
-            at += want.size
-        else:
-            if done.returncode:  # after the last value, as of a leak
-                failures.append((numbers[0], f"{name}: {done.stderr.decode()[:2000]}"))
+        wanted = [expected(graph, images) for graph, _, images in networks]
+        name = f"BITNETMCU_MULTIPLIER={multiplier} BITNETMCU_BITS={bits}"
+        for number, said in first_differing(program, stream, numbers, wanted):
+            failures.append((number, f"{name}: {said}"))
     return failures
 
 
 def fuzz(first, count, jobs):
     """Run `count` networks from number `first`; returns the failures of the first bad batch."""
     with tempfile.TemporaryDirectory() as folder:
-        some = sorted({bits_of(number) for number in range(first, first + min(count, len(BITS)))})
-        builds = list(itertools.product((0, 1), some))
+        builds = list(itertools.product((0, 1), bits_among(first, count)))
         compiled = workers.run(build, [(folder, *each) for each in builds], jobs)
         programs = dict(zip(builds, compiled, strict=True))
-        batches = [
-            (at, min(BATCH, first + count - at)) for at in range(first, first + count, BATCH)
-        ]
-        results = workers.run(run_batch, [(programs, *batch) for batch in batches], jobs)
-        for failures in cli.progress(results, total=len(batches), unit="batch"):
+        for failures in in_batches(run_batch, (programs,), first, count, BATCH, jobs):
             if failures:
                 return failures
     return []
 
 
-def main():
+# --- what fuzz_windows.py shares
+
+
+def bits_among(first, count):
+    """Which BITNETMCU_BITS so many networks have."""
+    return sorted({bits_of(number) for number in range(first, first + min(count, len(BITS)))})
+
+
+def numbers_of(bits, first, count):
+    """The networks with those BITNETMCU_BITS."""
+    return [number for number in range(first, first + count) if bits_of(number) == bits]
+
+
+def first_differing(program, stream, numbers, wanted):
+    """Run a program; returns [(number, its errors)] of the first network that fails, or [].
+
+    wanted: what it should write for each network. One that dies fails at the network at which its
+    output ends.
+    """
+    done = subprocess.run([program], input=stream, capture_output=True)
+    said, values, at = done.stderr.decode()[:2000], np.frombuffer(done.stdout, np.uint8), 0
+    for number, want in zip(numbers, wanted, strict=True):
+        if not np.array_equal(values[at : at + want.size], want.ravel()):
+            return [(number, said)]
+        at += want.size
+    if done.returncode or at < values.size:  # after the last value, as of a leak
+        return [(numbers[0], said)]
+    return []
+
+
+def in_batches(function, fixed, first, count, size, jobs):
+    """Yields function(*fixed, number, how many) for `count` networks from `first`, in batches."""
+    starts = range(first, first + count, size)
+    batches = [(*fixed, at, min(size, first + count - at)) for at in starts]
+    yield from cli.progress(workers.run(function, batches, jobs), total=len(batches), unit="batch")
+
+
+def arguments_of(description, examples, networks):
+    """The command line of a fuzzer that runs so many networks if it is not told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--networks", type=int, default=100_000)
+    parser.add_argument("--networks", type=int, default=networks)
     parser.add_argument("--first", type=int, default=0, help="the number of the first network")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.set_defaults(start=time.perf_counter())
     arguments = parser.parse_args()
     for name, least in (("networks", 1), ("jobs", 1), ("first", 0)):
         if getattr(arguments, name) < least:
             raise cli.UserError(
                 f"--{name} {getattr(arguments, name)} is not valid; it takes {least} or more"
             )
+    return arguments
 
-    start = time.perf_counter()
-    failures = fuzz(arguments.first, arguments.networks, arguments.jobs)
+
+def report(script, arguments, failures, images, kernels):
+    """Print what failed, and a line that counts; returns the exit status.
+
+    images: of each network; kernels: how many were used.
+    """
     for number, what in failures:
-        print(f"network {number} differs, {what}")
-        print(f"again: python tests/fuzz.py --first {number} --networks 1")
+        print(f"network {number} differs: {what}")
+        print(f"again: python tests/{script} --first {number} --networks 1")
     print(
-        f"networks={arguments.networks} images={IMAGES * arguments.networks} "
-        f"kernels={len(ALL)} differing={len(failures)} "
-        f"seconds={time.perf_counter() - start:.0f}"
+        f"networks={arguments.networks} images={images * arguments.networks} "
+        f"kernels={kernels} differing={len(failures)} "
+        f"seconds={time.perf_counter() - arguments.start:.0f}"
     )
     return 1 if failures else 0
+
+
+def main():
+    arguments = arguments_of(__doc__, EXAMPLES, 100_000)
+    failures = fuzz(arguments.first, arguments.networks, arguments.jobs)
+    return report("fuzz.py", arguments, failures, IMAGES, len(ALL))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
-import argparse
-import os
-import subprocess
 import tempfile
-import time
 from collections import Counter
 
 import fuzz
 import numpy as np
-from conftest import SANITIZE, extreme_inputs, links, untrained
+from conftest import extreme_inputs, sanitizing, untrained
 
 import cli
 import workers
@@ -139,19 +135,13 @@ def compiled_network(number):
     return pipeline.compile_network(graph, optimise), images
 
 
-def compiler():
-    """The command of the compiler, with sanitizers where it has them."""
-    name = os.environ.get("CC", "cc")
-    return [name, *(SANITIZE if links([name, *SANITIZE]) else ["-O1"])]
-
-
 def kernels(folder, bits):
     """Compiles all kernels for BITNETMCU_BITS; returns the objects."""
     made = []
     for path in kernelrows.sources():
         flags = ["-c", f"-DBITNETMCU_BITS={bits}", f"-I{kernelrows.ROOT}"]
         target = Path(folder) / f"{path.stem}-{bits}.o"
-        made.append(hostrun.compile_c(target, [path], *flags, compiler=compiler()))
+        made.append(hostrun.compile_c(target, [path], *flags, compiler=sanitizing()))
     return made
 
 
@@ -159,27 +149,20 @@ def run_batch(objects, folder, first, count):
     """Run networks `first` .. `first + count - 1`; returns (what differs, counted kernels)."""
     failures, counted = [], Counter()
     for bits, linked in objects.items():
-        numbers = [n for n in range(first, first + count) if fuzz.bits_of(n) == bits]
+        numbers = fuzz.numbers_of(bits, first, count)
         if not numbers:
             continue
         networks = [compiled_network(number) for number in numbers]
-        program = build(Path(folder) / f"{first}-{bits}", networks, linked, bits)
-        stream = b"".join(images.tobytes() for _, images in networks)
-        done = subprocess.run([program], input=stream, capture_output=True)
-        values, at = np.frombuffer(done.stdout, np.uint8), 0
-        for number, (compiled, images) in zip(numbers, networks):
+        wanted = []
+        for compiled, images in networks:
             counted.update(choice.kernel.name for choice in pipeline.layers_of(compiled))
             graph = compiled.graph
             counted[NARROWED] += sum(step.kind == "CONVOLUTION_16" for step in graph.operators)
             lowered = operators.execute(compiled.stages["lowered"], images)
-            want = Layout.of(graph).write(lowered).ravel()
-            if not np.array_equal(values[at : at + want.size], want):
-                failures.append((number, done.stderr.decode()[:2000]))
-                break
-            at += want.size
-        else:
-            if done.returncode:
-                failures.append((numbers[0], done.stderr.decode()[:2000]))
+            wanted.append(Layout.of(graph).write(lowered))
+        program = build(Path(folder) / f"{first}-{bits}", networks, linked, bits)
+        stream = b"".join(images.tobytes() for _, images in networks)
+        failures += fuzz.first_differing(program, stream, numbers, wanted)
     return failures, counted
 
 
@@ -199,25 +182,18 @@ def build(folder, networks, objects, bits):
     source = folder / "all.c"
     source.write_text(text)
     flags = [f"-DBITNETMCU_BITS={bits}", f"-I{folder}", f"-I{kernelrows.ROOT}", f"-I{hostrun.HERE}"]
-    recorded = hostrun.RECORDED
-    return hostrun.compile_c(
-        folder / "all", [source, *objects], *flags, *recorded, compiler=compiler()
-    )
+    flags += hostrun.RECORDED
+    return hostrun.compile_c(folder / "all", [source, *objects], *flags, compiler=sanitizing())
 
 
 def run(first, count, jobs):
     """Run `count` networks from number `first`; returns (failures, counted kernels)."""
     counted = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        some = sorted({fuzz.bits_of(n) for n in range(first, first + min(count, len(fuzz.BITS)))})
+        some = fuzz.bits_among(first, count)
         made = workers.run(kernels, [(folder, bits) for bits in some], jobs)
-        objects = dict(zip(some, made, strict=True))
-        batches = [
-            (objects, folder, at, min(BATCH, first + count - at))
-            for at in range(first, first + count, BATCH)
-        ]
-        results = workers.run(run_batch, batches, jobs)
-        for failures, kinds in cli.progress(results, total=len(batches), unit="batch"):
+        fixed = (dict(zip(some, made, strict=True)), folder)
+        for failures, kinds in fuzz.in_batches(run_batch, fixed, first, count, BATCH, jobs):
             counted += kinds
             if failures:
                 return failures, counted
@@ -225,31 +201,12 @@ def run(first, count, jobs):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--networks", type=int, default=20_000)
-    parser.add_argument("--first", type=int, default=0, help="the number of the first network")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    arguments = parser.parse_args()
-    for name, least in (("networks", 1), ("jobs", 1), ("first", 0)):
-        if getattr(arguments, name) < least:
-            raise cli.UserError(
-                f"--{name} {getattr(arguments, name)} is not valid; it takes {least} or more"
-            )
-    start = time.perf_counter()
+    arguments = fuzz.arguments_of(__doc__, EXAMPLES, 20_000)
     failures, counted = run(arguments.first, arguments.networks, arguments.jobs)
-    for number, what in failures:
-        print(f"network {number} differs: {what}")
-        print(f"again: python tests/fuzz_windows.py --first {number} --networks 1")
     for name, count in counted.most_common():
         print(f"{count:8} layers with {name}")
-    print(
-        f"networks={arguments.networks} images={IMAGES * arguments.networks} "
-        f"kernels={len(counted.keys() - {NARROWED})} differing={len(failures)} "
-        f"seconds={time.perf_counter() - start:.0f}"
-    )
-    return 1 if failures else 0
+    kinds = len(counted.keys() - {NARROWED})
+    return fuzz.report("fuzz_windows.py", arguments, failures, IMAGES, kinds)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-/* Runs the requantisers on the cases in kernel_cases.h, over other memory and in place; prints '.'
- * for each case that gives what was expected, 'x' for others. */
+/* Runs the requantisers on the cases in kernel_cases.h, over other memory and in place, and to
+ * halves of words; prints '.' for each case that gives what was expected, 'x' for others. */
 
 #include "chip.h"
 #include "kernel_cases.h"
@@ -36,6 +36,24 @@ static uint32_t run_16(const Case *one) {
     return wrong | (narrow[one->count] != 99);
 }
 
+/* A constant shift of the same to low halves, then of the same backwards to high ones. */
+static uint32_t run_pairs(const Case *one) {
+    uint32_t words[MOST + 2], *const pairs = words + 1, wrong = 0, last = one->count - 1, k;
+    int32_t backwards[MOST];
+
+    for (k = 0; k < one->count; k++)
+        backwards[k] = one->accumulators[last - k];
+    for (k = 0; k < MOST + 2; k++)
+        words[k] = 0xa5a5a5a5u;
+    BitNetMCU_fixed_shift_pairs(one->accumulators, one->count, pairs, one->shift, one->highest, 0);
+    for (k = 0; k < one->count; k++)
+        wrong |= pairs[k] != (uint32_t)one->expected[k];
+    BitNetMCU_fixed_shift_pairs(backwards, one->count, pairs, one->shift, one->highest, 1);
+    for (k = 0; k < one->count; k++)
+        wrong |= pairs[k] != ((uint32_t)one->expected[last - k] << 16 | (uint32_t)one->expected[k]);
+    return wrong | (words[0] != 0xa5a5a5a5u) | (pairs[one->count] != 0xa5a5a5a5u);
+}
+
 int main(void) {
     uint32_t i, k;
 
@@ -53,6 +71,8 @@ int main(void) {
         wrong |= run(one, accumulators, (int8_t *)accumulators);
         if (one->fits_16 && !one->fixed)
             wrong |= run_16(one);
+        if (one->fits_rounded && one->fixed)
+            wrong |= run_pairs(one);
         chip_put(wrong ? 'x' : '.');
     }
     for (;;)

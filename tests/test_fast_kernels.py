@@ -17,7 +17,7 @@ from conftest import ROOT, SANITIZE, STRICT, compiler
 
 from compiler.emission import array
 from compiler.formats import FORMATS
-from compiler.graph import DTYPES, Range, Step
+from compiler.graph import DTYPES, INT32, Range, Step
 from compiler.selection import Choice, choose
 from lowbit import kernelrows, layouts, lowering, rules
 from lowbit.rules import IntegerLayer
@@ -338,7 +338,7 @@ def requantise_header(cases):
 typedef struct {
     const int32_t *accumulators;
     const int8_t *expected;
-    uint32_t count, highest, fixed, shift, fits_16;
+    uint32_t count, highest, fixed, shift, fits_16, fits_rounded;
 } Case;
 """
     table = []
@@ -348,8 +348,9 @@ typedef struct {
         text += array(f"static const int32_t in_{index}", row)
         text += array(f"static const int8_t out_{index}", rules.rounded(wide, shifts, writes)[0])
         fits = DTYPES["int16"].holds(Range(row.min(), row.max()))
-        numbers = f"{len(row)}, {highest}, {int(shift is not None)}, {shifts[0]}, {int(fits)}"
-        table.append(f"{{in_{index}, out_{index}, {numbers}}}")
+        rounds = INT32.highest - int(row.max()) >= 1 << shifts[0] >> 1
+        numbers = (len(row), highest, int(shift is not None), shifts[0], int(fits), int(rounds))
+        table.append(f"{{in_{index}, out_{index}, {', '.join(map(str, numbers))}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     most = max(len(row) for row, _, _ in cases)
     return text + f"#define CASES {len(table)}u\n#define MOST {most}\n"
@@ -372,29 +373,32 @@ def around_powers_of_two(rng, highest):
 
 
 def around_every_level(rng, highest):
-    """Cases for each constant shift: where rounding and clipping change, and the ends of int32."""
+    """Cases for each constant shift: where rounding and clipping change, and the ends of int32;
+    then, of all lengths up to 33, none that rounding brings past int32."""
     for shift in range(32):
+        half = 1 << shift >> 1
         levels = np.array([0, 1, highest // 2, highest, highest + 1], np.int64) << shift
-        edges = (levels[:, None] - (1 << shift >> 1) + np.arange(-1, 2)).ravel()
+        edges = (levels[:, None] - half + np.arange(-1, 2)).ravel()
         row = [*edges, -(2**31), 2**31 - 1, *rng.integers(-(2**31), 2**31, 4)]
         row = np.clip(row, -(2**31), 2**31 - 1).astype(np.int32)
         yield row[shift % 2 :], highest, shift
+        fitting = np.minimum(row, 2**31 - 1 - half)
+        for count in (33, shift + 1):
+            yield np.resize(rng.permutation(fitting), count), highest, shift
 
 
-@pytest.mark.parametrize("highest", [(1, 100, 127), (3, 7), (15, 31), (63,)], ids=str)
+@pytest.mark.parametrize("highest", [1, 3, 7, 15, 31, 63, 100, 127])
 def test_requantisers_equal_the_rules(highest, rng, on_host, on_chip):
     """Over other memory and in place. One that is no 2^bits - 1 only with a constant shift.
 
-    ShiftNorm of int32 and, where it fits, of int16.
+    ShiftNorm of int32 and, where it fits, of int16; a constant shift to halves of words, too.
     """
-    cases = []
-    for most in highest:
-        cases += around_every_level(rng, most)
-        if most & (most + 1) == 0:
-            cases += around_powers_of_two(rng, most)
+    cases = [*around_every_level(rng, highest)]
+    if highest & (highest + 1) == 0:
+        cases += around_powers_of_two(rng, highest)
     header = requantise_header(cases)
     assert on_host("requantise_firmware.c", header) == "." * len(cases)
-    options = [f"-DBITNETMCU_BITS={max(highest).bit_length()}"]
+    options = [f"-DBITNETMCU_BITS={highest.bit_length()}"]
     printed = on_chip("requantise_firmware.c", "shiftnorm.S", header, options=options)
     assert printed == "." * len(cases)
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import budget
 import emulate
@@ -367,6 +368,40 @@ def test_committed_network_fits_and_agrees_on_all_mnist_images(mnist, tmp_path):
     assert (line["images"], line["mismatches"]) == ("10000", "0")
     assert line["accuracy"] == "99.30"
     assert int(line["flash"]) <= 16_384 and int(line["ram"]) <= 2_048
+
+
+def inputs_of_any_value(rng, graph, count):
+    """int8 [count, I]: all at the largest value, none, all of the most bits; for each output, the
+    window that brings its sum to either end; then noise, every second one sparse."""
+    most, conv = graph.input.range.highest, graph.operators[0].fields
+    images = rng.integers(0, most + 1, (count, *conv.windows.map_size))
+    images[1::2] *= rng.random(images[1::2].shape) < 0.2
+    images[:3] = np.array([most, 0, (1 << (most + 1).bit_length() - 1) - 1])[:, None, None]
+    kernels = conv.layer.weights.reshape(-1, *conv.windows.kernel)
+    ends = most * np.concatenate([kernels > 0, kernels < 0])
+    places = rng.integers(conv.windows.positions, size=(len(ends), 2)) * conv.windows.stride
+    for image, end, (y, x) in zip(images[3:], ends, places):
+        image[:] = 0
+        image[y : y + end.shape[0], x : x + end.shape[1]] = end
+    return images.reshape(count, -1).astype(np.int8)
+
+
+@pytest.mark.parametrize("sha", ["0c935144", "7e48226c"])  # a constant shift, ShiftNorm
+def test_firmware_of_windows_is_exact_on_inputs_of_any_value(sha, mnist, rng, tmp_path):
+    need("CH32V003")
+    (path,) = checkpoint.MODELDATA.glob(f"WindowMNIST-*-{sha}.pth")
+    folder = tmp_path / "CH32V003-assembly-auto-debug" / path.stem
+    make("all", "emulator", folder / "trace.elf", f"MODEL={path}", build=tmp_path)
+    arguments = SimpleNamespace(build=folder, emulator=tmp_path / "emulator")
+    builds = list(emulate.emulator_builds(machine.facts("targets/CH32V003.mk"), arguments))
+    trained = checkpoint.load(path)
+    graph = lowering.lower(trained.network, trained.reads)
+    images = inputs_of_any_value(rng, graph, 1_100)
+    _, _, differing, runs = emulate.run_all(builds, fusion.fuse(graph), images)
+    assert differing == 0
+    needs = budget.read(folder / "firmware.elf")
+    assert 0 < max(run.stack for run in runs) <= needs.stack
+    assert needs.totals["ram"] <= needs.limits["ram"] == 2_048
 
 
 def test_a_stack_that_grows_into_variables_is_found(tmp_path):
