@@ -1,7 +1,7 @@
 """Windows that share lists of set bits, in C and in assembly: exact; nothing else is written."""
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ typedef struct {
     BitNetMCU_strip strip;
     uint32_t stride, step; /* from window to window, in pixels and in positions */
     uint32_t bytes, shift; /* of the lists: how many, and from an aligned address */
-    const int32_t *expected;
+    const int32_t *expected; /* NULL: any, as inputs are out of range */
 } Case;
 """
     table = []
@@ -119,7 +119,10 @@ typedef struct {
         text += array(
             f"static const uint32_t weights_{index}", layouts.pack_strips(one.layer).ravel()
         )
-        text += array(f"static const int32_t out_{index}", one.expected().ravel())
+        in_range = one.strip.min() >= 0 and one.strip.max() <= one.layer.reads.highest
+        if in_range:
+            text += array(f"static const int32_t out_{index}", one.expected().ravel())
+        expected = f"out_{index}" if in_range else 0
         entries = bits * positions
         size = entries + min(most_bits, 7) * (width + 1)
         strip = f"{padded.shape[1]}, {width}, {rows}, {channels}, {bits}, {positions}, {entries}"
@@ -128,7 +131,7 @@ typedef struct {
         strip += f", {rows * padded.shape[1]}"
         step = one.stride * rows * channels
         numbers = f"{one.stride}, {step}, {size}, {int(rng.integers(0, 4))}"
-        table.append(f"{{map_{index}, {{{strip}}}, {numbers}, out_{index}}}")
+        table.append(f"{{map_{index}, {{{strip}}}, {numbers}, {expected}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     most = 7 * 255 + 7 * 256
     return (
@@ -137,16 +140,22 @@ typedef struct {
     )
 
 
+def defines(bits, highest=None):
+    """Options of the compiler for inputs of so many bits, and strips of values up to `highest`."""
+    strips = [f"-DBITNETMCU_STRIP_HIGHEST={highest}"] if highest else []
+    return [f"-DBITNETMCU_BITS={bits}", *strips]
+
+
 @pytest.fixture(params=["gcc", "clang"])
 def in_c(request, tmp_path):
     """Asserts that the C is exact on cases, under sanitizers."""
 
-    def check(rng, cases, bits):
+    def check(rng, cases, bits, *highest):
         (tmp_path / "chip.h").write_text(test_fast_kernels.HOSTED_CHIP)
         (tmp_path / "kernel_cases.h").write_text(header_of(rng, cases, bits))
         sources = [ROOT / "tests" / "strips_firmware.c", ROOT / "kernels" / "strips.c"]
         command = [*compiler(request.param, SANITIZE), *STRICT, f"-I{tmp_path}"]
-        command += [f"-DBITNETMCU_BITS={bits}", "-o", tmp_path / "test", *sources]
+        command += [*defines(bits, *highest), "-o", tmp_path / "test", *sources]
         subprocess.run(command, check=True)
         done = subprocess.run([tmp_path / "test"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -159,9 +168,9 @@ def in_c(request, tmp_path):
 def in_assembly(on_chip):
     """Asserts that the assembly is exact on cases, in the emulator."""
 
-    def check(rng, cases, bits):
-        options = [f"-DBITNETMCU_BITS={bits}"]
+    def check(rng, cases, bits, *highest):
         header = header_of(rng, cases, bits)
+        options = defines(bits, *highest)
         printed = on_chip("strips_firmware.c", "strips.S", header, options=options)
         assert printed == "." * len(cases)
 
@@ -196,6 +205,34 @@ def test_windows_in_assembly_are_exact_for_extreme_weights(bits, rng, in_assembl
     cases = extreme_windows(rng, min(bits, 7))
     for first in range(0, len(cases), 24):
         in_assembly(rng, cases[first : first + 24], bits)
+
+
+@pytest.mark.parametrize(("built_for", "bits"), [(8, 4), (8, 1), (5, 4), (4, 4), (7, 6)])
+def test_inputs_out_of_range_write_nothing_outside_the_lists(
+    built_for, bits, rng, in_c, in_assembly
+):
+    shapes = [(7, 16, 1, 7, 32), (1, 3, 48, 1, 16)]
+    cases = [windows_of(rng, *shape, bits) for shape in shapes]
+    for one in cases:
+        one.strip[...] = rng.integers(-128, 128, one.strip.shape)
+    full = windows_of(rng, *shapes[0], bits)
+    full.strip[...] = -1  # all bits
+    in_c(rng, [*cases, full], built_for)
+    in_assembly(rng, [*cases, full], built_for)
+
+
+@pytest.mark.parametrize("highest", [1, 2, 3, 4, 8, 16, 64])
+def test_lists_are_as_many_as_the_largest_value_needs(highest, rng, in_c, in_assembly):
+    cases = []
+    for shape in [(7, 9, 1, 7, 33), (1, 2, 32, 1, 12)]:
+        one = windows_of(rng, *shape, highest.bit_length())
+        layer = replace(one.layer, reads=Range(0, highest))
+        strip = np.minimum(one.strip, highest)
+        cases += [replace(one, strip=strip, layer=layer)]
+        cases += [replace(one, strip=np.full_like(strip, highest), layer=layer)]
+    for bits in (8, highest.bit_length()):
+        in_c(rng, cases, bits, highest)
+        in_assembly(rng, cases, bits, highest)
 
 
 @pytest.mark.parametrize("outputs", [1, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 49, 64])

@@ -44,7 +44,17 @@
     .endif
     .endm
 
-/* `operation` LIST, REGISTER with the list's end, from bit 0 up */
+/* `operation` LIST, REGISTER with the list's end, from the highest bit down; and from bit 0 up */
+    .macro each_list_downwards operation
+    if_list \operation, 6, t2
+    if_list \operation, 5, t1
+    if_list \operation, 4, a2
+    if_list \operation, 3, a1
+    if_list \operation, 2, a0
+    if_list \operation, 1, s1
+    if_list \operation, 0, s0
+    .endm
+
     .macro each_list operation
     if_list \operation, 0, s0
     if_list \operation, 1, s1
@@ -87,6 +97,15 @@
     .macro start list, end
     mv      \end, gp
     add     gp, gp, a5
+    .endm
+
+/* A list that is more than the strip has bits: what is out of range goes into the first one. */
+    .macro fold list, end
+    .if \list > 0
+    mv      \end, s0
+    addi    t0, t0, 1
+    beqz    t0, .Lstarted
+    .endif
     .endm
 
     .macro tabulate list, end
@@ -141,10 +160,14 @@ BitNetMCU_scan_strip:
     sw      t1, SCAN_RUN(sp)
     sw      t2, SCAN_BACK(sp)
 #endif
+    lw      t0, BITS(a1)
+    addi    t0, t0, -STRIP_LISTS
     lw      a3, ENTRIES(a1)
     mv      gp, a2
     add     a3, a3, a2
     each_list start
+    bltz    t0, .Lfewer_bits
+.Lstarted:
     mv      gp, a3
     each_list tabulate
     addi    gp, gp, STRIP_LISTS
@@ -152,6 +175,8 @@ BitNetMCU_scan_strip:
     lla     a5, .Lfirst
     jr      a5
 
+.Lfewer_bits:
+    each_list_downwards fold
 .Lpixel_end:
     lw      a3, SCAN_STRIP(sp)
     lw      a4, SCAN_ROW(sp)
@@ -191,13 +216,7 @@ BitNetMCU_scan_strip:
 BitNetMCU_scan_columns:
 .Lwork:
     slli    a3, a3, 31 - STRIP_LISTS
-    if_list test, 6, t2
-    if_list test, 5, t1
-    if_list test, 4, a2
-    if_list test, 3, a1
-    if_list test, 2, a0
-    if_list test, 1, s1
-    if_list test, 0, s0
+    each_list_downwards test
 .Lnext:
     next
 .Lfirst:
