@@ -29,6 +29,9 @@
 #define BITNETMCU_STRIP_HIGHEST 127
 #endif
 #endif
+#if BITNETMCU_STRIP_HIGHEST < 1 || BITNETMCU_STRIP_HIGHEST > 127
+#error "BITNETMCU_STRIP_HIGHEST is 1 to 127"
+#endif
 
 /* Lists of a strip, at most: one for each bit. */
 #if BITNETMCU_STRIP_HIGHEST < 2

@@ -98,10 +98,10 @@ export: $(READY) ## write the C of the network that was trained last
 parity: $(READY) ## prove C = Python on all test images for what was exported last
 	$(PYTHON) test_inference.py --build $(BUILD)
 
-study-fc: $(READY) ## five seeds of the committed networks -> docs/study-fc.csv (resumes)
+study-fc: $(READY) ## five seeds of fully connected networks, 7 bits -> docs/study-fc.csv (resumes)
 	$(PYTHON) study.py studies/fc.yaml
 
-study-fc-choices: $(READY) ## what the defaults were chosen on -> docs/study-fc-choices.csv
+study-fc-choices: $(READY) ## what those were chosen on -> docs/study-fc-choices.csv
 	$(PYTHON) study.py studies/fc-choices.yaml
 
 study-muon: $(READY) ## five seeds of two networks with Muon -> docs/study-muon.csv (resumes)

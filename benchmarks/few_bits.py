@@ -66,7 +66,7 @@ def network(rng, name):
 def export(graph, inputs, bits, folder):
     """What the firmware's Makefile takes from a folder (EXPORTED), for `bits`."""
     classes = [str(label) for label in range(graph.output.size)]
-    settings = config.load()
+    settings = config.load(overrides=["model=FCMNIST"])
     untrained = SimpleNamespace(
         name=graph.name, sha256="0", settings=settings, class_names=classes, confidence=None,
         input_map=None, channel_names=(), pixels=data.Pixels.of(settings),

@@ -27,7 +27,7 @@ static uint32_t lists_of(const BitNetMCU_strip *strip) { return STRIP_LISTS < 2 
 void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8_t *lists) {
     uint8_t *ends[STRIP_LISTS], *table = lists + strip->entries;
     uint32_t bits = lists_of(strip), position = 0, x, y, b = 0;
-    const uint32_t largest = ((uint32_t)1 << bits) - 1; /* what is out of range must not write more */
+    const uint32_t largest = ((uint32_t)1 << bits) - 1; /* else it would write elsewhere */
 
     do {
         ends[b] = lists;

@@ -157,6 +157,14 @@ def strip_highest_of(compiled):
     return max((layer.reads.highest for layer in strips), default=0)
 
 
+def _at_least(option, least, why):
+    """Lines that stop the compiler where an option is too small for the network."""
+    return f"""#if {option} < {least}
+#error "{why}: define {option} as {least} or more, or leave it undefined"
+#endif
+"""
+
+
 def model_header(compiled, trained, name=NAME):
     """(text, constants) of the header for a `Compiled` network and its `Checkpoint`."""
     macro, graph = name.upper(), compiled.graph
@@ -186,13 +194,10 @@ uint32_t {name}_infer(const int8_t *input, int32_t *logits);
 
 {EXTERN_C[1]}"""
     bits, highest = bits_of(compiled), strip_highest_of(compiled)
-    implementation = f"""#if BITNETMCU_BITS < {bits}
-#error "an input has {bits} bits: define BITNETMCU_BITS as {bits} or more, or leave it undefined"
-#endif
-#if BITNETMCU_STRIP_HIGHEST < {highest}
-#error "a strip holds {highest}: define BITNETMCU_STRIP_HIGHEST as {highest}, or leave it undefined"
-#endif
-
+    needs = _at_least("BITNETMCU_BITS", bits, f"an input has {bits} bits")
+    if highest:
+        needs += _at_least("BITNETMCU_STRIP_HIGHEST", highest, f"a strip holds {highest}")
+    implementation = f"""{needs}
 {trace.DEFINITION}
 {EXTERN_C[0]}
 {constants.text}

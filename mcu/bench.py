@@ -159,8 +159,8 @@ def measure(case, images, out):
     command += [f"PLACE={case['placement']}", f"IMAGES={images}"]
     command.append(f"EXPORTED={exported(case, out)[-1]}")
     # Emulators and options are built side by side: a folder for each target and kernel.
-    command += [f"OUT={out / '-'.join(case.values())}", f"PYTHON={sys.executable}"]
     builds = out / "-".join(case.values())
+    command += [f"OUT={builds}", f"PYTHON={sys.executable}"]
     for old in builds.glob("*/*/*.json"):  # that of the export, too: all is linked again
         old.unlink()
     done = subprocess.run(command, capture_output=True, text=True)
@@ -168,7 +168,7 @@ def measure(case, images, out):
     linked = builds.glob(f"*/{path.stem}/*.budget.json")
     budgets = {file.name.split(".")[0]: budget.read(file.with_suffix("")) for file in linked}
     too_large = [name for name, needs in budgets.items() if needs.excess]
-    if not measured and not too_large:
+    if "firmware" not in budgets or not (measured or too_large):
         raise cli.UserError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     needs = budgets["firmware"]
     row = dict.fromkeys(COLUMNS, "") | case | {"images": images}

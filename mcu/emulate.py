@@ -4,7 +4,7 @@ First the demo runs as the chip would run it. Then, for each image, BitNetMCU_in
 firmware that would be flashed is called with the image in the demo's place (on Cortex-M, of a
 program that reads the images itself). Logits and predictions are compared; of a second build what
 every step writes. Two more inputs are the largest value everywhere, and the one with the most bits
-that are set, which is the most work. Exits 1 on any difference.
+that are set, about the most work. Exits 1 on any difference.
 """
 
 import sys

@@ -176,6 +176,8 @@ def run_batch(programs, first, count):
     failures = []
     for (multiplier, bits), program in programs.items():
         numbers = numbers_of(bits, first, count)
+        if not numbers:
+            continue
         networks = [random_network(number, multiplier) for number in numbers]
         stream = b"".join(serialise(*network, multiplier) for network in networks)
         wanted = [expected(graph, images) for graph, _, images in networks]

@@ -19,9 +19,11 @@ static uint32_t run(const Case *one, const int32_t *accumulators, int8_t *activa
 /* ShiftNorm of the same in int16, over other memory and in place. */
 static uint32_t run_16(const Case *one) {
     int16_t narrow[MOST + 1];
-    int8_t activations[MOST];
+    int8_t room[MOST + 8], *const activations = room + 4;
     uint32_t wrong, k;
 
+    for (k = 0; k < MOST + 8; k++)
+        room[k] = 99;
     narrow[one->count] = 99;
     BitNetMCU_narrow(one->accumulators, one->count, narrow);
     wrong = narrow[one->count] != 99;
@@ -33,6 +35,8 @@ static uint32_t run_16(const Case *one) {
              BitNetMCU_shiftnorm_relu_16(narrow, one->count, (int8_t *)narrow, one->highest);
     for (k = 0; k < one->count; k++)
         wrong |= activations[k] != one->expected[k] || ((int8_t *)narrow)[k] != activations[k];
+    for (k = 0; k < 4; k++)
+        wrong |= room[k] != 99 || activations[one->count + k] != 99;
     return wrong | (narrow[one->count] != 99);
 }
 

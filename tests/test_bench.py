@@ -72,7 +72,7 @@ def test_a_row_says_which_build_is_too_large(measure):
 
 def test_a_build_that_fails_otherwise_is_an_error_whatever_was_too_large_before(measure):
     measure(firmware=2044, trace=2052)
-    for builds in ({}, {"firmware": 2044}, {"firmware": 2044, "trace": 2048}):
+    for builds in ({}, {"firmware": 2044}, {"trace": 2052}, {"firmware": 2044, "trace": 2048}):
         with pytest.raises(cli.UserError, match="no space"):
             measure(**builds)
 

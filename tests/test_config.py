@@ -83,6 +83,17 @@ def test_the_network_is_of_windows_for_images_unless_something_else_is_meant(ove
     assert named == found and config.run_name(named) == config.run_name(found)
 
 
+@pytest.mark.parametrize("layers", [["conv 3x3 4"], ["dense 9"]])
+def test_layers_of_no_use_to_a_network_of_ones_own_change_no_defaults_and_are_refused(layers):
+    own = config.load(overrides=["model=own.py:Own"])
+    found = config.complete(config.read() | {"model": "own.py:Own", "layers": layers}, "x.yaml", {})
+    assert found == replace(own, layers=layers)
+    assert config.overrides_for(found) == config.overrides_for(own)
+    with pytest.raises(UserError, match=r"no effect on model=own.py:Own; use layers=auto, or mod"):
+        config.load(overrides=["model=own.py:Own", f"layers={layers[0]}"])
+    assert config.load(overrides=["model=own.py:Own", "layers=auto"]) == own
+
+
 @pytest.mark.parametrize(
     "overrides", [["model=WindowMNIST"], ["layers=dense 9"], ["layers=conv 3x3 4"]], ids=" ".join
 )
@@ -93,7 +104,19 @@ def test_widths_without_effect_are_refused(overrides):
 
 def test_a_file_of_a_training_may_have_widths_without_effect():
     values = asdict(config.load()) | {"widths": [16, 16]}
-    assert asdict(config.from_file(values, "x.pth")) == values
+    settings = config.from_file(values, "x.pth")
+    assert asdict(settings) == values
+    assert config.overrides_for(replace(settings, seed=7)) == ["seed=7"]
+
+
+def test_a_file_of_parameters_may_have_widths_of_another_model(tmp_path):
+    file = tmp_path / "p.yaml"
+    text = config.DEFAULT_PARAMETERS.read_text()
+    file.write_text(text.replace("widths: auto", "widths: [64, 64, 64]"))
+    assert config.load(file).model == "FCMNIST"
+    assert config.load(file, ["model=WindowMNIST"]) == config.load()
+    with pytest.raises(UserError, match=r"widths=64,64,64 has no effect on model=WindowMNIST with"):
+        config.load(file, ["model=WindowMNIST", "widths=64,64,64"])
 
 
 @pytest.mark.parametrize(
@@ -127,10 +150,15 @@ def test_rows_and_columns_that_no_window_reads_are_warned_of(overrides, warning)
         (["dataset=a.csv"], "needs images; a.csv has measured values: .* or use model=FCMNIST"),
     ],
 )
-def test_windows_that_do_not_fit_the_data_are_refused(overrides, expected):
-    settings = config.load(overrides=["model=WindowMNIST", *overrides])
-    with pytest.raises(UserError, match=expected):
+@pytest.mark.parametrize("layers", ["auto", "conv 7x7 4"])
+def test_windows_that_do_not_fit_the_data_are_refused(overrides, expected, layers):
+    given = ["model=WindowMNIST", f"layers={layers}", *overrides]
+    settings = config.load(overrides=given)
+    with pytest.raises(UserError, match=expected) as refusal:
         models.build(settings, settings.image_size**2, 10)
+    instead = str(refusal.value).rpartition("or ")[2].removeprefix("use ").split()
+    settings = config.load(overrides=[*given, *instead])
+    models.build(settings, settings.image_size**2, 10)
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,10 @@ def test_pairs_take_inputs_of_few_bits_only(rng):
     assert chosen(layer, lowering.MEASURED).kernel.name == "table"
 
 
+def test_a_batch_without_a_network_for_a_build_does_not_run_it():
+    assert fuzz.run_batch({(0, 7): "false"}, 0, 1) == []
+
+
 # --- requantisers
 
 

@@ -217,6 +217,30 @@ def test_fewer_bits_of_a_network_build_smaller_kernels_anew(network, tmp_path):
     assert done.returncode and "an input has 4 bits" in done.stderr
 
 
+def test_a_smaller_largest_value_of_strips_builds_their_kernel_anew_with_less_stack(tmp_path):
+    need("CH32V003")
+    windows = ["model=WindowMNIST", "image_size=8", "layers=conv 4x4/2 12,conv 1x1 9,dense 16"]
+    overrides = ["dataset=Digits", "num_epochs=1", "activation_bits=7", *windows]
+    path = training.train(config.load(overrides=overrides), tmp_path, report=lambda line: None)
+    exported, build = tmp_path / "exported", tmp_path / "b"
+    for script in (("exportquant.py", path, "--optimise", "speed"), ("mcu/demo_images.py",)):
+        assert run_script(*script, "--build", exported).returncode == 0
+    report = json.loads((exported / "export.json").read_text())
+    assert (report["bits"], report["strip_highest"]) == (7, 15)
+    assert "\nno strip of windows holds more than 15: " in (exported / "report.txt").read_text()
+    stacks = []
+    for highest, made in ((0, True), (0, False), (15, True)):  # 0: of all bits
+        (exported / "export.json").write_text(json.dumps(report | {"strip_highest": highest}))
+        done = make(f"MODEL={path}", f"EXPORTED={exported}", build=build)
+        assert ("AS ../kernels/riscv/strips.S" in done.stdout) == made
+        needs = budget.read(next(build.glob("*/*/firmware.elf")))
+        stacks.append(needs.depths["BitNetMCU_window_nibbles"])
+    assert stacks[0] == stacks[1] > stacks[2]
+    (exported / "export.json").write_text(json.dumps(report | {"strip_highest": 7}))
+    done = make(f"MODEL={path}", f"EXPORTED={exported}", build=build, check=False)
+    assert done.returncode and "a strip holds 15" in done.stderr
+
+
 def test_recursion_calls_through_pointers_and_unknown_frames_have_no_stack_bound(tmp_path):
     need("CH32V003")
     compiler = next(filter(None, map(shutil.which, RISCV)))

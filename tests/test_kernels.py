@@ -110,6 +110,15 @@ def test_a_search_for_a_kernel_finds_its_definition():
         assert not assembly.exists() or word.search(assembly.read_text()), name
 
 
+@pytest.mark.parametrize(("macro", "highest"), [("BITS", 8), ("STRIP_HIGHEST", 127)])
+def test_a_limit_out_of_range_is_a_compile_error(macro, highest):
+    for value in (0, 1, highest, highest + 1):
+        flags = ["-fsyntax-only", f"-DBITNETMCU_{macro}={value}", ROOT / "BitNetMCU_inference.c"]
+        done = subprocess.run([*compiler("gcc"), *flags], capture_output=True, text=True)
+        assert (done.returncode == 0) == (1 <= value <= highest), done.stderr
+        assert done.returncode == 0 or f"BITNETMCU_{macro} is 1 to {highest}" in done.stderr
+
+
 def test_a_format_without_a_kernel_is_a_compile_error(rng, tmp_path):
     text = header_of(random_network(rng, ["4bit"] * 2, (3, 4, 5)))
     (tmp_path / "model.h").write_text(text.replace("BitNetMCU_fc_4bit", "BitNetMCU_fc_3bit"))

@@ -200,7 +200,7 @@ class EachLayer:
 @dataclass(frozen=True)
 class OrAuto:
     """What `rule` takes, or AUTO: `images` for images, `measured` for measured values, `windows`
-    for images where the first layer is a convolution."""
+    for images where `layers`, given or a preset's, begin with a convolution."""
 
     rule: Choice | Number | EachLayer
     images: str | int
@@ -388,15 +388,16 @@ def from_file(values, path):
 def load(path=DEFAULT_PARAMETERS, overrides=()):
     """The `Settings` in the YAML file `path`, changed by `overrides` ("key=value" strings).
 
-    Raises `UserError` for unknown keys, missing keys, wrong types and values out of range.
+    Raises `UserError` for unknown keys, missing keys, wrong types, values out of range, and
+    overrides that have no effect. A file may have widths for some other model.
     """
-    values = read(path)
+    given = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise UserError(f"'{override}' is not an override; write key=value, as num_epochs=10")
-        values.update(parse({key: text}, "command line"))
-    return complete(values, path)
+        given |= parse({key: text}, "command line")
+    return complete(read(path) | given, path, given)
 
 
 def read(path=DEFAULT_PARAMETERS):
@@ -404,27 +405,41 @@ def read(path=DEFAULT_PARAMETERS):
     return parse(read_yaml(path), path)
 
 
-def complete(values, source):
+def complete(values, source, given=None):
     """The `Settings` of the checked dict `values`; AUTO becomes what it stands for.
 
-    Raises `UserError` if `values`, from `source`, lacks any, or has widths that its network has no
-    use for.
+    given: those of `values` that must not be without effect; None: all. Raises `UserError` if one
+    of them is, or if `values`, from `source`, lacks any.
     """
     settings = _settings(values, source)
-    if (
-        values["widths"] != AUTO
-        and settings.model in models.PRESETS
-        and isinstance(settings.layers, list)
-    ):
+    idle = _without_effect(settings)
+    chosen = (values if given is None else given).get(idle, AUTO)
+    if chosen != AUTO:
+        of = f"model={settings.model}"
+        if idle == "widths":
+            of += f" with layers='{_text(settings.layers)}'"
+        instead = {"widths": f"model=FCMNIST layers={AUTO}", "layers": f"model={AUTO}"}[idle]
         raise UserError(
-            f"widths={_text(settings.widths)} has no effect on model={settings.model} with layers="
-            f"'{_text(settings.layers)}'; use widths={AUTO}, or model=FCMNIST layers={AUTO}"
+            f"{idle}={_text(chosen)} has no effect on {of}; use {idle}={AUTO}, or {instead}"
         )
     return settings
 
 
+def _without_effect(settings):
+    """The one of layers and widths that the network has no use for, else None.
+
+    A network of the user's has layers of its own; its class may read widths.
+    """
+    if settings.model not in models.PRESETS:
+        return "layers"
+    return "widths" if isinstance(settings.layers, list) else None
+
+
 def _settings(values, source):
-    """`complete` for values of which a file of a training may have more than it needs.
+    """The `Settings` of the checked dict `values`: resolves AUTO.
+
+    Does not refuse widths or layers without effect, which a file of a training may have. Raises
+    `UserError` if `values`, from `source`, lacks any.
 
     Measured values get a bias in the first layer, as their level and amplitude tell something, and
     all bits; pixels of 7 bits or more are not rounded. Convolutions get shifts that are fixed: a
@@ -443,7 +458,8 @@ def _settings(values, source):
     if measured.is_measured(values["dataset"]):
         kind = "measured"
     else:
-        kind = "windows" if values["layers"][0].startswith("conv") else "images"
+        in_use = values["model"] in models.PRESETS
+        kind = "windows" if in_use and _begins_with_windows(values["layers"]) else "images"
     for key, rule in PARAMETERS.items():
         if isinstance(rule, OrAuto) and values[key] == AUTO:
             values[key] = getattr(rule, kind)
@@ -452,10 +468,14 @@ def _settings(values, source):
     return Settings(**values)
 
 
+def _begins_with_windows(layers):
+    return layers != AUTO and models.Layer.parse(layers[0]).kernel is not None
+
+
 def _suits_windows(values):
     """Whether AUTO is a network of windows: what `values` say of layers, otherwise of the data."""
     if values["layers"] != AUTO:
-        return values["layers"][0].startswith("conv")
+        return _begins_with_windows(values["layers"])
     return (
         values["widths"] == AUTO
         and not measured.is_measured(values["dataset"])
@@ -475,8 +495,12 @@ def run_name(settings):
 
 
 def overrides_for(settings):
-    """The "key=value" arguments with which the committed parameters give `settings`."""
+    """The "key=value" arguments with which the committed parameters give `settings`.
+
+    Without layers or widths that have no effect, which `load` would refuse.
+    """
     wanted, given, committed = asdict(settings), {}, read()
+    wanted.pop(_without_effect(settings), None)
     for _ in wanted:  # one at a time, as each may change what AUTO is for others
         found = asdict(_settings(committed | given, DEFAULT_PARAMETERS.name))
         differing = [key for key in wanted if key not in given and found[key] != wanted[key]]

@@ -88,7 +88,7 @@ def chain(inputs, classes, settings: Settings, image):
         if image is None:
             raise UserError(
                 f"layers='{layers[0]}' needs images; {settings.dataset} has measured values: begin "
-                "with a dense layer, or use model=FCMNIST"
+                "with a dense layer, or use model=FCMNIST layers=auto"
             )
         modules.append(Unflatten(image))
         shape = image
@@ -125,7 +125,8 @@ def shapes(settings: Settings, modules, shape):
     except ValueError as error:
         raise UserError(
             f"a layer of {settings.layers} {error}, but gets {'x'.join(map(str, shape[1:]))}; use "
-            "a smaller kernel or stride, or pad, or a larger image_size, or model=FCMNIST"
+            "a smaller kernel or stride, or pad, or a larger image_size, or model=FCMNIST "
+            "layers=auto"
         )
 
 
