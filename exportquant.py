@@ -93,28 +93,38 @@ def raw_units(trained):
     return dict(zip(trained.channel_names, getattr(trained.input_map, "units", ())))
 
 
+def _layer_lines(index, layer):
+    """What `format_report` says of the layer with that number."""
+    used = [percent for percent in layer["levels_percent"].values() if percent]
+    bias = f" and {layer['surplus_bytes']} of bias" if layer["bias"] else ""
+    factors = f" and {layer['factor_bytes']} of factors" if layer["factor_bytes"] else ""
+    yield (
+        f"layer {index}: {layer['inputs']} -> {layer['outputs']}  {layer['format']}, "
+        f"{layer['weights']} weights"
+    )
+    yield (
+        f"  levels used: {len(used)} of {len(layer['levels_percent'])}, "
+        f"entropy {layer['entropy']:.2f} of {layer['bits']:.2f} bits per weight "
+        f"({layer['capacity_percent']:.1f} %)"
+    )
+    yield (
+        f"  {layer['bytes']} bytes packed for the kernel {layer['kernel']} "
+        f"({8 * layer['bytes'] / layer['weights']:.2f} bits per weight){bias}{factors}; "
+        f"{layer['entropy_bytes']:.0f} bytes if entropy-coded"
+    )
+    if layer["proven"]:
+        yield f"  {layer['kernel']}: {layer['proven']}"
+    yield from (f"  not {reason}" for reason in layer["skipped_kernels"])
+    if len(layer["levels_percent"]) <= 16:
+        shares = (f"{level}: {share:.1f}" for level, share in layer["levels_percent"].items())
+        yield "  percent of weights at each level: " + "  ".join(shares)
+
+
 def format_report(report):
     """The report as lines to read."""
     lines = []
     for index, layer in enumerate(report["layers"], start=1):
-        used = [percent for percent in layer["levels_percent"].values() if percent]
-        bias = f" and {layer['surplus_bytes']} of bias" if layer["bias"] else ""
-        factors = f" and {layer['factor_bytes']} of factors" if layer["factor_bytes"] else ""
-        lines.append(
-            f"layer {index}: {layer['inputs']} -> {layer['outputs']}  {layer['format']}, "
-            f"{layer['weights']} weights\n"
-            f"  levels used: {len(used)} of {len(layer['levels_percent'])}, "
-            f"entropy {layer['entropy']:.2f} of {layer['bits']:.2f} bits per weight "
-            f"({layer['capacity_percent']:.1f} %)\n"
-            f"  {layer['bytes']} bytes packed for the kernel {layer['kernel']} "
-            f"({8 * layer['bytes'] / layer['weights']:.2f} bits per weight){bias}{factors}; "
-            f"{layer['entropy_bytes']:.0f} bytes if entropy-coded"
-        )
-        lines += [f"  {layer['kernel']}: {layer['proven']}"] * bool(layer["proven"])
-        lines += [f"  not {reason}" for reason in layer["skipped_kernels"]]
-        if len(layer["levels_percent"]) <= 16:
-            shares = (f"{level}: {share:.1f}" for level, share in layer["levels_percent"].items())
-            lines.append("  percent of weights at each level: " + "  ".join(shares))
+        lines += _layer_lines(index, layer)
     lines.append(
         f"total: {report['weights']} weights, {report['weight_bytes']} bytes of flash; "
         f"{report['entropy_bytes']:.0f} bytes if entropy-coded"

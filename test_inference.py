@@ -11,6 +11,8 @@ if __name__ == "__main__":
 import argparse
 import ctypes
 import platform
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -55,7 +57,9 @@ class Library:
 
     def __init__(self, path, graph):
         self.graph, self.layout = graph, Layout.of(graph)
-        self.library = ctypes.CDLL(str(Path(path).resolve()))
+        # A copy: of a path that was loaded before, the loader gives what lay there then.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            self.library = ctypes.CDLL(shutil.copy(path, folder))
         self.library.Bitnet_inf_checkpoint.restype = ctypes.c_char_p
         pointer = np.ctypeslib.ndpointer
         self.library.Bitnet_inf.restype = None

@@ -49,7 +49,7 @@ def rate(run, images):
 
 def c_rate(path, optimise, inputs):
     """Images per second of the exported C; it must agree with the integer model on every value."""
-    build = ROOT / "build" / "bench-host" / f"{path.stem}-{optimise}"  # a library stays loaded
+    build = ROOT / "build" / f"bench-host-{optimise}"
     exportquant.export(path, build, optimise=optimise)
     os.environ["CFLAGS"] = FLAGS
     library = test_inference.build_library(build, multiplier=True)

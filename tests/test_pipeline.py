@@ -533,6 +533,16 @@ def test_mixed_formats_go_through_the_whole_chain(algorithm, optimise, scale, se
     assert parity["accuracy_c"] > 60
 
 
+def test_another_network_in_the_same_folder_is_what_is_compared(settings, tmp_path):
+    """A library of that path is loaded by then."""
+    for widths in ([12, 12], [40, 30]):
+        changed = replace(settings, widths=widths, num_epochs=1)
+        path = training.train(changed, tmp_path / "models", report=lambda line: None)
+        exportquant.export(path, tmp_path)
+        result = test_inference.compare(tmp_path)
+        assert result["differing_values"] == result["differing_predictions"] == 0
+
+
 WEIGHT_BYTES = {  # of each committed network, as in the README
     "0c935144": 7_552,
     "34f0e50b": 12_608,
