@@ -35,22 +35,34 @@ from qat.layers import (
     BIAS_LIMIT,
     FLOAT,
     NORMED,
-    SHAPING,
     WEIGHT_SCALES,
     BatchNormBitConv2d,
     BatchNormBitLinear,
     BatchNormed,
+    BitConv1d,
     BitConv2d,
     BitLayer,
     BitLinear,
-    Flatten,
-    Unflatten,
 )
+from qat.maps import (
+    POOLS,
+    SHAPING,
+    ChannelsLast,
+    Flatten,
+    MaxPool2d,
+    Residual,
+    SumPool2d,
+    Unflatten,
+    described,
+    folded,
+)
+from qat.masks import MaskingLayer
 from qat.norms import ACTIVATIONS, NORMS
 from qat.quantisers import CLIPPING, StraightThrough, centre, entropy, octav, quantise, unit_of
 from qat.requantisers import (
     REQUANTISERS,
     FixedShiftReLU,
+    FollowedShift,
     Requantiser,
     ShiftNormReLU,
     shiftnorm_shift,
@@ -67,24 +79,32 @@ __all__ = [  # all that the stages, and users' own networks, need of qat/
     "LAYERS",
     "NORMED",
     "NORMS",
+    "POOLS",
     "REQUANTISERS",
     "SHAPING",
     "WEIGHT_SCALES",
     "BatchNormBitConv2d",
     "BatchNormBitLinear",
     "BatchNormed",
+    "BitConv1d",
     "BitConv2d",
     "BitLayer",
     "BitLinear",
+    "ChannelsLast",
     "FixedShiftReLU",
     "Flatten",
+    "MaskingLayer",
+    "MaxPool2d",
     "Network",
     "Requantiser",
+    "Residual",
     "ShiftNormReLU",
     "StraightThrough",
+    "SumPool2d",
     "Unflatten",
     "as_in_memory",
     "centre",
+    "elements",
     "entropy",
     "from_architecture",
     "octav",
@@ -112,7 +132,8 @@ class Network(nn.Module):
     @property
     def has_integer_form(self):
         """Whether eval mode computes the integers of the C."""
-        return self.norm.homogeneous and all(layer.format for layer in self.bit_layers())
+        exact = self.norm.homogeneous and not self.masks()
+        return exact and all(layer.format for layer in self.bit_layers())
 
     def forward(self, x):
         x = self.layers[:-1](x)
@@ -127,7 +148,7 @@ class Network(nn.Module):
     def inputs(self):
         """How many values it takes."""
         first = self.layers[0]
-        if isinstance(first, Unflatten):
+        if isinstance(first, Unflatten | ChannelsLast):
             return math.prod(first.settings["shape"])
         return self.bit_layers()[0].in_features
 
@@ -137,10 +158,12 @@ class Network(nn.Module):
         return self.layers[-1].out_features
 
     def outputs(self, x):
-        """Yields (layer, its output) for inputs [B, I]; in eval mode these are the contract's."""
-        for layer in self.layers:
-            x = layer(x)
-            yield layer, x
+        """Yields (layer, its output) for inputs [B, I]; in eval mode these are the contract's.
+
+        Those of a `Residual` come before it.
+        """
+        for layer, _, written in _run(self.layers, x):
+            yield layer, written
 
     @torch.no_grad()
     def values(self, x):
@@ -148,27 +171,28 @@ class Network(nn.Module):
 
         That is before steps are fused, which then write less.
         """
-        read = x
-        for layer, written in self.outputs(x):
+        for layer, read, written in _run(self.layers, x):
             if not isinstance(layer, SHAPING):
                 yield as_in_memory(written)
                 yield from getattr(layer, "also_writes", lambda read: ())(read)
-            read = written
 
     def bit_layers(self):
         """The layers with weights, first to last."""
-        return [layer for layer in self.layers if isinstance(layer, BitLayer)]
+        return [layer for layer in each_of(self.layers) if isinstance(layer, BitLayer)]
+
+    def masks(self):
+        """Its `MaskingLayer`s, each once: of a network some of whose channels are to go."""
+        found = [layer for layer in each_of(self.layers) if isinstance(layer, MaskingLayer)]
+        return list(dict.fromkeys(found))
 
     def prepare(self, highest):
         """Before it is trained with inputs up to `highest`: what layers have to know of others."""
-        biased = [i for i, layer in enumerate(self.layers) if getattr(layer, "has_bias", False)]
-        for index, layer in enumerate(self.layers):
-            if isinstance(layer, BitLayer):
-                layer.read_up_to(highest)
-            elif isinstance(layer, Requantiser):
-                highest = layer.highest
+        layers = list(each_of(self.layers))
+        biased = [i for i, layer in enumerate(layers) if getattr(layer, "has_bias", False)]
+        for index, layer in enumerate(layers):
             if isinstance(layer, ShiftNormReLU) and index < max(biased, default=0):
                 layer.be_aware()
+        _tell_ranges(self.layers, highest)
         self.update_clipping()
 
     def update_clipping(self):
@@ -177,32 +201,72 @@ class Network(nn.Module):
 
     def follow_scales(self, follows):
         """Whether shifts that training learns still follow it."""
-        for layer in self.layers:
-            if isinstance(layer, FixedShiftReLU):
+        for layer in each_of(self.layers):
+            if isinstance(layer, FollowedShift):
                 layer.follows = follows
+
+    def forget_scales(self):
+        """Shifts that training learns begin anew, with what the next batch shows."""
+        for layer in each_of(self.layers):
+            if isinstance(layer, FollowedShift):
+                layer.largest.zero_()
 
     def folded(self):
         """This network with all batch normalisation folded into weights; itself if it has none."""
-        if not any(isinstance(layer, BatchNormed) for layer in self.layers):
+        if not any(isinstance(layer, BatchNormed) for layer in self.bit_layers()):
             return self
-        layers = [getattr(layer, "folded", lambda layer=layer: layer)() for layer in self.layers]
-        network = Network(layers, self.NormType).train(self.training)
+        network = Network(folded(self.layers), self.NormType).train(self.training)
         network.norm = self.norm
         return network
 
     def architecture(self):
         """What `from_architecture` builds this network from again, as plain data."""
-        layers = [
-            {"kind": type(layer).__name__, **getattr(layer, "settings", {})}
-            for layer in self.layers
-        ]
-        return {"NormType": self.NormType, "layers": layers}
+        return {"NormType": self.NormType, "layers": described(self.layers)}
 
 
 LAYERS = {
     layer.__name__: layer
-    for layer in (BitLinear, BitConv2d, ShiftNormReLU, FixedShiftReLU, Flatten, Unflatten)
+    for layer in (BitLinear, BitConv2d, ShiftNormReLU, FixedShiftReLU, Residual, *POOLS, *SHAPING)
 } | ACTIVATIONS
+
+
+def each_of(layers):
+    """Yields `layers` in the order in which they run, those of a `Residual` in front of it."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from each_of(layer.layers)
+        yield layer
+
+
+def _run(layers, x):
+    """Yields (layer, what it reads, what it gives) for `each_of` the layers."""
+    for layer in layers:
+        inner = x
+        if isinstance(layer, Residual):
+            for step in _run(layer.layers, x):
+                yield step
+                inner = step[2]
+        written = layer.added(inner, x) if isinstance(layer, Residual) else layer(x)
+        yield layer, inner, written
+        x = written
+
+
+def _tell_ranges(layers, highest):
+    """Tells layers the largest value that they read; returns that of what the last one gives."""
+    for layer in layers:
+        if isinstance(layer, BitLayer):
+            layer.read_up_to(highest)
+        elif isinstance(layer, Residual):
+            layer.bits = highest.bit_length()
+            _tell_ranges(layer.layers, highest)
+        elif isinstance(layer, Requantiser):
+            highest = layer.highest
+    return highest
+
+
+def elements(shape):
+    """How many values a sample of `shape` has."""
+    return math.prod(shape)
 
 
 def as_in_memory(x):
@@ -222,8 +286,14 @@ def shapes_of(layers, shape):
 
 def from_architecture(architecture):
     """The `Network` whose `architecture()` this is, with weights yet to be loaded."""
+    return Network(_built(architecture["layers"]), architecture["NormType"])
+
+
+def _built(descriptions):
     layers = []
-    for settings in architecture["layers"]:
-        settings = dict(settings)
-        layers.append(LAYERS[settings.pop("kind")](**settings))
-    return Network(layers, architecture["NormType"])
+    for settings in map(dict, descriptions):
+        kind = LAYERS[settings.pop("kind")]
+        if kind is Residual:
+            settings["layers"] = _built(settings["layers"])
+        layers.append(kind(**settings))
+    return layers

@@ -143,6 +143,7 @@ void BitNetMCU_fc_TernaryPlanes(const int8_t *activations, const uint32_t *weigh
     }
 }
 
+#if !BITNETMCU_ASSEMBLY
 void BitNetMCU_gather(const int8_t *corner, uint32_t rows, uint32_t run, uint32_t row_bytes,
                       int8_t *window) {
     uint32_t i;
@@ -155,12 +156,38 @@ void BitNetMCU_gather(const int8_t *corner, uint32_t rows, uint32_t run, uint32_
         corner += row_bytes;
     }
 }
+#endif
+
+void BitNetMCU_scatter(const int8_t *values, uint32_t count, int8_t *to, uint32_t apart) {
+    for (; count > 0; count--, to += apart)
+        *to = *values++;
+}
 
 void BitNetMCU_gather_pairs(const int8_t *first, const int8_t *second, uint32_t count,
                             uint32_t *pairs) {
     for (; count > 0; count--)
         *pairs++ = (uint32_t)*first++ + ((uint32_t)*second++ << 16);
 }
+
+#if !BITNETMCU_ASSEMBLY
+const int8_t *BitNetMCU_next_columns(const int8_t *next, const BitNetMCU_columns *sees,
+                                     uint32_t **columns, uint32_t fresh) {
+    for (; fresh > 0; fresh--, next += sees->channels) {
+        uint32_t *const last = columns[0], *words = last, any = 0, i;
+        const int8_t *row = next;
+
+        for (i = 1; i < sees->count; i++)
+            columns[i - 1] = columns[i];
+        columns[sees->count - 1] = last;
+        for (i = sees->rows; i > 0; i--, row += sees->row_bytes, words += sees->channels)
+            BitNetMCU_gather_pairs(row, row + sees->apart, sees->channels, words);
+        for (i = 0; last + i != words; i++)
+            any |= last[i];
+        *words = any;
+    }
+    return next;
+}
+#endif
 
 void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, int32_t top,
                              int32_t left, int32_t place, int8_t *window) {
@@ -178,6 +205,65 @@ void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, 
                 *window++ = inside ? map[at] : 0;
         }
     }
+}
+
+void BitNetMCU_clear(int8_t *values, uint32_t count) {
+    while (count-- > 0)
+        *values++ = 0;
+}
+
+uint32_t BitNetMCU_roll(int8_t *kept, const BitNetMCU_rows *rows, int32_t next) {
+    if (next == rows->first) {
+        BitNetMCU_clear(kept, rows->bytes);
+        return rows->height;
+    }
+    BitNetMCU_gather(kept + (rows->bytes - rows->stay), 1, rows->stay, 0, kept);
+    return rows->advance;
+}
+
+void BitNetMCU_slide(int8_t *kept, uint32_t size, const int8_t *fresh, uint32_t count) {
+    BitNetMCU_gather(kept + count, 1, size - count, 0, kept);
+    BitNetMCU_gather(fresh, 1, count, 0, kept + (size - count));
+}
+
+/* FOUND begins as FIRST, and TAKE is what each value of a window does to it. */
+#define POOL(FUNCTION, FROM, TO, FIRST, TAKE)                                                      \
+    void FUNCTION(const FROM *map, const BitNetMCU_pool *pool, TO *to) {                           \
+        uint32_t y, x, i, j, channel, line = 0;                                                    \
+                                                                                                   \
+        for (y = pool->rows; y > 0; y--, line += pool->down) {                                     \
+            uint32_t corner = line;                                                                \
+                                                                                                   \
+            for (x = pool->columns; x > 0; x--, corner += pool->right) {                           \
+                for (channel = 0; channel < pool->channels; channel++) {                           \
+                    uint32_t row = corner + channel;                                               \
+                    TO found = FIRST;                                                              \
+                                                                                                   \
+                    for (i = pool->kernel_rows; i > 0; i--, row += pool->row) {                    \
+                        uint32_t at = row;                                                         \
+                                                                                                   \
+                        for (j = pool->kernel_columns; j > 0; j--, at += pool->channels)           \
+                            TAKE;                                                                  \
+                    }                                                                              \
+                    *to++ = found;                                                                 \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+#define TAKE_LARGER                                                                                \
+    if (map[at] > found)                                                                           \
+    found = map[at]
+
+POOL(BitNetMCU_max_pool, int8_t, int8_t, map[row], TAKE_LARGER)
+POOL(BitNetMCU_max_pool_32, int32_t, int32_t, map[row], TAKE_LARGER)
+POOL(BitNetMCU_sum_pool, int8_t, int32_t, 0, found += map[at])
+POOL(BitNetMCU_sum_pool_32, int32_t, int32_t, 0, found += map[at])
+
+void BitNetMCU_add(const int32_t *accumulators, uint32_t count, const int8_t *activations,
+                   uint32_t shift, int32_t *to) {
+    for (; count > 0; count--)
+        *to++ = *accumulators++ + (int32_t)((uint32_t)*activations++ << shift);
 }
 
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus) {
@@ -203,6 +289,17 @@ void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int
         const uint32_t rounded = ((uint32_t)sum + half) >> shift & ~(uint32_t)(sum >> 31);
 
         *activations++ = (int8_t)(rounded > highest ? highest : rounded);
+    }
+}
+
+void BitNetMCU_fixed_shift_max(const int32_t *accumulators, uint32_t count, int8_t *activations,
+                               uint32_t shift, uint32_t highest) {
+    for (; count > 0; count--, activations++) {
+        int8_t activation;
+
+        BitNetMCU_fixed_shift_relu(accumulators++, 1, &activation, shift, highest);
+        if (activation > *activations)
+            *activations = activation;
     }
 }
 
@@ -257,6 +354,18 @@ uint32_t BitNetMCU_shiftnorm_relu_16(const int16_t *accumulators, uint32_t count
         BitNetMCU_fixed_shift_relu(&sum, 1, activations + i, shift, highest);
     }
     return shift;
+}
+#endif
+
+#if !BITNETMCU_ASSEMBLY
+void BitNetMCU_fixed_shift_lanes(const uint32_t *lanes, uint32_t count, int8_t *activations,
+                                 uint32_t shift, uint32_t highest) {
+    for (; count > 0; count--, lanes++) {
+        const uint32_t low = *lanes & 0xffffu, high = *lanes >> 16;
+        const int32_t sum = (int32_t)(low > high ? low : high) - 0x4000;
+
+        BitNetMCU_fixed_shift_relu(&sum, 1, activations++, shift, highest);
+    }
 }
 #endif
 

@@ -115,6 +115,8 @@ typedef void BitNetMCU_fc_by_input(const int8_t *activations, int32_t offset, co
 BitNetMCU_fc_by_input BitNetMCU_fc_planes_Binary; /* bit planes of 32 weights in a word */
 BitNetMCU_fc_by_input BitNetMCU_fc_planes_Ternary;
 BitNetMCU_fc_by_input BitNetMCU_fc_planes_2bitsym;
+BitNetMCU_fc_by_input BitNetMCU_fc_planes_4bitsym;
+BitNetMCU_fc_by_input BitNetMCU_fc_planes_4bit;
 BitNetMCU_fc_by_input BitNetMCU_fc_planes_5bitsym;
 BitNetMCU_fc_by_input BitNetMCU_fc_planes_8bit;
 BitNetMCU_fc_by_input BitNetMCU_fc_nibbles; /* 8 in a word: 4bitsym and 4bit */
@@ -134,10 +136,27 @@ BitNetMCU_fc_by_input BitNetMCU_fc_halfwords; /* any format, 2 in a word: for co
 void BitNetMCU_gather(const int8_t *corner, uint32_t rows, uint32_t run, uint32_t row_bytes,
                       int8_t *window);
 
+/* Brings `count` values to a map, `apart` from one to the next. */
+void BitNetMCU_scatter(const int8_t *values, uint32_t count, int8_t *to, uint32_t apart);
+
 /* Brings `count` activations of two positions together, 0 or more, one in each half of a word:
  *     pairs[i] = first[i] + second[i] * 2^16 */
 void BitNetMCU_gather_pairs(const int8_t *first, const int8_t *second, uint32_t count,
                             uint32_t *pairs);
+
+/* Two rows of windows of a map, one below the other: what they see, column by column. */
+typedef struct {
+    uint32_t rows, channels, row_bytes; /* of a window; from row to row of the map */
+    uint32_t apart;                     /* bytes from a window to the one below it */
+    uint32_t count;                     /* columns of a window */
+} BitNetMCU_columns;
+
+/* Takes the first column away, `fresh` times, and brings the next one of the map there behind the
+ * others: rows * channels words as BitNetMCU_gather_pairs makes them, of the columns of both
+ * windows, and one that is 0 if all those are. next: the first value of the upper one. Returns
+ * where the one after all is. */
+const int8_t *BitNetMCU_next_columns(const int8_t *next, const BitNetMCU_columns *sees,
+                                     uint32_t **columns, uint32_t fresh);
 
 /* A map, and windows of it that may reach over its edges, where there is 0. */
 typedef struct {
@@ -149,6 +168,45 @@ typedef struct {
  * its first value would be in the map, top * row_bytes + left * channels. */
 void BitNetMCU_gather_padded(const int8_t *map, const BitNetMCU_padded *padded, int32_t top,
                              int32_t left, int32_t place, int8_t *window);
+
+/* Sets `count` values to 0. */
+void BitNetMCU_clear(int8_t *values, uint32_t count);
+
+/* Rows of a map that are kept, as many as a row of windows sees: the first ones leave, and as many
+ * come. first: where the map begins, with its padding, in bytes that the map is read at. */
+typedef struct {
+    int32_t first;
+    uint32_t height, advance; /* rows: all, and those that leave */
+    uint32_t bytes, stay;     /* of all, of those that stay */
+} BitNetMCU_rows;
+
+/* Moves the rows that stay to the front, or, at `first`, sets all to 0. Returns how many rows are
+ * to come, behind those that stay. */
+uint32_t BitNetMCU_roll(int8_t *kept, const BitNetMCU_rows *rows, int32_t next);
+
+/* Of `size` values that are kept from run to run the oldest `count` leave, and as many fresh ones
+ * come behind the others; count <= size. */
+void BitNetMCU_slide(int8_t *kept, uint32_t size, const int8_t *fresh, uint32_t count);
+
+/* Windows of a map whose values become one, channel by channel. In values: row, from row to row of
+ * the map; down, right: from a window to the next one below, beside it. */
+typedef struct {
+    uint32_t rows, columns, channels; /* of windows, and so of what is written */
+    uint32_t kernel_rows, kernel_columns;
+    uint32_t row, down, right;
+} BitNetMCU_pool;
+
+/* The largest value of each window. May write over the map. */
+void BitNetMCU_max_pool(const int8_t *map, const BitNetMCU_pool *pool, int8_t *to);
+void BitNetMCU_max_pool_32(const int32_t *map, const BitNetMCU_pool *pool, int32_t *to);
+
+/* The sum of each window. May write over a map of the same type. */
+void BitNetMCU_sum_pool(const int8_t *map, const BitNetMCU_pool *pool, int32_t *to);
+void BitNetMCU_sum_pool_32(const int32_t *map, const BitNetMCU_pool *pool, int32_t *to);
+
+/* to[i] = accumulators[i] + activations[i] * 2^shift. May write over the accumulators. */
+void BitNetMCU_add(const int32_t *accumulators, uint32_t count, const int8_t *activations,
+                   uint32_t shift, int32_t *to);
 
 /* Windows of 4-bit weights that overlap (kernels/strips.c). A strip are the rows of a map that a
  * row of windows sees: lists of the bits that are set in it are built once, each window reads its
@@ -182,6 +240,63 @@ void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8
 void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
                               uint32_t position, int32_t *accumulators);
 
+/* A strip of more values than that, piece by piece: lists hold as many columns as they have room
+ * for, and are built anew for the first window that is not in them. Where there is no room for all
+ * of a window, its sums are those of its parts. */
+typedef struct {
+    BitNetMCU_strip strip;            /* positions: that a list has room for, at least `column` */
+    uint32_t at_once;                 /* columns of a piece, at most: column * at_once <= 255 */
+    uint32_t sure;                    /* of them, those that have room whatever their values */
+    uint32_t pixels, positions, step; /* to the next window: columns, those times `column`, bytes */
+    uint32_t column;                  /* rows * channels */
+} BitNetMCU_pieces;
+
+/* Where a row of windows is. Before the first one: map, where the strip begins; rest, its width;
+ * scanned and first 0. */
+typedef struct {
+    const int8_t *map;        /* the next window */
+    uint32_t rest;            /* columns of the strip from there on */
+    uint32_t scanned;         /* columns that the lists hold */
+    uint32_t first, position; /* the next window in them, for BitNetMCU_window_nibbles */
+} BitNetMCU_scanned;
+
+/* The sums of the next window of a row. Lists take entries + BITNETMCU_STRIP_LISTS * (at_once + 1)
+ * bytes. */
+void BitNetMCU_window_pieces(BitNetMCU_scanned *scanned, const BitNetMCU_pieces *pieces,
+                             uint8_t *lists, int32_t *accumulators);
+
+/* Depthwise 3x3 convolutions, a channel at a time (kernels/depthwise.c).
+ *
+ * A map of one channel lies in words of two values, a pair of rows in each row of words:
+ *     pairs[(y / 2) * columns + x] = value[y][x] + value[y + 1][x] * 2^16        y even
+ * Behind an odd last row is any value from 0 to the largest that the map may have. */
+typedef struct {
+    uint32_t rows, columns; /* of the map that is read: 3 to 255, with a pool 4 or more */
+    uint32_t highest;       /* the largest activation that is written, 2^bits - 1 */
+    uint32_t pool;          /* 0, or 1: of 2x2 outputs, the largest; an odd last one is dropped */
+} BitNetMCU_depthwise;
+
+/* Brings a map of a channel into pairs. pixel: bytes from a value to the next. */
+void BitNetMCU_pair_rows(const int8_t *map, uint32_t rows, uint32_t columns, uint32_t pixel,
+                         uint32_t *pairs);
+
+/* And back. */
+void BitNetMCU_unpair_rows(const uint32_t *pairs, uint32_t rows, uint32_t columns, uint32_t pixel,
+                           int8_t *map);
+
+/* A convolution, stride 1 and no padding, of a map of one channel; then, of each output,
+ *     sum > 0 ? min(highest, (sum + ((1 << shift) >> 1)) >> shift) : 0
+ * and, with a pool, of each 2x2 of them the largest. The map that is written may take the place of
+ * the one that is read, from its first word on.
+ *
+ * taps: lowbit/taps.py. code: in SRAM, for the machine code that the assembly writes. Its first
+ * word must be 0 before the first call; what a call leaves there saves work if the next one has the
+ * same `pool`. The C leaves it alone.
+ *
+ * Returns the end of the taps, where those of the next stage or channel may begin. */
+const uint8_t *BitNetMCU_depthwise_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
+                                       const uint8_t *taps, uint32_t *to, uint32_t *code);
+
 /* accumulators[o] -= surplus[o] */
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus);
 
@@ -195,10 +310,19 @@ void BitNetMCU_scale(int32_t *accumulators, uint32_t count, const uint8_t *facto
 void BitNetMCU_fixed_shift_relu(const int32_t *accumulators, uint32_t count, int8_t *activations,
                                 uint32_t shift, uint32_t highest);
 
+/* The same, and what is there if that is more: the largest of all that are brought to one place. */
+void BitNetMCU_fixed_shift_max(const int32_t *accumulators, uint32_t count, int8_t *activations,
+                               uint32_t shift, uint32_t highest);
+
 /* The same to one half of `count` words: the low one, and 0 in the high one; or, where `half` is 1,
  * the high one of what is there. Sums that int32 still holds with half of 2^shift added. */
 void BitNetMCU_fixed_shift_pairs(const int32_t *accumulators, uint32_t count, uint32_t *pairs,
                                  uint32_t shift, uint32_t highest, uint32_t half);
+
+/* The same to the larger one of the two lanes of each of `count` words, of 15 bits, in which 2^14
+ * stands for 0 and none is less. */
+void BitNetMCU_fixed_shift_lanes(const uint32_t *lanes, uint32_t count, int8_t *activations,
+                                 uint32_t shift, uint32_t highest);
 
 /* The signed halves of an uint32_t that is high * 2^16 + low. */
 #define BITNETMCU_LOW_HALF(sum) ((int32_t)(((sum) & 0xffffu) ^ 0x8000u) - 0x8000)

@@ -24,7 +24,7 @@ ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 
 .PHONY: help demo test fuzz fuzz-windows pins test-long setup setup-all toolchain lint train export parity study-fc \
 	study-fc-choices study-few-bits study-few-bits-choices study-small-choices study-requantisers \
-	study-windows study-window-choices \
+	study-windows study-window-choices study-pruning \
 	study-muon study-muon-choices study-formats study-bias study-sensors bench-training bench \
 	bench-firmware bench-tflite figures ctest clean
 
@@ -135,6 +135,9 @@ study-windows: $(READY) ## five seeds of the window networks -> docs/study-windo
 
 study-window-choices: $(READY) ## what their settings were chosen on (resumes)
 	$(PYTHON) study.py studies/window-choices.yaml
+
+study-pruning: $(READY) ## channels that go, against fewer from the start -> docs/study-pruning.csv (resumes)
+	$(PYTHON) study.py studies/pruning.yaml
 
 study-formats: $(READY) ## every number format and scale at about 12 kB -> docs/formats.csv (resumes)
 	$(PYTHON) study.py studies/formats.yaml --out docs/formats.csv

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import BitNetMCU
 import cli
 from compiler import operators
 from compiler import report as reports
-from lowbit import emission, kernelrows, lowering, pipeline
+from lowbit import emission, kernelrows, lowering, pipeline, sliding
 from train import checkpoint, confidence, data
 
 EXAMPLES = """examples:
@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   python exportquant.py --plots build/plots    with pictures of its weights and mistakes
   python exportquant.py --optimise speed       larger in flash, where that saves time
   python exportquant.py --name digits          digits_infer(), for programs with two networks
+  python exportquant.py --every 16             windows of a sequence as a stream, 16 readings a run
 """
 
 MODEL_HEADER = f"{emission.NAME}_model.h"  # what tools include, whatever a network's name is
@@ -79,6 +80,31 @@ def describe(compiled):
     }
 
 
+def streams(graph, trained, every, keep, compile_graph):
+    """(`sliding.Stream`, the `Compiled` network that runs as that, {one of KEEPS: its
+    `sliding.Cost`}) of the lowered `graph` of windows.
+
+    keep: one of KEEPS, or "auto": what `sliding.choice` says. Raises `UserError`.
+    """
+    ways, costs = {}, {}
+    for each in sliding.KEEPS:
+        stream = sliding.of_windows(graph, trained.input_map, every, each)
+        ways[each] = stream, compile_graph(sliding.slide(graph, stream))
+        costs[each] = sliding.Cost.of(ways[each][1])
+    return *ways[sliding.choice(costs) if keep == "auto" else keep], costs
+
+
+def stream_of(report):
+    """The `sliding.Stream` that a report is of; None where a run takes a whole sample."""
+    return sliding.Stream(**report["stream"]) if report.get("stream") else None
+
+
+def graph_of(trained, report):
+    """The lowered graph of a `Checkpoint` that a report is of."""
+    graph, stream = lowering.lower(trained.network, trained.reads, trained.name), stream_of(report)
+    return sliding.slide(graph, stream) if stream else graph
+
+
 def describe_empty_input(graph, class_names):
     """What a network makes of an input that is 0 everywhere, as a dict for the report."""
     logits = operators.run(graph, np.zeros((1, graph.input.size), np.int8))
@@ -120,6 +146,32 @@ def _layer_lines(index, layer):
         yield "  percent of weights at each level: " + "  ".join(shares)
 
 
+def _stream_lines(report):
+    """What `format_report` says of a network that runs as a stream."""
+    stream = stream_of(report)
+    if not stream:
+        return
+    yield (
+        f"a stream: each run takes {stream.every} readings and classifies the last "
+        f"{stream.window}, from run {stream.pieces} on; from run to run it keeps "
+        f"{report['state']} bytes"
+    )
+    costs = {keep: sliding.Cost(**cost) for keep, cost in report["stream_costs"].items()}
+    ways = {"layers": "what layers computed", "input": "the readings only"}
+    same = costs["layers"].macs == costs["input"].macs
+    if same:
+        ways = {"input": "the readings only, as no layer can keep what it computed"}
+    for keep, words in ways.items():
+        cost = costs[keep]
+        chosen = ": this one" if same or keep == stream.keep else f" (--keep {keep})"
+        yield (
+            f"  keeping {words}: {cost.macs} multiply-accumulates a run, {cost.state} bytes from "
+            f"run to run, {cost.arena} while it runs{chosen}"
+        )
+    if report["stream_better"]:
+        yield f"  with --every {report['stream_better']} more layers would keep what they computed"
+
+
 def format_report(report):
     """The report as lines to read."""
     lines = []
@@ -140,6 +192,7 @@ def format_report(report):
             f"-DBITNETMCU_STRIP_HIGHEST={highest}, their kernel is faster and needs less stack"
         )
     lines.append(f"memory of the network, on the stack while it runs: {report['arena']} bytes")
+    lines += _stream_lines(report)
     lines += [f"  {line}" for line in reports.table(report, skipped=False).splitlines()]
     if report["set_bits"]:  # not in files of older versions
         each = ", ".join(f"{count:.0f}" for count in report["set_bits"])
@@ -186,14 +239,17 @@ def export(
     multiplier=False,
     name=emission.NAME,
     draw_plan=False,
+    every=None,
+    keep="auto",
 ):
     """Write the C of the checkpoint at `path` into the folder `build`, with all that it needs.
 
     pictures: a folder for pictures of the network. optimise: one of `kernelrows.OPTIMISE`.
     multiplier: the C may need a core that has one. name: what the network's functions and macros
     begin with; other than the default, its header is NAME_model.h, and BitNetMCU_model.h stands for
-    it. draw_plan: also write a picture of the memory plan. Returns the report (the content of
-    export.json). Raises `UserError` before anything is written.
+    it. draw_plan: also write a picture of the memory plan. every: of a sequence, the new readings
+    that a run takes, None for all of a window; keep: one of `sliding.KEEPS`, or "auto". Returns the
+    report (the content of export.json). Raises `UserError` before anything is written.
     """
     check_name(name)
     build = Path(build)
@@ -208,11 +264,22 @@ def export(
         trained = replace(trained, confidence=sure)
     inputs, labels = samples.inputs.numpy(), samples.labels.numpy()
 
-    compiled = pipeline.compile_network(graph, optimise, multiplier, trained.sha256)
-    emitted = emission.emit(compiled, trained, name)
+    def compile_graph(graph):
+        return pipeline.compile_network(graph, optimise, multiplier, trained.sha256)
+
+    stream, costs = None, {}
+    if every is None:
+        compiled = compile_graph(graph)
+    else:
+        stream, compiled, costs = streams(graph, trained, every, keep, compile_graph)
+    emitted = emission.emit(compiled, trained, name, stream)
     report = {"name": trained.name, "checkpoint": relative(path, build)}
     report |= reports.facts(compiled, emitted) | describe(compiled)
     report |= {"optimise": optimise, "multiplier": multiplier, "bits": emission.bits_of(compiled)}
+    report["stream"] = stream and asdict(stream)
+    report["stream_costs"] = {each: asdict(cost) for each, cost in costs.items()}
+    layers = stream and replace(stream, keep="layers")
+    report["stream_better"] = sliding.better(graph, layers) if stream else None
     report["strip_highest"] = emission.strip_highest_of(compiled)
     report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
     report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
@@ -226,6 +293,7 @@ def export(
     cli.check_folder(build)
     files = reports.contents(emitted, report, format_report(report), REPORT)
     logits = operators.run(graph, inputs)
+    inputs = stream.pieces_of(inputs) if stream else inputs
     files[TEST_DATA_HEADER] = emission.test_data_header(inputs, labels, logits, trained)
     for file, text in files.items():
         cli.write_atomic(build / file, text)
@@ -313,9 +381,24 @@ def main():
         default=emission.NAME,
         help="what the network's functions and macros begin with, for programs with several",
     )
+    parser.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="for sequences: a run takes N new readings and classifies the window that they end",
+    )
+    parser.add_argument(
+        "--keep",
+        choices=("auto", *sliding.KEEPS),
+        default="auto",
+        help="with --every, from run to run: what layers computed, which saves time, or the input "
+        "only; auto takes the first, unless it needs more memory and saves little",
+    )
     parser.add_argument("--plots", metavar="DIR", help="also draw weights and mistakes into DIR")
     arguments = parser.parse_args()
 
+    if arguments.every is None and arguments.keep != "auto":
+        raise cli.UserError(f"--keep {arguments.keep} is of a stream; name its --every N, too")
     path = arguments.checkpoint or checkpoint.newest(arguments.build)
     print(f"exporting {path}")
     report = export(
@@ -326,6 +409,8 @@ def main():
         arguments.multiplier,
         arguments.name,
         draw_plan=True,
+        every=arguments.every,
+        keep=arguments.keep,
     )
     print(format_report(report))
     print(

@@ -46,7 +46,8 @@ def card(trained, report, rows, study_file):
     command = " ".join(["python training.py", *map(shlex.quote, changes)])
     hidden = [str(layer["outputs"]) for layer in report["layers"][:-1]]
     if isinstance(settings.layers, list):
-        hidden = settings.layers
+        pruned = f"pruned to {', '.join(hidden)} outputs"
+        hidden = [*settings.layers, *([pruned] if settings.prune_epoch else ())]
     formats = dict.fromkeys(layer["format"] for layer in report["layers"])
     side = settings.image_size
     kind = f"{side}x{side} pixels" if trained.input_map is None else "measured values"

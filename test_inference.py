@@ -3,6 +3,9 @@
 Builds the shared library Bitnet_inf of the exported C twice, without multiplications and with them,
 runs all test images, and compares what every step writes, and every prediction, of both and of
 PyTorch with the rules of the integer contract. Exits 1 on any difference.
+
+Windows of a stream (exportquant.py --every) come piece by piece, one window after the other: all
+steps of all runs are compared, and the logits of a window's last run with those of the whole one.
 """
 
 if __name__ == "__main__":
@@ -24,7 +27,7 @@ import exportquant
 from compiler import hostrun, operators
 from compiler.report import KERNELS
 from compiler.trace import Layout, Result
-from lowbit import fusion, lowering
+from lowbit import fusion, lowering, sliding
 from lowbit.inputmap import InputMap
 from train import checkpoint
 
@@ -35,6 +38,7 @@ EXAMPLES = """examples:
 
 ROOT = Path(__file__).resolve().parent
 SUFFIX = {"Darwin": ".dylib", "Windows": ".dll"}.get(platform.system(), ".so")
+PUSHED = 100  # windows of a stream that come reading by reading, too
 CHUNK = 10_000  # images whose traces are in memory at a time
 
 
@@ -84,6 +88,24 @@ class Library:
         function(np.ascontiguousarray(raw), len(raw), inputs)
         return inputs
 
+    def push(self, raw):
+        """Raw readings int32 [R, C] of a stream, one by one -> (classes [R], logits [R, O]), -1
+        where BitNetMCU_push returns none yet."""
+        function, pointer = self.library.Bitnet_inf_push, np.ctypeslib.ndpointer
+        function.restype = None
+        function.argtypes = [
+            pointer(np.int32, flags="C"),
+            ctypes.c_uint32,
+            pointer(np.int32, flags="C"),
+            pointer(np.int32, flags="C"),
+            pointer(np.uint8, flags="C"),
+        ]
+        classes = np.zeros(len(raw), np.int32)
+        logits = np.zeros((len(raw), self.graph.output.size), np.int32)
+        traced = np.zeros((len(raw), self.layout.bytes), np.uint8)
+        function(np.ascontiguousarray(raw), len(raw), classes, logits, traced)
+        return classes, logits
+
     @property
     def checkpoint(self):
         """The SHA-256 of the checkpoint that was exported, as hex digits."""
@@ -125,19 +147,36 @@ def pytorch_values(network, graph, inputs):
     }
 
 
+def differing_pushes(library, raw, input_map, stream, graph):
+    """Where BitNetMCU_push of the readings of raw windows int32 [B, I], one after the other, gives
+    other classes, or other logits with them, than `graph` of each window on the way."""
+    readings = raw.reshape(-1, stream.channels)
+    classes, logits = library.push(readings)
+    ends = np.arange(stream.window, len(readings) + 1, stream.every)
+    windows = np.stack([readings[end - stream.window : end].ravel() for end in ends])
+    expected = operators.run(graph, input_map.quantise(windows))
+    wanted = np.full(len(readings), -1)
+    wanted[ends - 1] = expected.argmax(1)
+    return int((classes != wanted).sum() + (logits[ends - 1] != expected).sum())
+
+
 def compare(build):
     """Run the network exported to `build` as C, by its rules and in PyTorch on all test images.
 
     PyTorch's values are those of all steps, the C's those of the steps that it executes, some of
     them fused. Returns a dict: images; differing_values of PyTorch and the multiplication-free C,
     those of the C with multiplications, differing_predictions of any; for measured values
-    differing_inputs of the C's map from raw values, on those of the test set and others; accuracies
-    in percent. A network that was exported for a core with a multiplier has no multiplication-free
-    C.
+    differing_inputs of the C's map from raw values, on those of the test set and others; of a
+    stream differing_windows, its logits that are not those of the whole window, and
+    differing_pushes, where reading by reading gives another class; accuracies in percent, of a
+    stream those of a window's last run. A network that was exported for a core with a multiplier
+    has no multiplication-free C.
     """
     report, trained = exportquant.exported_checkpoint(build)
     graph = lowering.lower(trained.network, trained.reads)
-    executed = fusion.fuse(graph)
+    stream = exportquant.stream_of(report)
+    lowered = sliding.slide(graph, stream) if stream else graph
+    executed = fusion.fuse(lowered)
     layout, of_all = Layout.of(executed), Layout.of(graph)
     flags = (report["needs_multiplier"], True)
     libraries = [Library(build_library(build, flag), executed) for flag in flags]
@@ -151,32 +190,49 @@ def compare(build):
     inputs = dataset.inputs(dataset.test_images, trained.pixels)
     labels = dataset.test_labels
     differing = {"values": 0, "values_multiplier": 0, "predictions": 0}
+    differing |= {"windows": 0} if stream else {}
     correct = {"c": 0, "pytorch": 0, "float": 0}
     with torch.no_grad():
         for part, truth in zip(inputs.split(CHUNK), labels.split(CHUNK)):
-            in_c, with_multiplier = (library.run(part.numpy()) for library in libraries)
+            given = stream.pieces_of(part.numpy()) if stream else part.numpy()
+            in_c, with_multiplier = (library.run(given) for library in libraries)
             in_pytorch = pytorch_values(trained.network, graph, part)
+            last = stream.last if stream else np.asarray  # of its runs, that of a window
             predicted = {
-                "c": torch.from_numpy(in_c.predictions),
+                "c": torch.from_numpy(last(in_c.predictions)),
                 "pytorch": torch.from_numpy(in_pytorch[graph.outputs[0]]).argmax(1),
                 "float": trained.network.train()(part.float()).argmax(1),
             }
             expected = operators.execute(graph, part.numpy())
-            differing["values"] += layout.differing(in_c.values, expected)
             differing["values"] += of_all.differing(in_pytorch, expected)
+            logits = expected[graph.outputs[0]]
+            if stream:
+                expected = operators.execute(lowered, given)
+                of_runs = last(expected[graph.outputs[0]])
+                differing["windows"] += int((of_runs != logits).sum())
+            differing["values"] += layout.differing(in_c.values, expected)
             differing["values_multiplier"] += layout.differing(with_multiplier.values, expected)
             for each in (in_c, with_multiplier):
-                wrong = each.predictions != predicted["pytorch"].numpy()
+                wrong = last(each.predictions) != predicted["pytorch"].numpy()
                 differing["predictions"] += int(wrong.sum())
             for executor, classes in predicted.items():
                 correct[executor] += (classes == truth).sum().item()
     if isinstance(trained.input_map, InputMap):
         raw = raw_samples(trained.input_map, dataset.test_images)
+        raw = stream.pieces_of(raw) if stream else raw
         expected = trained.input_map.quantise(raw)
         differing["inputs"] = sum(
             int((library.quantise(raw) != expected).sum()) for library in libraries
         )
+        if stream:
+            raw = trained.input_map.raw(dataset.test_images[:PUSHED])
+            differing["pushes"] = sum(
+                differing_pushes(library, raw, trained.input_map, stream, graph)
+                for library in libraries
+            )
     result = {"images": len(inputs)}
+    if stream:
+        result["runs"] = len(inputs) * stream.pieces
     result |= {f"differing_{key}": count for key, count in differing.items()}
     result |= {f"accuracy_{key}": 100 * count / len(inputs) for key, count in correct.items()}
     return result

@@ -24,6 +24,7 @@ from train import (
     loaders,
     models,
     optimizers,
+    pruning,
     schedules,
 )
 from train.settings import Settings
@@ -81,12 +82,17 @@ class Run:
     rows: list = field(default_factory=list)
 
     @classmethod
-    def start(cls, settings: Settings, inputs, labels, classes, device):
-        """A run of `settings` before its first epoch, for int8 `inputs` [N, I] and `labels` [N]."""
+    def start(cls, settings: Settings, inputs, labels, classes, device, sample=None):
+        """A run of `settings` before its first epoch, for int8 `inputs` [N, I] and `labels` [N].
+
+        sample: the shape of one, where they are measured.
+        """
         torch.manual_seed(settings.seed)
         content = hashlib.sha256(inputs.cpu().numpy().tobytes())
         content.update(labels.cpu().numpy().tobytes())
-        network = models.build(settings, inputs.shape[1], classes).to(device)
+        network = models.build(settings, inputs.shape[1], classes, sample)
+        pruning.mask(network, settings)
+        network.to(device)
         return cls(
             settings,
             network,
@@ -105,9 +111,19 @@ class Run:
             self.data,
         )
 
+    def prune(self):
+        """The network loses masks and channels, the optimizers what they know; returns a line."""
+        line = pruning.prune(self.network, self.settings)
+        self.network.update_clipping()
+        self.network.forget_scales()
+        self.optimizers = optimizers.build(self.settings, self.network)
+        return line
+
     def restore(self, state: checkpoint.RunState):
         """Go on from where a run of these settings was."""
         try:
+            if 0 < self.settings.prune_epoch < len(state.rows):
+                self.prune()  # whatever goes: all that stays is loaded
             self.network.load_state_dict(state.network)
             old = isinstance(state.optimizer, dict)  # in files of older versions: that of Adam
             saved = [state.optimizer] if old else state.optimizer
@@ -150,9 +166,9 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
 
     out: folder for NAME.pth and NAME.csv (one row per epoch). Until the run is complete,
     NAME.partial.pth and .csv hold what it has done so far. report: called with a line on the data,
-    then one per epoch. state: the `checkpoint.RunState` in an earlier NAME.partial.pth of these
-    settings, to go on from there. log: a function that takes each epoch's row. Returns the path of
-    the checkpoint. The test set is used once, after the last epoch.
+    then one per epoch, and one on channels that go. state: the `checkpoint.RunState` in an earlier
+    NAME.partial.pth of these settings, to go on from there. log: a function that takes each epoch's
+    row. Returns the path of the checkpoint. The test set is used once, after the last epoch.
     """
     stem = Path(out) / config.run_name(settings)
     pixels = data.Pixels.of(settings)
@@ -169,7 +185,8 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     images = dataset.train_images.to(device)
     inputs, labels = prepared(dataset.train_images, dataset.train_labels)
     validation = prepared(*held_out) if held_out else None
-    run = Run.start(settings, inputs, labels, dataset.classes, device)
+    sample = tuple(dataset.train_images.shape[1:])
+    run = Run.start(settings, inputs, labels, dataset.classes, device, sample)
     report(dataset.describe())
     if dataset.measured and not run.network.bit_layers()[0].has_bias:
         warnings.append(BLIND)
@@ -183,6 +200,8 @@ def train(settings: Settings, out=checkpoint.MODELDATA, report=print, state=None
     if state:
         run.restore(state)
     while len(run.rows) < settings.num_epochs:
+        if 0 < settings.prune_epoch == len(run.rows):
+            report(f"pruned: {run.prune()}")
         row = run.epoch(images, inputs, labels, validation)
         cli.write_atomic(partial_csv, cli.csv_text(run.rows))
         checkpoint.save_partial(partial, settings, run.state())

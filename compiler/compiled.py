@@ -1,6 +1,6 @@
 """A compiled model: its graph after each stage, the kernels of its steps, and their memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler import memory, operators, selection
 from compiler.graph import ARENA
@@ -43,7 +43,20 @@ class Compiled:
     @property
     def state(self):
         """Bytes that keep their content from run to run, beside the arena."""
-        return sum(self.graph.tensors[i].bytes for i in self.graph.state)
+        return sum(map(self._state_bytes, self.graph.state))
+
+    def state_offset(self, tensor):
+        """Where in that memory the tensor with this index lies, in bytes."""
+        return sum(self._state_bytes(i) for i in self.graph.state if i < tensor)
+
+    def _state_bytes(self, tensor):
+        """Whole words, so that the next one is aligned."""
+        return -(-self.graph.tensors[tensor].bytes // 4) * 4
+
+    def replanned(self):
+        """The same with its memory planned again, as what its kernels work in has changed."""
+        blocks, plan = _planned(self.graph, self.choices)
+        return replace(self, blocks=blocks, plan=plan)
 
     @property
     def scratch(self):

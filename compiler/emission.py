@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler import trace
-from compiler.graph import ARENA, Step
+from compiler.graph import ARENA, STATE, WITHIN, Step
 
 C_TYPES = {f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32)}
 PER_LINE = {1: 20, 2: 14, 4: 8}  # values of an array, by their bytes
@@ -140,30 +140,53 @@ class Place:
 def body(compiled, prefix):
     """(constants, C): what executes a `Compiled` model, to stand behind `int8_t *arena`.
 
-    Tensors of the arena become pointers into it, state arrays of their own; what the caller owns
-    has the names of its tensors.
+    Tensors of the arena become pointers into it, state pointers into the static array PREFIX_state;
+    what the caller owns has the names of its tensors.
     """
     graph, constants, lines = compiled.graph, Constants(), []
-    for tensor in (graph.tensors[i] for i in graph.state):
-        constants.text += f"static {C_TYPES[tensor.dtype]} {tensor.name}[{tensor.size}];\n\n"
+    if graph.state:
+        kept = f"static uint32_t {prefix}_state[{compiled.state // 4}];"
+        constants.text += f"{kept} /* keeps its content from run to run */\n\n"
+        lines.append(f"int8_t *const state = (int8_t *)(void *){prefix}_state;")
     written = (i for step in graph.operators for i in step.outputs)
-    for i in (*graph.inputs, *written):
+    for i in (*graph.inputs, *dict.fromkeys((*graph.state, *written))):
         tensor = graph.tensors[i]
-        if tensor.storage == ARENA:
+        places = {ARENA: ("arena", compiled.offset), STATE: ("state", compiled.state_offset)}
+        if tensor.storage in places:
+            memory, offset_of = places[tensor.storage]
             ctype = C_TYPES[tensor.dtype]
             cast = "" if tensor.dtype == "int8" else f"({ctype} *)(void *)"
-            at = f"arena + {compiled.offset(i)}"
+            at = f"{memory} + {offset_of(i)}"
             lines.append(f"{ctype} *const {tensor.name} = {f'{cast}({at})' if cast else at};")
+        elif tensor.storage == WITHIN:
+            (reader,) = graph.consumers(i)
+            whole = graph.tensors[reader.inputs[0]]
+            at = f"{whole.name} + {whole.size - tensor.size}"
+            lines.append(f"{C_TYPES[tensor.dtype]} *const {tensor.name} = {at};")
     lines.append("")
-    for number, (step, choice) in enumerate(zip(graph.operators, compiled.choices)):
-        names = [[graph.tensors[i].name for i in ends] for ends in (step.inputs, step.outputs)]
-        scratch = compiled.scratch_offset(number)
-        place = "0" if scratch is None else f"arena + {scratch}"
-        shape, more = graph.row(step).details(graph, step)
-        constants.comment(f"{' '.join([step.name, *shape, *more])}: {choice.kernel.name}")
-        lines += choice.kernel.emit(choice.packed, Place(step, prefix, *names, place, constants))
+    before = {  # index of a tensor: the step whose C goes in front of that which writes it
+        step.inputs[-1]: number
+        for number, (step, choice) in enumerate(zip(graph.operators, compiled.choices))
+        if choice.kernel.before
+    }
+    for number, step in enumerate(graph.operators):
+        for early in (before[i] for i in step.outputs if i in before):
+            lines += _calls(compiled, early, prefix, constants)
+        if not compiled.choices[number].kernel.before:
+            lines += _calls(compiled, number, prefix, constants)
         lines += trace.calls(graph, number, step)
     return constants, indented(lines)
+
+
+def _calls(compiled, number, prefix, constants):
+    """The lines of C that execute the step with that number."""
+    graph, choice = compiled.graph, compiled.choices[number]
+    step, scratch = graph.operators[number], compiled.scratch_offset(number)
+    names = [[graph.tensors[i].name for i in ends] for ends in (step.inputs, step.outputs)]
+    place = "0" if scratch is None else f"arena + {scratch}"
+    shape, more = graph.row(step).details(graph, step)
+    constants.comment(f"{' '.join([step.name, *shape, *more])}: {choice.kernel.name}")
+    return choice.kernel.emit(choice.packed, Place(step, prefix, *names, place, constants))
 
 
 def indented(lines):

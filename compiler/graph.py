@@ -54,7 +54,8 @@ CALLER = "caller"  # memory of whoever runs the model: its input, or its output
 LOCAL = "local"  # a variable of the C function: what a step says of its output, as a shift
 FLASH = "flash"  # a constant of the model
 STATE = "state"  # memory of its own, which keeps its content from run to run; 0 before the first
-STORAGE = (ARENA, CALLER, LOCAL, FLASH, STATE)
+WITHIN = "within"  # the end of the state that is the first input of the only step that reads it
+STORAGE = (ARENA, CALLER, LOCAL, FLASH, STATE, WITHIN)
 
 
 @dataclass

@@ -37,7 +37,8 @@ class Kernel:
     would not be exact: this is its proof. scratch: packed -> bytes of the arena that it works in.
     in_place: fields -> whether its output may be the memory of an input. emit: (packed,
     `emission.Place`) -> lines of C that execute the step. proven: fields -> what was proven, for
-    the report. uses: other kernels whose functions its C calls.
+    the report. uses: other kernels whose functions its C calls. before: its C goes in front of the
+    step that writes its last input.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Kernel:
     multiplier: bool = False
     by_input: bool = False
     uses: tuple = ()
+    before: bool = False
 
     @property
     def with_used(self):

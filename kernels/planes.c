@@ -200,5 +200,7 @@ static void fc(const Format *format, const int8_t *activations, int32_t offset,
 FC(BitNetMCU_fc_planes_Binary, 1, 1, 1, 1, 1)
 FC(BitNetMCU_fc_planes_Ternary, 2, 0, 0, 1, 1) /* 0, 1 or both of two planes of the same worth */
 FC(BitNetMCU_fc_planes_2bitsym, 2, 1, 1, 1, 2)
+FC(BitNetMCU_fc_planes_4bitsym, 4, 1, 1, 1, 4)
+FC(BitNetMCU_fc_planes_4bit, 4, 1, 0, 0, 3)
 FC(BitNetMCU_fc_planes_5bitsym, 5, 1, 1, 1, 5)
 FC(BitNetMCU_fc_planes_8bit, 8, 1, 0, 0, 7)

@@ -13,6 +13,11 @@
  * Weights lie in blocks of 32 outputs: four words for each row; in the last block two where they
  * are enough. How many rows 8-bit lanes can sum is proven by lowbit/layouts.py. Where a part has
  * more, the window is summed in several passes, each of as many rows of each list.
+ *
+ * A strip of more positions than a byte can name is taken in pieces: lists are those of as many
+ * columns as have room, and positions count from the first of them. There a row of the last block
+ * has one, two, three or four words, and a window that is not in the lists as a whole is summed by
+ * parts.
  */
 
 #include "strips.h"
@@ -24,8 +29,11 @@
 /* How many lists there are; a constant where the compiler would multiply to skip them. */
 static uint32_t lists_of(const BitNetMCU_strip *strip) { return STRIP_LISTS < 2 ? 1 : strip->bits; }
 
-void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8_t *lists) {
-    uint8_t *ends[STRIP_LISTS], *table = lists + strip->entries;
+/* Builds the lists of `columns` columns; behind `sure` of them, of one more only while no list has
+ * more than `room` entries. Returns of how many. */
+static uint32_t scan(const int8_t *map, const BitNetMCU_strip *strip, uint32_t columns,
+                     uint32_t sure, uint32_t room, uint8_t *lists) {
+    uint8_t *ends[STRIP_LISTS], *const begin = lists, *table = lists + strip->entries;
     uint32_t bits = lists_of(strip), position = 0, x, y, b = 0;
     const uint32_t largest = ((uint32_t)1 << bits) - 1; /* else it would write elsewhere */
 
@@ -33,9 +41,17 @@ void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8
         ends[b] = lists;
         lists += strip->positions;
     } while (++b < bits);
-    for (x = 0; x < strip->width; x++, map += strip->channels) {
+    for (x = 0; x < columns; x++, map += strip->channels) {
         const int8_t *row = map;
 
+        if (x >= sure) {
+            const uint8_t *last = begin + room;
+
+            for (b = 0; b < bits && ends[b] <= last; b++)
+                last += strip->positions;
+            if (b < bits)
+                break;
+        }
         for (b = 0; b < bits; b++)
             table[b] = (uint8_t)((uintptr_t)ends[b] & 255);
         table += STRIP_LISTS;
@@ -53,6 +69,11 @@ void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8
     }
     for (b = 0; b < bits; b++)
         table[b] = (uint8_t)((uintptr_t)ends[b] & 255);
+    return x;
+}
+
+void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8_t *lists) {
+    (void)scan(map, strip, strip->width, strip->width, 0, lists);
 }
 
 static uint32_t in_both_halves(uint32_t x) { return x + (x << 16); }
@@ -94,8 +115,38 @@ void BitNetMCU_inner_strips(const uint8_t *rows, uint32_t shift, const uint8_t *
     widen(lanes + 4, even1, odd1);
 }
 
-void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
-                              uint32_t position, int32_t *accumulators) {
+/* Where a row of so many words begins, from the first one. */
+static uint32_t row_bytes(uint32_t row, uint32_t words) {
+    const uint32_t shift = words < 2 ? 2 : words < 4 ? 3 : 4;
+
+    return (row << shift) + (words == 3 ? row << 2 : 0);
+}
+
+/* The same for rows of one word or three; second: that of the two, 0 if there is one. */
+static void sum_odd_rows(const uint8_t *rows, uint32_t words, uint32_t second, const uint8_t *entry,
+                         uint32_t count, uint32_t start, uint32_t *lanes) {
+    uint32_t odd0 = in_both_halves(start + (start << 8)), odd1 = odd0;
+    uint32_t even0 = odd0 + (odd0 << 4), even1 = even0;
+
+    for (; count > 0; count--) {
+        const uint32_t *row = (const uint32_t *)(const void *)(rows + row_bytes(*entry++, words));
+        uint32_t word = *row;
+
+        even0 += word;
+        odd0 += word >> 4 & LOW_NIBBLES;
+        word = row[second];
+        even1 += word;
+        odd1 += word >> 4 & LOW_NIBBLES;
+    }
+    widen(lanes, even0, odd0);
+    widen(lanes + 4, even1, odd1);
+}
+
+/* Sums `columns` columns from `first` on. fill: 1 where a row has an even number of words, else 0;
+ * added: to what is there. */
+static void sum(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
+                uint32_t position, uint32_t columns, uint32_t fill, uint32_t added,
+                int32_t *accumulators) {
     uint32_t most = strip->most, doubled = strip->doubled, outputs = strip->outputs, x, b;
     const uint8_t *table = lists + strip->entries, *block = (const uint8_t *)strip->weights;
     const uint8_t *entries[STRIP_LISTS];
@@ -109,23 +160,24 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
 
         entries[b] = lists + ((*last - (uint32_t)((uintptr_t)lists & 255)) & 255);
         counts[b] = *last;
-        for (x = 0; x < strip->columns; x++)
+        for (x = 0; x < columns; x++)
             last += STRIP_LISTS;
         counts[b] = (*last - counts[b]) & 255;
         lists += strip->positions;
     } while (++b < bits);
     for (;;) { /* a block */
         uint32_t some = outputs < BLOCK ? outputs : BLOCK;
-        uint32_t shift = some > BLOCK / 2 ? 4 : 3, done = 0, left;
+        uint32_t words = (some + 7 + (fill << 3)) >> 3 & ~fill, done = 0, left;
+        uint32_t shift = words > 2 ? 4 : 3;
 
         do { /* a pass: entries `done` .. done + most - 1 of each list */
-            const uint8_t *column = block - (position << shift);
+            const uint8_t *column = block - (int32_t)row_bytes(position, words);
             int32_t *next = accumulators;
             uint32_t pair;
 
             left = 0;
             for (pair = 0; pair < some; pair += 16, column += 8) {
-                uint32_t lanes[8], sum = 0, i, word = 0;
+                uint32_t lanes[8], values = 0, i, start, word = 0;
                 int32_t more = strip->more;
 
                 for (i = 0; i < 8; i++)
@@ -137,12 +189,17 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
                         count = most;
                         left = 1;
                     }
-                    sum += sum + count;
-                    BitNetMCU_inner_strips(column, shift, entries[b] + done, count,
-                                           strip->list_bias - (count << 3), lanes);
+                    values += values + count;
+                    start = strip->list_bias - (count << 3);
+                    if (words & 1)
+                        sum_odd_rows(column, words, some > pair + 8, entries[b] + done, count,
+                                     start, lanes);
+                    else
+                        BitNetMCU_inner_strips(column, shift, entries[b] + done, count, start,
+                                               lanes);
                 }
                 if (doubled)
-                    more += (int32_t)sum;
+                    more += (int32_t)values;
                 for (i = pair; i < some && i < pair + 16; i++, next++) {
                     uint32_t lane = lanes[word] + strip->lacking;
 
@@ -152,7 +209,8 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
                         lane >>= 16;
                         word++;
                     }
-                    *next = (done ? *next : 0) + (int32_t)((lane & 0xffff) << doubled) + more;
+                    *next =
+                        (done || added ? *next : 0) + (int32_t)((lane & 0xffff) << doubled) + more;
                 }
             }
             done += most;
@@ -163,4 +221,55 @@ void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip
         accumulators += BLOCK;
         outputs -= BLOCK;
     }
+}
+
+void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
+                              uint32_t position, int32_t *accumulators) {
+    sum(lists, strip, first, position, strip->columns, 1, 0, accumulators);
+}
+
+static uint32_t scan_piece(const int8_t *map, const BitNetMCU_pieces *pieces, uint32_t columns,
+                           uint8_t *lists) {
+    const uint32_t most = columns < pieces->at_once ? columns : pieces->at_once;
+
+    return scan(map, &pieces->strip, most, pieces->sure, pieces->strip.positions - pieces->column,
+                lists);
+}
+
+/* Sums a window by parts, each of which begins where the lists begin: first `some` columns that
+ * they hold already. */
+static void sum_parts(const int8_t *map, const BitNetMCU_pieces *pieces, uint32_t some,
+                      uint8_t *lists, int32_t *accumulators) {
+    uint32_t left = pieces->strip.columns, position = 0;
+
+    for (;;) {
+        sum(lists, &pieces->strip, 0, position, some, 0, position, accumulators);
+        left -= some;
+        if (left == 0)
+            break;
+        for (; some > 0; some--) {
+            map += pieces->strip.channels;
+            position -= pieces->column;
+        }
+        some = scan_piece(map, pieces, left, lists);
+    }
+}
+
+void BitNetMCU_window_pieces(BitNetMCU_scanned *scanned, const BitNetMCU_pieces *pieces,
+                             uint8_t *lists, int32_t *accumulators) {
+    if (scanned->scanned < scanned->first + pieces->strip.columns) {
+        scanned->first = scanned->position = 0;
+        scanned->scanned = scan_piece(scanned->map, pieces, scanned->rest, lists);
+    }
+    if (scanned->scanned < pieces->strip.columns) {
+        sum_parts(scanned->map, pieces, scanned->scanned, lists, accumulators);
+        scanned->scanned = 0;
+    } else {
+        sum(lists, &pieces->strip, scanned->first, scanned->position, pieces->strip.columns, 0, 0,
+            accumulators);
+    }
+    scanned->map += pieces->step;
+    scanned->rest -= pieces->pixels;
+    scanned->first += pieces->pixels;
+    scanned->position += pieces->positions;
 }

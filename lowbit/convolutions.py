@@ -7,16 +7,17 @@ what is behind them.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from compiler.emission import Place
 from compiler.selection import Kernel
-from lowbit import kernelrows
-from lowbit.rules import Convolution
+from lowbit import kernelrows, lanes
+from lowbit.maps import Add, Convolution
+from lowbit.poolrows import ADD, add_line
+from lowbit.rules import FixedShift
 from lowbit.windows import Pairs, aligned, row_bytes, window_of
 
 FUNCTION = """/* {comment} */
-static BITNETMCU_OWN_FRAME void {name}(const int8_t *map, {parameters}) {{
+static BITNETMCU_OWN_FRAME void {name}({parameters}) {{
 {body}
 }}
 
@@ -27,23 +28,34 @@ def _names(number):
     return lambda word: f"{word}_{number}"
 
 
-def _loops(window, index, inside):
-    """Lines that run `inside`, lines for one position, at all positions of the first window."""
+def _loops(window, index, inside, after=(), pool=None):
+    """Lines that run `inside`, lines for one position, at all positions of the first window, and
+    `after` it those of the next one; with a `Pool`, only behind all positions of one of its rows.
+    """
     names = _names(index)
     rows, columns = window.windows.positions
     stride = window.windows.stride[0] * row_bytes(window.windows)
-    yield "uint32_t y, x;"
-    yield ""
-    yield f"for (y = {rows}; y > 0; y--) {{"
-    yield from _indented(window.row(names, "row"))
-    yield ""
-    yield f"    for (x = {columns}; x > 0; x--) {{"
-    yield from _indented(inside, 2)
-    yield from _indented(window.next_position(names), 2)
-    yield "    }"
-    yield from _indented(window.next_row(names))
-    yield f"    row += {stride};"
-    yield "}"
+    inside = [*inside, *window.next_position(names)]
+    variables, row = "y, x", []
+    if pool:
+        (rows, columns), (down, right) = pool.windows.positions, pool.windows.kernel
+        variables += ", i, j"
+        inside = [*_for("i", right, inside), *after]
+        back = f"to -= {columns * pool.windows.channels};"
+    else:
+        inside += after
+    row = [*window.row(names, "row"), "", *_for("x", columns, inside), *window.next_row(names)]
+    row.append(f"row += {stride};")
+    if pool:
+        forth = back.replace("-=", "+=")
+        row = [*_for("j", down, [*row, back]), forth]
+    return [f"uint32_t {variables};", "", *_for("y", rows, row)]
+
+
+def _for(variable, count, inside):
+    """Lines that run the lines `inside` so many times."""
+    head = f"for ({variable} = {count}; {variable} > 0; {variable}--) {{"
+    return [head, *_indented(inside), "}"]
 
 
 def _indented(lines, depth=1):
@@ -55,8 +67,9 @@ class Stage:
     """A stage of a step, at one position, in the function that executes it.
 
     number: in the step; window: how it is computed; place: as its kernel takes it. behind: what
-    brings its sums to what it writes, (sums, count, to, *half) -> a line; None where those are
-    what it writes. C for where its values lie: reads, sums, writes, and at: the memory of its sums.
+    brings its sums to what it writes, (sums, outputs, count of positions, to, *half) -> lines; None
+    where those are what it writes. C for where its values lie: reads, sums, writes, and at: the
+    memory of its sums. pooled: what it writes is the largest of several positions.
     """
 
     number: int
@@ -68,6 +81,7 @@ class Stage:
     sums: str = "to"
     at: str = ""
     writes: tuple = ("to",)
+    pooled: bool = False
 
     @property
     def names(self):
@@ -87,7 +101,7 @@ class Stage:
         """Lines for one position, `half` of two where they are taken in pairs."""
         if self.in_pairs:
             yield "if (half) {"
-            yield from _indented([*self.positions(2), f"to += {2 * self.outputs};"])
+            yield from _indented(self.positions(2))
             yield "}"
             yield "half ^= 1;"
             return
@@ -95,13 +109,19 @@ class Stage:
             yield from self.window.row(self.names, self.reads)
         yield from self.window.position(self.names, self.place, "map", self.sums)
         if self.behind:
-            yield self.behind(self.sums, self.outputs, *self.writes)
+            yield from self.behind(self.sums, self.outputs, 1, *self.writes)
+
+    def next_position(self):
+        """Lines behind those of one position of the last stage, or of all of a window of a pool."""
+        return [] if self.in_pairs and not self.pooled else [f"to += {self.outputs};"]
 
     def positions(self, count):
         """Lines for one or two positions of `Pairs`."""
         yield from self.window.sums(self.names, self.place, self.sums, count)
         if self.behind:
-            yield self.behind(self.sums, count * self.outputs, *self.writes)
+            yield from self.behind(self.sums, self.outputs, count, *self.writes)
+        if not self.pooled:
+            yield f"to += {count * self.outputs};"
 
 
 def _stages(packed, place, words):
@@ -112,6 +132,7 @@ def _stages(packed, place, words):
         index = place.step.index + number
         own = replace(place, step=replace(place.step, index=index), scratch=works_in)
         stage = Stage(number, window, conv.layer.outputs, own, behind, reads)
+        stage = replace(stage, pooled=bool(packed["pool"]))
         if behind:
             reads = f"memory + {memory.sums[number]}"
             stage = replace(stage, sums=stage.names("sums"), at=reads)
@@ -125,22 +146,27 @@ def _stages(packed, place, words):
 
 def _emit(packed, place):
     """A function of its own: the memory that the first window needs, for all of a row, is on its
-    stack, and not there while kernels of other steps have their frames. What stages need for one
-    position is the arena's."""
-    stages, first = _stages(packed, place, "(int8_t *)words"), packed["windows"][0]
+    stack, and not there while kernels of other steps have their frames, unless the arena has room
+    for it. What stages need for one position is the arena's."""
+    first, words = packed["windows"][0], "(int8_t *)words"
+    if packed["in_arena"]:
+        words = f"memory + {Memory.of(packed).size}"
+    stages = _stages(packed, place, words)
     last, inside, behind = stages[-1], [], []
-    lines = [f"uint32_t words[{first.words}];"] * bool(first.scratch)
+    lines = [f"uint32_t words[{first.words}];"] * bool(first.scratch and not packed["in_arena"])
     lines.append("const int8_t *row = map;")
+    pool = packed["pool"]
     for stage in stages:
         lines += stage.before()
         inside += stage.position()
     if last.in_pairs:
         lines.append("uint32_t half = 0;")
-        behind = last.positions(1) if first.windows.count % 2 else ()
-    else:
-        inside.append(f"to += {last.outputs};")
-    lines += [*_loops(first, place.step.index, inside), *behind]
-    yield _defined(packed, place, lines)
+        behind = last.positions(1) if first.windows.count % 2 and not pool else ()
+    loops = _loops(first, place.step.index, inside, last.next_position(), pool)
+    if pool:  # what is there before the first of a window: less than any activation, or the same
+        yield f"BitNetMCU_clear({place.outputs[0]}, {pool.outputs});"
+        loops = ["{", *_indented(loops), "}"]
+    yield _defined(packed, place, [*lines, *loops, *behind])
 
 
 def _emit_pairs(packed, place):
@@ -152,27 +178,34 @@ def _emit_pairs(packed, place):
         f"BitNetMCU_gather_pairs(map, map + {inputs}, {inputs}, {stage.names('pairs')});",
         *stage.positions(2),
     ]
-    advance = [f"map += {2 * inputs};", f"to += {2 * outputs};"]
-    lines += ["", f"for (left = {count // 2}; left > 0; left--) {{"]
-    lines += [*_indented([*both, *advance]), "}"]
+    lines += ["", *_for("left", count // 2, [*both, f"map += {2 * inputs};"])]
     if count % 2:
-        lines += [f"map -= {inputs};", f"to -= {outputs};", *both]
+        back = [f"map -= {inputs};", f"to -= {outputs};"]
+        back += [f"added -= {outputs};"] * (len(place.inputs) > 1)
+        lines += [*back, *both]
     yield _defined(packed, place, lines)
 
 
 def _defined(packed, place, lines):
     """The call of the function that executes a step, which it adds to the constants."""
-    (source,), (target,), kind = place.inputs, place.outputs, packed["kind"]
-    name, parameters, arguments = f"{place.prefix}_windows_{place.step.index}", "", ""
-    if Memory.of(packed).size:
-        parameters, arguments = ", int8_t *memory", f", {place.scratch}"
+    kind, name = packed["kind"], f"{place.prefix}_windows_{place.step.index}"
+    parameters, arguments = ["const int8_t *map", f"{kind.ctype} *to"], [*place.inputs]
+    arguments.insert(1, *place.outputs)
+    if len(place.inputs) > 1:
+        parameters.append("const int8_t *added")
+    if _scratch(packed):
+        parameters.append("int8_t *memory")
+        arguments.append(place.scratch)
+    for parameter, argument in packed["more"]:
+        parameters.append(parameter)
+        arguments.append(argument)
     place.constants.text += FUNCTION.format(
         name=name,
         comment=f"Writes what {kind.comment}.",
-        parameters=f"{kind.ctype} *to{parameters}",
+        parameters=", ".join(parameters),
         body="\n".join(_indented(lines)),
     )
-    return f"{name}({source}, {target}{arguments});"
+    return f"{name}({', '.join(arguments)});"
 
 
 @dataclass(frozen=True)
@@ -209,14 +242,39 @@ class Memory:
 # --- the steps that they execute
 
 
-def _requantise(shift, sums, count, to, half=None):
-    kind, more = ("relu", "") if half is None else ("pairs", f", {half}")
-    arguments = f"{sums}, {count}, {to}, {shift.shift}, {shift.writes.highest}{more}"
-    return f"BitNetMCU_fixed_shift_{kind}({arguments});"
+@dataclass(frozen=True)
+class Requantise:
+    """What is behind a convolution of a FUSED step, see `Stage`."""
+
+    shift: FixedShift
+    added: Add | None = None
+    pooled: bool = False
+
+    def __call__(self, sums, outputs, count, to, half=None):
+        size = count * outputs
+        if self.added:
+            yield add_line(self.added, sums, size, "added", sums)
+            yield f"added += {size};"
+        ends = f"{self.shift.shift}, {self.shift.writes.highest}"
+        if half is not None:
+            yield f"BitNetMCU_fixed_shift_pairs({sums}, {size}, {to}, {ends}, {half});"
+        elif self.pooled:
+            for at in range(0, size, outputs):
+                these = f"{sums} + {at}" if at else sums
+                yield f"BitNetMCU_fixed_shift_max({these}, {outputs}, {to}, {ends});"
+        else:
+            yield f"BitNetMCU_fixed_shift_relu({sums}, {size}, {to}, {ends});"
 
 
-def _narrow(sums, count, to):
-    return f"{kernelrows.NARROW.function}({sums}, {count}, {to});"
+def _stages_of(fused):
+    """As a `Kind` has them."""
+    *stages, (conv, shift) = fused.stages
+    last = Requantise(shift, fused.added, bool(fused.pool))
+    return (*((each, Requantise(behind)) for each, behind in stages), (conv, last))
+
+
+def _narrow(sums, outputs, count, to):
+    yield f"{kernelrows.NARROW.function}({sums}, {count * outputs}, {to});"
 
 
 @dataclass(frozen=True)
@@ -247,35 +305,68 @@ KINDS = {
     "FUSED": Kind(
         "int8_t",
         "is left of it",
-        lambda fused: tuple((conv, partial(_requantise, shift)) for conv, shift in fused.stages),
-        (kernelrows.FIXED_SHIFT_RELU,),
+        _stages_of,
+        (kernelrows.FIXED_SHIFT_RELU, ADD),
     ),
 }
 PARTS = Kernel("parts", "", kernelrows.PLAIN_SOURCE, None)  # a row's; `candidates` makes them
 
 
 def candidates(step, optimise="size", multiplier=False):
-    """The kernels for a step of one of KINDS: one, made of those of its windows."""
+    """The kernels for a step of one of KINDS, the last one made of those of its windows."""
+    of_windows = kernel(step, pack(step, optimise, multiplier))
+    return (*(lanes.candidates(optimise, multiplier) if step.kind == "FUSED" else ()), of_windows)
+
+
+def pack(step, optimise="size", multiplier=False):
+    """What `kernel` is made of: the windows of all stages, and what is behind them."""
     multiplier = multiplier or optimise == "host"
     kind = KINDS[step.kind]
     stages, windows = kind.stages(step.fields), []
+    pool = getattr(step.fields, "pool", None)
     for number, (conv, _) in enumerate(stages):
         if number:  # executed position by position: a map of one
             conv = Convolution(conv.layer, replace(conv.windows, map_size=(1, 1)))
         in_pairs = number == len(stages) - 1
+        if pool:  # both of two in one window of the pool
+            in_pairs &= number > 0 and pool.windows.kernel[1] % 2 == 0
         if not number:
-            in_pairs &= conv.windows.one_position and conv.windows.count >= kind.pairs
+            in_pairs &= conv.one_position and conv.windows.count >= kind.pairs
         windows.append(window_of(conv, optimise, multiplier, in_pairs))
-    choices = [window.choice for window in windows]
-    packed = {"kind": kind, "windows": windows, "stages": stages, "layers": choices}
-    uses = [*(choice.kernel for choice in choices), *kind.uses]
-    kernel = Kernel(
+    return packed_of(step, windows)
+
+
+def packed_of(step, windows, more=()):
+    """What `kernel` is made of, with the windows of all stages.
+
+    more: pairs of C, a parameter of the function that executes the step, and its argument.
+    """
+    kind = KINDS[step.kind]
+    return {
+        "kind": kind,
+        "windows": windows,
+        "stages": kind.stages(step.fields),
+        "layers": [window.choice for window in windows],
+        "pool": getattr(step.fields, "pool", None),
+        "more": more,
+        "in_arena": False,
+    }
+
+
+def _scratch(packed):
+    first = packed["windows"][0].scratch if packed["in_arena"] else 0
+    return Memory.of(packed).size + first
+
+
+def kernel(step, packed):
+    """The `Kernel` of what `pack` found."""
+    choices, windows = packed["layers"], packed["windows"]
+    return Kernel(
         "+".join(choice.kernel.name for choice in choices),
         f"BitNetMCU_windows_{step.index}",
         kernelrows.PLAIN_SOURCE,
         _emit_pairs if isinstance(windows[0], Pairs) else _emit,
         pack=lambda fields: packed,
-        scratch=lambda packed: Memory.of(packed).size,
-        uses=tuple(uses),
+        scratch=_scratch,
+        uses=(*(choice.kernel for choice in choices), *packed["kind"].uses, kernelrows.GATHER),
     )
-    return (kernel,)

@@ -48,6 +48,78 @@ void {name}_quantise(const int32_t *raw, int8_t *input) {{
 }}
 """
 
+STREAM = """
+/* A stream: each run takes {macro}_EVERY readings, and says what the last {macro}_WINDOW of them
+ * are, once {macro}_PIECES runs have brought as many. From run to run {name}_infer keeps
+ * {macro}_STATE_BYTES bytes, 0 at first. */
+#define {macro}_EVERY {every}
+#define {macro}_WINDOW {window}
+#define {macro}_PIECES {pieces}
+#define {macro}_STATE_BYTES {state}
+
+/* Forgets all readings. */
+void {name}_reset(void);
+"""
+
+PUSH = """
+/* In place of {name}_infer: takes one reading, {macro}_CHANNELS raw values, as it comes. Returns
+ * the class with the reading that completes the first window, and then with every {macro}_EVERY-th;
+ * else -1, and logits mean nothing. Who calls it needs {macro}_INPUTS + 8 more bytes of RAM. */
+int32_t {name}_push(const int32_t *raw, int32_t *logits);
+"""
+
+RESET_IMPLEMENTATION = """
+void {name}_reset(void) {{
+{body}
+}}
+"""
+
+PUSH_IMPLEMENTATION = """
+/* Inputs of the next run; how many of them are there; runs, up to {macro}_PIECES. */
+static int8_t {name}_readings[{macro}_INPUTS];
+static uint32_t {name}_filled, {name}_runs;
+
+int32_t {name}_push(const int32_t *raw, int32_t *logits) {{
+    uint32_t found;
+{lead}
+    BitNetMCU_map(raw, {macro}_CHANNELS, {name}_channels, {macro}_CHANNELS,
+                  {name}_readings + {name}_filled);
+    {name}_filled += {macro}_CHANNELS;
+    if ({name}_filled < {macro}_INPUTS)
+        return -1;
+    {name}_filled = 0;
+    found = {name}_infer({name}_readings, logits);
+    if ({name}_runs < {macro}_PIECES)
+        {name}_runs++;
+    return {name}_runs < {macro}_PIECES ? -1 : (int32_t)found;
+}}
+"""
+LEAD = """
+    if ({name}_runs == 0 && {name}_filled == 0)
+        {name}_filled = {values}; /* zeros, so that the last piece of a window is whole */
+"""
+
+
+def _stream_description(name, trained, stream, state):
+    """(declarations, definitions) of a network that runs as a `sliding.Stream`, with so many bytes
+    of state; of others "", ""."""
+    if stream is None:
+        return "", ""
+    prefix = {"name": name, "macro": name.upper()}
+    sizes = {"every": stream.every, "window": stream.window, "pieces": stream.pieces}
+    declarations, definitions = STREAM.format(**prefix, **sizes, state=state), ""
+    lines = []
+    if state:
+        lines.append("BitNetMCU_clear((int8_t *)(void *){name}_state, {macro}_STATE_BYTES);")
+    if isinstance(trained.input_map, InputMap):
+        declarations += PUSH.format(**prefix)
+        lead = LEAD.format(**prefix, values=stream.lead * stream.channels) if stream.lead else ""
+        definitions += PUSH_IMPLEMENTATION.format(**prefix, lead=lead)
+        lines.append("BitNetMCU_clear({name}_readings, {macro}_INPUTS);")
+        lines.append("{name}_filled = {name}_runs = 0;")
+    body = "\n".join(f"    {line.format(**prefix)}" for line in lines)
+    return declarations, definitions + RESET_IMPLEMENTATION.format(**prefix, body=body)
+
 
 def _input_description(name, trained):
     """(what inputs are, declarations, definitions) for the user of a `Checkpoint`'s header."""
@@ -101,17 +173,17 @@ def _guard(macro, content, text):
 """
 
 
-def emit(compiled, trained, name=NAME):
+def emit(compiled, trained, name=NAME, stream=None):
     """The `Emitted` C of a `Compiled` network and the `Checkpoint` that it comes from.
 
     name: what functions and, in capitals, macros begin with; other than the default, its header is
-    NAME_model.h, and BitNetMCU_model.h stands for it.
+    NAME_model.h, and BitNetMCU_model.h stands for it. stream: the `sliding.Stream` that it runs as.
     """
-    header, constants = model_header(compiled, trained, name)
+    header, constants = model_header(compiled, trained, name, stream)
     files = {f"{name}_model.h": header}
     files[f"{name}_model.c"] = SOURCE.format(notice=NOTICE, name=name, macro=name.upper())
     if name != NAME:
-        files[f"{NAME}_model.h"] = alias_header(name, trained)
+        files[f"{NAME}_model.h"] = alias_header(name, trained, stream)
     kernels = list(dict.fromkeys((kernelrows.PLAIN_SOURCE, *compiled.sources)))
     headers = [kernelrows.PLAIN_SOURCE.with_suffix(".h"), *_kernel_headers(compiled)]
     return Emitted(
@@ -165,7 +237,7 @@ def _at_least(option, least, why):
 """
 
 
-def model_header(compiled, trained, name=NAME):
+def model_header(compiled, trained, name=NAME, stream=None):
     """(text, constants) of the header for a `Compiled` network and its `Checkpoint`."""
     macro, graph = name.upper(), compiled.graph
     constants, code = body(compiled, name)
@@ -176,6 +248,7 @@ def model_header(compiled, trained, name=NAME):
     settings = asdict(trained.settings).items()
     listing = "\n".join(f" *   {key}: {comment(value)}" for key, value in settings)
     values, declarations, quantise = _input_description(name, trained)
+    streamed, push = _stream_description(name, trained, stream, compiled.state)
     kernels = (choice.kernel.name for choice in pipeline.layers_of(compiled))
     text = f"""#include "BitNetMCU_inference.h"
 
@@ -191,7 +264,7 @@ def model_header(compiled, trained, name=NAME):
 /* Classifies `input`, {macro}_INPUTS values ({values}).
  * Writes {macro}_CLASSES logits and returns the class. */
 uint32_t {name}_infer(const int8_t *input, int32_t *logits);
-
+{streamed}
 {EXTERN_C[1]}"""
     bits, highest = bits_of(compiled), strip_highest_of(compiled)
     needs = _at_least("BITNETMCU_BITS", bits, f"an input has {bits} bits")
@@ -204,7 +277,7 @@ uint32_t {name}_infer(const int8_t *input, int32_t *logits);
 uint32_t {name}_infer(const int8_t *input, int32_t *logits) {{
 {code}
 }}
-{quantise}
+{quantise}{push}
 {EXTERN_C[1]}"""
     header = f"""{NOTICE}
 /* Trained with:
@@ -222,7 +295,7 @@ uint32_t {name}_infer(const int8_t *input, int32_t *logits) {{
     return header, constants
 
 
-def alias_header(name, trained):
+def alias_header(name, trained, stream=None):
     """The text of BitNetMCU_model.h for a network exported as `name`: the names that tools use."""
     macro = name.upper()
     macros = ["MODEL_NAME", "CHECKPOINT_SHA256", "INPUTS", "CLASSES", "TRACE_BYTES", "ARENA_BYTES"]
@@ -231,6 +304,9 @@ def alias_header(name, trained):
     if isinstance(trained.input_map, InputMap):
         macros.append("CHANNELS")
         functions.append("quantise")
+    if stream:
+        macros += ["EVERY", "WINDOW", "PIECES", "STATE_BYTES"]
+        functions += ["reset", *(["push"] if isinstance(trained.input_map, InputMap) else [])]
     lines = [f"#define {NAME.upper()}_{each} {macro}_{each}" for each in macros]
     lines += [f"#define {NAME}_{each} {name}_{each}" for each in functions]
     body = "\n".join(lines)
@@ -250,6 +326,8 @@ def labels_of(labels):
 def test_data_header(inputs, labels, logits, trained):
     """The text of BitNetMCU_MNIST_test_data.h: int8 [N, I], labels [N], expected int32 [N, O].
 
+    Inputs of a stream are those of its runs, those of a window one after the other.
+
     trained: the `Checkpoint` that the logits are of.
     """
 
@@ -262,7 +340,7 @@ def test_data_header(inputs, labels, logits, trained):
 
 #include <stdint.h>
 
-#define BITNETMCU_TEST_IMAGES {len(inputs)}
+#define BITNETMCU_TEST_IMAGES {len(labels)}
 #define BITNETMCU_TEST_CHECKPOINT_SHA256 "{trained.sha256}"
 
 {table("inputs", inputs)}

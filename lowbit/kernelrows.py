@@ -72,14 +72,16 @@ def weights_of(packed, place):
     return place.constants.array(f"{place.prefix}_weights_{place.step.index}", packed["words"])
 
 
-def emit_corrections(packed, place):
-    """Lines that make accumulators of a layer's sums."""
-    (target,) = place.outputs
+def emit_corrections(packed, place, output=None):
+    """Lines that make accumulators of a layer's sums; output: C for the one that there is."""
+    (target,), count, at = place.outputs, packed["layer"].outputs, ""
+    if output:
+        count, at = 1, f" + {output}"
     for what, operation in (("surplus", "subtract"), ("factors", "scale")):
         if packed[what] is not None:
             name = f"{place.prefix}_{what}_{place.step.index}"
             values = place.constants.array(name, packed[what])
-            yield f"BitNetMCU_{operation}({target}, {packed['layer'].outputs}, {values});"
+            yield f"BitNetMCU_{operation}({target}, {count}, {values}{at});"
 
 
 def surplus(layer, offset):
@@ -154,6 +156,8 @@ FAST = (  # those of a format the fastest first; they may take more flash
         ("4bit", "4bitsym"),
         proven=layouts.describe_nibbles,
     ),
+    _planes("4bit", "4bit"),
+    _planes("4bitsym", "4bitsym"),
     _fast("shifts", layouts.pack_shifts, "shifts", ("FP130",)),
     _fast("pairs", layouts.pack_by_input, "pairs", ("NF4",), refuse=layouts.refuse_large_inputs),
     _fast("table", layouts.pack_by_input, "table", ("NF4",)),
@@ -185,6 +189,8 @@ def _shiftnorm(name):
 REQUANTISERS = ROOT / "kernels" / "riscv" / "shiftnorm.S"
 SHIFTNORM_RELU = _shiftnorm("shiftnorm_relu")
 SHIFTNORM_RELU_16 = _shiftnorm("shiftnorm_relu_16")  # of accumulators in int16
+GATHERING = ROOT / "kernels" / "riscv" / "gather.S"
+GATHER = Kernel("gather", "BitNetMCU_gather", PLAIN_SOURCE, emit=None, assembly=GATHERING)
 # Brings them there; convolutions call it.
 NARROW = Kernel("narrow", "BitNetMCU_narrow", PLAIN_SOURCE, emit=None, assembly=REQUANTISERS)
 
@@ -210,10 +216,11 @@ def kernels_of(row):
     return tuple(k for k in LINEAR if k.formats is None or row.name in k.formats)
 
 
-def candidates(layer, optimise="size", multiplier=False):
+def candidates(layer, optimise="size", multiplier=False, last=()):
     """The kernels to choose from for a layer, the fastest first.
 
-    optimise: one of OPTIMISE; multiplier: the core has one, or is a computer's.
+    optimise: one of OPTIMISE; multiplier: the core has one, or is a computer's; last: names of
+    sources whose kernels are not to be taken where another fast one is there.
     """
     multiplier = multiplier or optimise == "host"
     able = kernels_of(layer.format)
@@ -222,7 +229,7 @@ def candidates(layer, optimise="size", multiplier=False):
         for k in CHOICES[optimise]
         if k in able
     ]
-    return (*wanted, able[-1])
+    return (*sorted(wanted, key=lambda kernel: kernel.source.stem in last), able[-1])
 
 
 def _refused(kernel):

@@ -185,6 +185,15 @@ def pack_strips(layer):
     four words, in the last block two where they are enough. All comes as rows of two words. Raises
     `Unfit` where the kernel would not be exact.
     """
+    return _strip_blocks(layer, nibble_words(layer)).reshape(-1, 2)
+
+
+def pack_pieces(layer):
+    """The same for strips in pieces: a row of the last block has as many words as are enough."""
+    return _strip_blocks(layer, nibble_words(layer)[:, : -(-layer.outputs // 8)])
+
+
+def _strip_blocks(layer, words):
     if layer.format.name not in STRIP_FORMATS:
         raise Unfit(f"weights of {layer.format.name}, not of {' or '.join(STRIP_FORMATS)}")
     if layer.reads.signed:
@@ -197,9 +206,8 @@ def pack_strips(layer):
             f"sums of q - 8 over {layer.inputs} inputs of 0..{layer.reads.highest} reach from "
             f"{-low} to {high}, more than lanes of 16 bits hold"
         )
-    words = nibble_words(layer)
     blocks = [words[:, first : first + 4].ravel() for first in range(0, words.shape[1], 4)]
-    return np.concatenate(blocks).reshape(-1, 2)
+    return np.concatenate(blocks)
 
 
 def strip_constants(layer):

@@ -4,17 +4,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from BitNetMCU import BitConv2d, BitLinear, FixedShiftReLU, Flatten, ShiftNormReLU, Unflatten
+from BitNetMCU import (
+    BitConv2d,
+    BitLinear,
+    ChannelsLast,
+    FixedShiftReLU,
+    Flatten,
+    MaxPool2d,
+    Residual,
+    ShiftNormReLU,
+    SumPool2d,
+    Unflatten,
+)
 from cli import UserError
 from compiler.graph import CALLER, INT8, INT32, LOCAL, UINT7, Graph, Range, Step, Tensor
 from compiler.operators import verify
+from lowbit.maps import Add, Convolution, Pool, Windows
 from lowbit.operators import ROWS
 from lowbit.rules import (
-    Convolution,
     FixedShift,
     IntegerLayer,
     ShiftNorm,
-    Windows,
     accumulator_range,
     linear_bound,
     rounding_bound,
@@ -36,14 +46,7 @@ def lower(network, reads=MEASURED, name="network"):
             "for; train with NormType=RMS or NormType=Lin to export"
         )
     chain = Chain(name, network.inputs, reads)
-    for index, module in enumerate(network.layers):
-        lower_module = MODULES.get(type(module))
-        if lower_module is None or getattr(module, "format", True) is None:
-            raise UserError(
-                f"layer {index} ({module}) has no integer form; only BitLinear and BitConv2d "
-                "layers with an integer QuantType, and ReLU between them, can be exported"
-            )
-        lower_module(chain, index, module)
+    chain.modules(network.layers)
     return chain.graph()
 
 
@@ -59,6 +62,8 @@ def chain_of(layers, reads=MEASURED, name="network"):
 
 class Chain:
     """A graph of steps one after the other, as it grows: each reads what the last one wrote.
+
+    Only an `add` reads what was written before, too.
 
     What a step writes has the shape (elements), or of a map (rows, columns, channels).
     """
@@ -76,10 +81,22 @@ class Chain:
     def _value(self):
         return self.steps[-1].outputs[0] if self.steps else 0
 
-    def add(self, kind, fields, *outputs):
-        """A step that reads the last value. outputs: the `Tensor`s that it writes."""
+    def modules(self, modules):
+        """What each of `modules` does, one after the other. Raises `UserError`."""
+        for index, module in enumerate(modules):
+            lower_module = MODULES.get(type(module))
+            if lower_module is None or getattr(module, "format", True) is None:
+                raise UserError(
+                    f"layer {index} ({module}) has no integer form; only layers with an integer "
+                    "QuantType, with ReLU and pools between them, can be exported"
+                )
+            lower_module(self, module)
+
+    def step(self, kind, fields, *outputs, others=()):
+        """A step that reads the last value, and `others`. outputs: the `Tensor`s that it writes."""
         places = range(len(self.tensors), len(self.tensors) + len(outputs))
-        self.steps.append(Step(self.layers, kind, [self._value], list(places), fields))
+        inputs = [self._value, *others]
+        self.steps.append(Step(self.layers, kind, inputs, list(places), fields))
         self.tensors += outputs
 
     def linear(self, layer):
@@ -89,7 +106,7 @@ class Chain:
         layer = replace(layer, reads=self.last.range)
         _check(self.layers, linear_bound(layer))
         accumulators = Tensor(name, (layer.outputs,), "int32", range=accumulator_range(layer))
-        self.add("LINEAR", layer, accumulators)
+        self.step("LINEAR", layer, accumulators)
 
     def as_map(self, size, channels):
         """The input is a map of `size`, (rows, columns)."""
@@ -104,24 +121,54 @@ class Chain:
             )
         self.as_map((rows, columns), channels)
 
-    def convolution(self, layer, windows):
+    def convolution(self, layer, windows, groups=1):
         """An `IntegerLayer` over each of the `Windows` of the map that is there."""
         self.layers += 1
         layer = replace(layer, reads=self.last.range)
         _check(self.layers, linear_bound(layer))
         name, shape = f"accumulators_{self.layers}", (*windows.positions, layer.outputs)
         accumulators = Tensor(name, shape, "int32", range=accumulator_range(layer))
-        self.add("CONVOLUTION", Convolution(layer, windows), accumulators)
+        self.step("CONVOLUTION", Convolution(layer, windows, groups), accumulators)
 
     def convolution_of(self, module):
         """That of a BitConv2d, with the weights of a window in the order of memory."""
         *size, channels = self.last.shape
         kernel, stride, padding = module.kernel_size, module.stride, module.padding
         layer = integer_layer(module)
-        weights = layer.weights.reshape(layer.outputs, channels, *kernel)
+        weights = layer.weights.reshape(layer.outputs, channels // module.groups, *kernel)
         weights = np.moveaxis(weights, 1, 3).reshape(layer.outputs, -1)
         windows = Windows(tuple(size), channels, kernel, stride, padding)
-        self.convolution(replace(layer, weights=weights), windows)
+        self.convolution(replace(layer, weights=weights), windows, module.groups)
+
+    def pool(self, kind, kernel, stride=None):
+        """A "MAX_POOL", or "SUM_POOL", of the map that is there: of accumulators, or activations.
+
+        stride: that of the kernel if None.
+        """
+        last = self.last
+        *size, channels = last.shape
+        fields = Pool(Windows(tuple(size), channels, kernel, stride or kernel), last.range)
+        shape = (*fields.windows.positions, channels)
+        dtype, ends = last.dtype, last.range
+        if kind == "SUM_POOL":
+            dtype, ends = "int32", fields.sums
+            _check(self.layers, ends.largest)
+        name = f"pool_{len(self.steps)}"
+        kind = kind if last.dtype == "int8" else f"{kind}_32"
+        self.step(kind, fields, Tensor(name, shape, dtype, range=ends))
+
+    def add(self, value, shift):
+        """Adds activations, `value` of the tensors, times 2^shift to accumulators."""
+        fields = Add(self.last.size, shift, self.last.range, self.tensors[value].range)
+        _check(self.layers, fields.writes.largest)
+        sums = Tensor(f"sums_{len(self.steps)}", self.last.shape, "int32", range=fields.writes)
+        self.step("ADD", fields, sums, others=[value])
+
+    def residual_of(self, module):
+        """What the layers of a Residual do, and what they read added to that."""
+        value = self._value
+        self.modules(module.layers)
+        self.add(value, int(module.shift))
 
     def linear_of(self, module):
         """That of a BitLinear, with the weights for a map in the order of memory."""
@@ -132,22 +179,28 @@ class Chain:
             layer = replace(layer, weights=weights.swapaxes(1, 2).reshape(layer.outputs, -1))
         self.linear(layer)
 
+    def _new(self, name):
+        """A name that no tensor has yet."""
+        taken = any(tensor.name == name for tensor in self.tensors)
+        return f"{name}_{len(self.steps)}" if taken else name
+
     def _activations(self, writes):
-        name = f"activations_{self.layers}"
+        name = self._new(f"activations_{self.layers}")
         return Tensor(name, self.last.shape, "int8", range=writes)
 
     def fixed_shift_relu(self, shift, writes=UINT7):
         """The same constant shift for all runs; writes: the `Range` of activations."""
         fields = FixedShift(self.last.size, shift, self.last.range, writes)
         _check(self.layers, rounding_bound(fields))
-        self.add("FIXED_SHIFT_RELU", fields, self._activations(writes))
+        self.step("FIXED_SHIFT_RELU", fields, self._activations(writes))
 
     def shiftnorm_relu(self, writes=UINT7):
         """A shift for each run, by its largest accumulator; writes: the `Range` of activations."""
-        shift = Tensor(f"shift_{self.layers}", (1,), "uint32", range=Range(0, 31), storage=LOCAL)
+        name = self._new(f"shift_{self.layers}")
+        shift = Tensor(name, (1,), "uint32", range=Range(0, 31), storage=LOCAL)
         fields = ShiftNorm(self.last.size, self.last.range, writes)
         _check(self.layers, rounding_bound(fields))
-        self.add("SHIFTNORM_RELU", fields, self._activations(writes), shift)
+        self.step("SHIFTNORM_RELU", fields, self._activations(writes), shift)
 
     def graph(self):
         """The `Graph`, whose last value the caller gets."""
@@ -178,13 +231,17 @@ def integer_layer(module):
     return IntegerLayer(module.format, weights, factors, bias)
 
 
-MODULES = {  # type of module -> (chain, index, module) that adds its steps
-    Unflatten: lambda chain, index, module: chain.unflatten(*module.settings["shape"]),
-    BitConv2d: lambda chain, index, module: chain.convolution_of(module),
-    Flatten: lambda chain, index, module: None,  # `linear_of` sees to the order of weights
-    BitLinear: lambda chain, index, module: chain.linear_of(module),
-    ShiftNormReLU: lambda chain, index, module: chain.shiftnorm_relu(Range(0, module.highest)),
-    FixedShiftReLU: lambda chain, index, module: chain.fixed_shift_relu(
+MODULES = {  # type of module -> (chain, module) that adds its steps
+    Unflatten: lambda chain, module: chain.unflatten(*module.settings["shape"]),
+    ChannelsLast: lambda chain, module: chain.as_map(module.size, module.channels),
+    BitConv2d: Chain.convolution_of,
+    MaxPool2d: lambda chain, module: chain.pool("MAX_POOL", module.kernel_size, module.stride),
+    SumPool2d: lambda chain, module: chain.pool("SUM_POOL", module.kernel_size, module.stride),
+    Residual: Chain.residual_of,
+    Flatten: lambda chain, module: None,  # `linear_of` sees to the order of weights
+    BitLinear: Chain.linear_of,
+    ShiftNormReLU: lambda chain, module: chain.shiftnorm_relu(Range(0, module.highest)),
+    FixedShiftReLU: lambda chain, module: chain.fixed_shift_relu(
         int(module.shift), Range(0, module.highest)
     ),
 }

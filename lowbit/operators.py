@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from compiler import operators
 from compiler.operators import Row
-from lowbit import convolutions, kernelrows, rules
+from lowbit import channels, convolutions, kernelrows, maps, poolrows, rules, streams
 
 
 def _linear_words(layer):
@@ -25,7 +25,8 @@ def _windows_words(windows):
 def _convolution_words(fields):
     shape, padding = _windows_words(fields.windows)
     (size, name), more = _linear_words(fields.layer)
-    return [f"{shape}: {size}", name], padding + more
+    groups = [f"{fields.groups} groups"] if fields.groups > 1 else []
+    return [f"{shape}: {size}", name], groups + padding + more
 
 
 def _fused_words(fields):
@@ -34,11 +35,28 @@ def _fused_words(fields):
         (shape, name), rest = _convolution_words(conv)
         shapes.append(f"{shape} {name}")
         more += [*rest, *_requantiser_words(shift)[0]]
+    if fields.added:
+        more.append("added")
+    if fields.pool:
+        more.append(f"largest of {_pool_words(fields.pool)[0][0]}")
     return shapes, more
+
+
+def _pool_words(fields):
+    shape, _ = _windows_words(fields.windows)
+    return [shape], []
+
+
+def _add_words(fields):
+    return [f"{fields.size} values"], [f"shifted by {fields.shift}"]
 
 
 def _requantiser_words(fields):
     return [f"{fields.writes.bits} bits"], []
+
+
+def _slide_words(fields):
+    return [f"{fields.count} new of {fields.size}"], []
 
 
 def _weight_bytes(layer):
@@ -59,13 +77,41 @@ def _macs(fields):
 def _fused_bound(fields):
     """Of the sums of all stages, and of their rounding."""
     rounding = max(rules.rounding_bound(shift) for _, shift in fields.stages)
-    return max(rounding, _of_stages(lambda conv: rules.linear_bound(conv.layer))(fields))
+    added = fields.added.writes.largest if fields.added else 0
+    return max(rounding, added, _of_stages(lambda conv: rules.linear_bound(conv.layer))(fields))
+
+
+def _fused_sizes(fields):
+    inputs = [fields.stages[0][0].windows.inputs]
+    return (*inputs, *([fields.added.size] if fields.added else ()), fields.outputs)
 
 
 def _fused_ranges(fields):
-    return fields.stages[0][0].layer.reads, fields.last.writes
+    reads = [fields.stages[0][0].layer.reads]
+    return (*reads, *([fields.added.adds] if fields.added else ()), fields.last.writes)
 
 
+def _sums_bound(fields):
+    return fields.sums.largest
+
+
+def _of_parts(measure, most=max):
+    """fields of STREAMED or CHANNELLED -> `most` of what `measure` gives for its parts."""
+    return lambda fields: most(measure(part) for part in fields.parts)
+
+
+def _streamed_words(fields):
+    words = [_fused_words(part) for part in fields.parts]
+    return [shape for shapes, _ in words for shape in shapes], [
+        w for _, more in words for w in more
+    ]
+
+
+def _pool_sizes(fields):
+    return fields.windows.inputs, fields.outputs
+
+
+POOL_COLOUR = "#d5ecd4"
 ROWS = operators.table(
     Row(
         "LINEAR",
@@ -83,7 +129,7 @@ ROWS = operators.table(
     Row(
         "CONVOLUTION",
         lambda fields: (fields.windows.inputs, fields.outputs),
-        rules.convolution,
+        maps.convolution,
         (convolutions.PARTS,),
         dtypes=("int8", "int32"),
         ranges=lambda fields: (fields.layer.reads, rules.accumulator_range(fields.layer)),
@@ -95,8 +141,8 @@ ROWS = operators.table(
     ),
     Row(
         "FUSED",
-        lambda fields: (fields.stages[0][0].windows.inputs, fields.last.size),
-        rules.fused,
+        _fused_sizes,
+        maps.fused,
         (convolutions.PARTS,),
         ranges=_fused_ranges,
         bound=_fused_bound,
@@ -104,6 +150,49 @@ ROWS = operators.table(
         weights=_of_stages(lambda conv: _weight_bytes(conv.layer), sum),
         words=_fused_words,
         colour="#cfe3f5",
+    ),
+    Row(
+        "STREAMED",
+        lambda fields: (_fused_sizes(fields.parts[0])[0], fields.parts[-1].outputs),
+        maps.streamed,
+        (streams.PARTS,),
+        ranges=lambda f: (_fused_ranges(f.parts[0])[0], f.parts[-1].last.writes),
+        bound=_of_parts(_fused_bound),
+        macs=_of_parts(_of_stages(_macs, sum), sum),
+        weights=_of_parts(_of_stages(lambda conv: _weight_bytes(conv.layer), sum), sum),
+        words=_streamed_words,
+        colour="#cfe3f5",
+    ),
+    Row(
+        "MAX_POOL",
+        _pool_sizes,
+        maps.max_pool,
+        (poolrows.MAX_POOL,),
+        ranges=lambda fields: (fields.reads, fields.reads),
+        words=_pool_words,
+        colour=POOL_COLOUR,
+    ),
+    Row(
+        "SUM_POOL",
+        _pool_sizes,
+        maps.sum_pool,
+        (poolrows.SUM_POOL,),
+        dtypes=("int8", "int32"),
+        ranges=lambda fields: (fields.reads, fields.sums),
+        bound=_sums_bound,
+        words=_pool_words,
+        colour=POOL_COLOUR,
+    ),
+    Row(
+        "ADD",
+        lambda fields: (fields.size, fields.size, fields.size),
+        maps.add,
+        (poolrows.ADD,),
+        dtypes=("int32", "int8", "int32"),
+        ranges=lambda fields: (fields.reads, fields.adds, fields.writes),
+        bound=lambda fields: fields.writes.largest,
+        words=_add_words,
+        colour="#f6d5d5",
     ),
     Row(
         "SHIFTNORM_RELU",
@@ -127,6 +216,14 @@ ROWS = operators.table(
         words=_requantiser_words,
         colour="#fbe3b4",
     ),
+    Row(
+        "SLIDE",
+        lambda fields: (fields.size, fields.count, fields.size),
+        rules.slide,
+        (poolrows.SLIDE,),
+        ranges=lambda fields: (fields.reads,) * 3,
+        words=_slide_words,
+    ),
 )
 
 
@@ -137,7 +234,16 @@ def _of_16_bits(kind, **changes):
     return replace(row, kind=f"{kind}_16", dtypes=dtypes, **changes)
 
 
+def _of_accumulators(kind, kernel):
+    """The row of a pool of accumulators, not activations."""
+    return replace(ROWS[kind], kind=f"{kind}_32", dtypes=("int32", "int32"), kernels=(kernel,))
+
+
 ROWS |= operators.table(
+    replace(ROWS["STREAMED"], kind="CHANNELLED", kernels=(channels.PARTS,)),
+    replace(ROWS["SLIDE"], kind="SLIDE_WITHIN", kernels=(poolrows.ROOM,)),
     _of_16_bits("CONVOLUTION"),
     _of_16_bits("SHIFTNORM_RELU", kernels=(kernelrows.SHIFTNORM_RELU_16,)),
+    _of_accumulators("MAX_POOL", poolrows.MAX_POOL_32),
+    _of_accumulators("SUM_POOL", poolrows.SUM_POOL_32),
 )

@@ -4,8 +4,7 @@ They are the reference executor, independent of PyTorch's arithmetic. The C and 
 mode must agree with them on every value of every step. What a rule needs beside its inputs are the
 fields of its step, one of the dataclasses here.
 
-Shapes: B = batch, I, O = inputs and outputs of a layer, P = positions of a convolution. A map lies
-in memory row by row, position by position, the channels of one side by side.
+Shapes: B = batch, I, O = inputs and outputs of a layer. What is made of maps is in maps.py.
 """
 
 from dataclasses import dataclass
@@ -81,97 +80,6 @@ def accumulator_range(layer):
 
 
 @dataclass(frozen=True)
-class Windows:
-    """The windows of a map that a convolution sees: all sizes are (rows, columns).
-
-    map_size: of the map, kernel: of a window, stride: from one to the next, padding: rows and
-    columns of zeros around the map. channels: of the map.
-    """
-
-    map_size: tuple
-    channels: int
-    kernel: tuple
-    stride: tuple = (1, 1)
-    padding: tuple = (0, 0)
-
-    @property
-    def positions(self):
-        """How many windows there are, (rows, columns)."""
-        sizes = zip(self.map_size, self.kernel, self.stride, self.padding)
-        return tuple((size + 2 * pad - kernel) // stride + 1 for size, kernel, stride, pad in sizes)
-
-    @property
-    def count(self):
-        rows, columns = self.positions
-        return rows * columns
-
-    @property
-    def inputs(self):
-        """Values of the map."""
-        rows, columns = self.map_size
-        return rows * columns * self.channels
-
-    @property
-    def one_position(self):
-        """Whether a window is one position of the map, and there is one for each."""
-        return self.kernel == self.stride == (1, 1) and self.padding == (0, 0)
-
-    def of(self, activations):
-        """Integers [B, inputs] -> the windows [B, P, values of a window], row by row."""
-        maps = activations.reshape(len(activations), *self.map_size, self.channels)
-        maps = np.pad(maps, [(0, 0), *((pad, pad) for pad in self.padding), (0, 0)])
-        found = np.lib.stride_tricks.sliding_window_view(maps, self.kernel, axis=(1, 2))
-        found = found[:, :: self.stride[0], :: self.stride[1]]  # [B, rows, columns, C, kernel]
-        return np.moveaxis(found, 3, 5).reshape(len(activations), self.count, -1)
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """An `IntegerLayer` over each of the `windows` of a map.
-
-    Its inputs are the values of a window, row by row, the channels of a position side by side.
-    """
-
-    layer: IntegerLayer
-    windows: Windows
-
-    @property
-    def outputs(self):
-        """Accumulators: the channels of one position side by side."""
-        return self.windows.count * self.layer.outputs
-
-
-def convolution(fields, activations):
-    """Integers [B, I] -> accumulators int32 [B, P * O]."""
-    windows = fields.windows.of(activations)
-    sums = linear(fields.layer, windows.reshape(-1, windows.shape[2]))
-    return sums.reshape(len(activations), fields.outputs)
-
-
-@dataclass(frozen=True)
-class Fused:
-    """Convolutions, each with a fixed shift behind it, executed position by position.
-
-    stages: pairs (`Convolution`, `FixedShift`). All but the first see one position each, so that of
-    what lies between them only one position's values are kept, and nothing is written.
-    """
-
-    stages: tuple
-
-    @property
-    def last(self):
-        """The last `FixedShift`."""
-        return self.stages[-1][1]
-
-
-def fused(fields, activations):
-    """Integers [B, I] -> activations int8 [B, P * O] of the last stage."""
-    for conv, shift in fields.stages:
-        activations = fixed_shift_relu(shift, convolution(conv, activations))
-    return activations
-
-
-@dataclass(frozen=True)
 class ShiftNorm:
     """ShiftNorm and ReLU over a layer of `size` accumulators. writes: what activations can be.
 
@@ -217,6 +125,21 @@ def fixed_shift_relu(fields, accumulators):
     """int32 [B, O] -> activations int8 [B, O]."""
     shifts = np.full(len(accumulators), fields.shift, np.int64)
     return rounded(accumulators.astype(np.int64), shifts, fields.writes)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """The last `size` of values that are kept from run to run, and of the `count` that come behind
+    them. reads: what they can be."""
+
+    size: int
+    count: int
+    reads: Range
+
+
+def slide(fields, kept, fresh):
+    """Integers [B, size] and [B, count] -> what is kept from now on, [B, size]."""
+    return np.concatenate([kept, fresh], axis=1)[:, -fields.size :]
 
 
 def shifts_of(accumulators, writes=UINT7):

@@ -45,12 +45,18 @@ def pack(layer):
 
 def function(name, layer):
     """The C of a function that brings words of two activations to sums of two positions."""
-    lines, groups = [], -(-layer.outputs // GROUP)
-    size = -(-layer.outputs // groups)
-    for first in range(0, layer.outputs, size):
-        lines += _group(layer, first, layer.weights[first : first + size])
+    lines = []
+    for first, count in groups(layer.outputs):
+        lines += _group(layer, first, layer.weights[first : first + count])
     body = "\n".join(f"    {line}" if line else "" for line in lines)
     return FUNCTION.format(name=name, outputs=layer.outputs, inputs=layer.inputs, body=body)
+
+
+def groups(outputs):
+    """Yields (first, count) of the outputs whose sums are in registers at once."""
+    size = -(-outputs // -(-outputs // GROUP))
+    for first in range(0, outputs, size):
+        yield first, min(size, outputs - first)
 
 
 def _group(layer, first, weights):
@@ -60,14 +66,25 @@ def _group(layer, first, weights):
     yield f"    uint32_t {', '.join(f's{o} = 0' for o in range(count))};"
     yield ""
     for i in np.flatnonzero(weights.any(axis=0)):
-        yield f"    x = pairs[{i}];"
-        yield "    if (x) {"
-        yield from (f"        {line}" for line in _products(weights[:, i], layer.format.spacing))
-        yield "    }"
+        yield from input_lines(f"pairs[{i}]", weights[:, i], layer.format.spacing)
     for o in range(count):
         yield f"    sums[{first + o}] = BITNETMCU_LOW_HALF(s{o});"
         yield f"    sums[{first + o + layer.outputs}] = BITNETMCU_HIGH_HALF(s{o});"
     yield "}"
+
+
+def input_lines(word, column, spacing):
+    """Lines that add the products of a word and the weights of one input to the sums."""
+    yield f"    x = {word};"
+    yield "    if (x) {"
+    yield from (f"        {line}" for line in _products(column, spacing))
+    yield "    }"
+
+
+def times(variable, factor):
+    """C behind a variable in parentheses that multiplies it, by shifts: "<< 2) + (i << 1"."""
+    places = [place for place in range(factor.bit_length()) if factor >> place & 1]
+    return f") + ({variable} ".join(f"<< {place}" for place in reversed(places))
 
 
 def _products(column, spacing):

@@ -32,11 +32,12 @@ def pack(image):
 
 
 def header(images, labels):
-    """The text of demo_images.h for int8 [N, I] and labels [N]."""
+    """The text of demo_images.h for labels [N] and int8 [N, I], or of a stream the inputs of all
+    runs."""
     labels = emission.labels_of(labels)
     packed = [pack(image) for image in images]
     starts = np.cumsum([0, *map(len, packed)])[:-1].tolist()
-    count = len(packed)
+    count = len(labels)
     parts = (
         array("static const uint8_t demo_images", np.frombuffer(b"".join(packed), np.uint8)),
         array("static const uint16_t demo_image_starts", np.array(starts, np.uint16)),
@@ -56,9 +57,10 @@ def main():
     if not 1 <= arguments.images <= 100:
         raise cli.UserError(f"--images {arguments.images} is not valid; it takes 1 to 100")
 
-    _, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
+    exported, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
     samples = checkpoint.samples_of(trained, arguments.images)
-    text = header(samples.inputs.numpy(), samples.labels.tolist())
+    inputs, stream = samples.inputs.numpy(), exportquant.stream_of(exported)
+    text = header(stream.pieces_of(inputs) if stream else inputs, samples.labels.tolist())
     cli.write_atomic(Path(arguments.build) / "demo_images.h", text)
 
 

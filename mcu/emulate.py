@@ -5,6 +5,10 @@ firmware that would be flashed is called with the image in the demo's place (on 
 program that reads the images itself). Logits and predictions are compared; of a second build what
 every step writes. Two more inputs are the largest value everywhere, and the one with the most bits
 that are set, about the most work. Exits 1 on any difference.
+
+Windows of a stream come piece by piece, one window after the other. An answer is that of a window's
+last run, which has to be that of the whole window; cycles are those of a run: the mean is of last
+runs, as first ones may have zeros, the most of all.
 """
 
 import sys
@@ -67,16 +71,22 @@ def run_network(build, graph, inputs, layout=None):
     return Result(values, rows["logits"], rows["class"], rows["count"]), done
 
 
-def run_all(builds, graph, inputs):
+def run_all(builds, graph, inputs, windows=None):
     """Run int8 `inputs` [B, I] through firmware and trace build, as BUILDS gives them.
 
-    Returns (classes [B], counts [B], differing values, the `machine.Run`s of the firmware).
+    windows: the lowered graph of whole windows and the `sliding.Stream` as which `graph` runs.
+    Returns (classes [B], counts [B * runs], differing values, the `machine.Run`s of the firmware).
     """
     firmware, tracer = builds
     results, runs, differing, layout = [], [], 0, Layout.of(graph)
+    last = windows[1].last if windows else np.asarray
     for part in cli.progress(np.array_split(inputs, -(-len(inputs) // CHUNK)), unit="chunk"):
+        of_windows = operators.run(windows[0], part) if windows else None
+        part = windows[1].pieces_of(part) if windows else part
         expected = operators.execute(graph, part)
         logits = expected[graph.outputs[0]]
+        if windows:
+            differing += np.count_nonzero(last(logits) != of_windows)
         result, done = run_network(firmware, graph, part)
         results.append(result)
         runs.append(done)
@@ -85,7 +95,7 @@ def run_all(builds, graph, inputs):
         traced, _ = run_network(tracer, graph, part, layout)
         differing += layout.differing(traced.values, expected)
     classes, counts = (
-        np.concatenate(parts) for parts in zip(*((r.predictions, r.counts) for r in results))
+        np.concatenate(parts) for parts in zip(*((last(r.predictions), r.counts) for r in results))
     )
     return classes, counts, differing, runs
 
@@ -138,14 +148,17 @@ def main():
     demo = firmware.run(arguments.build / "firmware.elf")
     print(demo.console, end="", flush=True)
 
-    _, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
-    graph = fusion.fuse(lowering.lower(trained.network, trained.reads))
+    exported, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
+    whole, stream = lowering.lower(trained.network, trained.reads), exportquant.stream_of(exported)
+    graph = fusion.fuse(exportquant.graph_of(trained, exported))
+    windows = (whole, stream) if stream else None
     inputs, labels = checkpoint.test_data(trained)
     inputs, labels = (tensor[: arguments.images].numpy() for tensor in (inputs, labels))
     highest = graph.input.range.highest
-    filled = [np.full(graph.input.size, value, np.int8) for value in (highest, densest(highest))]
-    _, (dense, most_bits), differing_filled, _ = run_all(builds, graph, np.array(filled))
-    classes, counts, differing, runs = run_all(builds, graph, inputs)
+    filled = [np.full(whole.input.size, value, np.int8) for value in (highest, densest(highest))]
+    _, counts, differing_filled, _ = run_all(builds, graph, np.array(filled), windows)
+    dense, most_bits = stream.last(counts) if stream else counts
+    classes, counts, differing, runs = run_all(builds, graph, inputs, windows)
     counts_of = firmware.counts
     needs = budget.read(arguments.build / "firmware.elf")
     report = {
@@ -154,18 +167,21 @@ def main():
         "images": len(inputs),
         "mismatches": int(differing + differing_filled),
         "accuracy": f"{100 * np.mean(classes == labels):.2f}",
-        f"{counts_of}_mean": round(counts.mean()),
+        f"{counts_of}_mean": round((stream.last(counts) if stream else counts).mean()),
         f"{counts_of}_max": int(counts.max()),
         f"{counts_of}_dense": int(dense),
         f"{counts_of}_most_bits": int(most_bits),
         **needs.totals,
         "stack": needs.stack,
     }
+    if stream:
+        report |= {"runs": len(counts), "every": stream.every, "keep": stream.keep}
+        report |= {"state": exported["state"]}
     print(f"{counts_of} per inference: {counts.min()} at least, {counts.max()} at most")
     line = " ".join(f"{key}={value}" for key, value in report.items())
     if runs[0].counted:
         print_details(counts, runs)
-        report["instructions_mean"] = round(executed(runs) / len(inputs))
+        report["instructions_mean"] = round(executed(runs) / len(counts))
     budget.read(elf).check_stack(max(run.stack for run in (demo, *runs)))
     cli.write_atomic(arguments.build / "emulate.json", json.dumps(report, indent=1) + "\n")
     print(line)

@@ -5,6 +5,10 @@
 #include "chip.h"
 #include "demo_images.h"
 
+#ifndef BITNETMCU_PIECES /* runs for one answer: windows of a stream come piece by piece */
+#define BITNETMCU_PIECES 1
+#endif
+
 /* Global, so that the emulator finds them and can put other images in. */
 int8_t BitNetMCU_input[BITNETMCU_INPUTS];
 int32_t BitNetMCU_logits[BITNETMCU_CLASSES];
@@ -31,7 +35,7 @@ static void print_number(uint32_t number) {
     }
 }
 
-/* Unpacks image `index`: for each input one bit that says whether it is not zero; then those that
+/* Unpacks input `index`: for each input one bit that says whether it is not zero; then those that
  * are not. */
 static void unpack(uint32_t index) {
     const uint8_t *flags = demo_images + demo_image_starts[index];
@@ -52,14 +56,18 @@ static void blink(uint32_t times) {
 }
 
 int main(void) {
-    uint32_t i;
+    uint32_t i, row = 0;
 
     chip_init();
     print("BitNetMCU " BITNETMCU_MODEL_NAME "\r\n");
     for (i = 0; i < DEMO_IMAGES; i++) {
-        uint32_t start, prediction;
+        uint32_t start, prediction, piece;
 
-        unpack(i);
+        for (piece = 1; piece < BITNETMCU_PIECES; piece++) {
+            unpack(row++);
+            BitNetMCU_infer(BitNetMCU_input, BitNetMCU_logits);
+        }
+        unpack(row++);
         start = chip_cycles();
         prediction = BitNetMCU_infer(BitNetMCU_input, BitNetMCU_logits);
         start = chip_cycles() - start;

@@ -17,7 +17,7 @@ import budget
 import cli
 import exportquant
 from compiler import report
-from lowbit import lowering, pipeline
+from lowbit import pipeline
 
 EXAMPLES = """example:
   make -C mcu plan
@@ -32,7 +32,7 @@ def main():
     parser.add_argument("--network", metavar="FILE", help="its checkpoint")
     arguments = parser.parse_args()
     exported, trained = exportquant.exported_checkpoint(arguments.build, arguments.network)
-    graph = lowering.lower(trained.network, trained.reads, trained.name)
+    graph = exportquant.graph_of(trained, exported)
     compiled = pipeline.compile_network(graph, exported["optimise"], exported["multiplier"])
     needs = budget.read(arguments.build / "firmware.elf")
     picture = arguments.build / exportquant.PLAN

@@ -140,6 +140,24 @@ class BitLayer:
         unit = unit_of(self.format, clip).double().flatten()
         return rounded, (bias.detach().double() / unit).round()
 
+    def narrowed(self, outputs, inputs):
+        """A layer with only those of its `outputs` and `inputs`, both indices in their order.
+
+        Of a convolution that is depthwise, `outputs` are those of its `inputs`; of one with other
+        groups, all stay.
+        """
+        state = {
+            key: value[outputs] if value.ndim else value for key, value in self.state_dict().items()
+        }
+        if self.groups == 1:
+            state["weight"] = state["weight"][:, inputs]
+        layer = self._like(self.settings | self._sizes(len(outputs), len(inputs)))
+        layer.load_state_dict(state)
+        return layer.to(self.weight.device).train(self.training)
+
+    def _like(self, settings):
+        return type(self)(**settings)
+
     def forward(self, x):
         weight, bias = self.float_weights(x) if self.training else self.float_weights()
         if not self.format:
@@ -170,6 +188,8 @@ class BitLinear(BitLayer, nn.Linear):
     The rest is what a `BitLayer` says.
     """
 
+    groups = 1  # as of a convolution: each output reads all inputs
+
     def __init__(
         self,
         in_features,
@@ -182,8 +202,12 @@ class BitLinear(BitLayer, nn.Linear):
         bias_input=BIAS_INPUT,
     ):
         super().__init__(in_features, out_features, bias=bias)
-        sizes = {"in_features": int(in_features), "out_features": int(out_features)}
+        sizes = self._sizes(out_features, in_features)
         self._quantised(sizes, QuantType, maxw_algo, maxw_quantscale, WScale, bias, bias_input)
+
+    def _sizes(self, outputs, inputs):
+        """Those of its settings that say how many inputs and outputs it has."""
+        return {"in_features": int(inputs), "out_features": int(outputs)}
 
     @staticmethod
     def weight_shape(settings):
@@ -217,8 +241,9 @@ LARGEST_KERNEL = 16  # rows and columns of a convolution
 class BitConv2d(BitLayer, nn.Conv2d):
     """A convolution: integer activations [B, C, H, W] -> accumulators [B, O, H', W'].
 
-    N = C * rows * columns of the kernel. kernel_size, stride, padding (with zeros): whole numbers,
-    or (rows, columns). The rest is what a `BitLayer` says.
+    N = C / groups * rows * columns of the kernel. kernel_size, stride, padding (with zeros): whole
+    numbers, or (rows, columns). groups: each reads its part of the channels and gives its part of
+    the outputs; depthwise with as many as channels. The rest is what a `BitLayer` says.
     """
 
     def __init__(
@@ -234,6 +259,7 @@ class BitConv2d(BitLayer, nn.Conv2d):
         WScale="PerTensor",
         bias=False,
         bias_input=BIAS_INPUT,
+        groups=1,
     ):
         kernel_size, stride, padding = pair(kernel_size), pair(stride), pair(padding)
         if not 1 <= min(kernel_size) <= max(kernel_size) <= LARGEST_KERNEL:
@@ -246,19 +272,30 @@ class BitConv2d(BitLayer, nn.Conv2d):
                 f"stride={stride}, padding={padding} of a BitConv2d are not valid; a stride is 1 "
                 "or more, padding less than the kernel"
             )
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise UserError(
+                f"groups={groups} of a BitConv2d is not valid; it divides both the {in_channels} "
+                f"channels that it reads and the {out_channels} that it gives"
+            )
+        sizes = (in_channels, out_channels, kernel_size, stride, padding)
+        super().__init__(*sizes, groups=groups, bias=bias)
         sizes = {
             "in_channels": int(in_channels),
             "out_channels": int(out_channels),
             "kernel_size": list(kernel_size),
             "stride": list(stride),
             "padding": list(padding),
-        }
+        } | ({"groups": int(groups)} if groups > 1 else {})
         self._quantised(sizes, QuantType, maxw_algo, maxw_quantscale, WScale, bias, bias_input)
+
+    def _sizes(self, outputs, inputs):
+        sizes = {"in_channels": inputs, "out_channels": outputs}
+        return sizes | ({"groups": inputs} if self.groups == self.in_channels > 1 else {})
 
     @staticmethod
     def weight_shape(settings):
-        return [settings["out_channels"], settings["in_channels"], *settings["kernel_size"]]
+        channels = settings["in_channels"] // settings.get("groups", 1)
+        return [settings["out_channels"], channels, *settings["kernel_size"]]
 
     def output_shape(self, shape):
         if len(shape) != 3 or shape[0] != self.in_channels:
@@ -277,7 +314,8 @@ class BitConv2d(BitLayer, nn.Conv2d):
         return [max(0, count - pad) for count, pad in beyond]
 
     def products(self, x, weights, bias):
-        return F.conv2d(x, weights.view(self.weight.shape), bias, self.stride, self.padding)
+        weights = weights.view(self.weight.shape)
+        return F.conv2d(x, weights, bias, self.stride, self.padding, groups=self.groups)
 
     def exact_products(self, x, weights, bias):
         # As matrices: fast algorithms of convolution multiply sums, which are not exact.
@@ -285,8 +323,21 @@ class BitConv2d(BitLayer, nn.Conv2d):
         top, left = self.padding
         x = F.pad(x, (left, left, top, top))
         windows = x.unfold(2, rows, down).unfold(3, columns, right)  # a view [B, C, H', W', ...]
-        sums = F.linear(windows.permute(0, 2, 3, 1, 4, 5).flatten(3), weights, bias)
+        windows = windows.permute(0, 2, 3, 1, 4, 5).flatten(3)
+        if self.groups == 1:
+            sums = F.linear(windows, weights, bias)
+        else:
+            by_group = windows.unflatten(3, (self.groups, -1))  # [B, H', W', groups, N]
+            weights = weights.unflatten(0, (self.groups, -1))  # [groups, O / groups, N]
+            sums = torch.einsum("bhwgn,gon->bhwgo", by_group, weights).flatten(3)
+            sums = sums if bias is None else sums + bias
         return sums.movedim(-1, 1)
+
+
+def BitConv1d(in_channels, out_channels, kernel_size, QuantType, stride=1, padding=0, **options):
+    """A `BitConv2d` along the time of a sequence, which is a map [B, C, 1, T] of one row."""
+    sizes = {"stride": (1, stride), "padding": (0, padding)}
+    return BitConv2d(in_channels, out_channels, (1, kernel_size), QuantType, **sizes, **options)
 
 
 class BatchNormed:
@@ -328,6 +379,11 @@ class BatchNormed:
         offset = (0 if bias is None else bias) - mean
         return weight * gain[:, None], offset * gain + (0 if norm.bias is None else norm.bias)
 
+    def _like(self, settings):
+        norm, (outputs, *_) = self.norm, self.weight_shape(settings)
+        fresh = type(norm)(outputs, norm.eps, norm.momentum, norm.affine)
+        return type(self)(self.plain(**settings), fresh)
+
     def folded(self):
         layer = self.plain(**self.settings | {"bias": True, "bias_input": self.bias_input})
         weight, bias = self.float_weights()
@@ -351,31 +407,3 @@ NORMED = {  # a norm of PyTorch -> what it becomes part of, and what both then a
     nn.BatchNorm1d: (BitLinear, BatchNormBitLinear),
     nn.BatchNorm2d: (BitConv2d, BatchNormBitConv2d),
 }
-
-
-class Flatten(nn.Flatten):
-    """Activations [B, C, H, W] -> [B, C * H * W]: no step of the C, only an order of weights."""
-
-    def __init__(self):
-        super().__init__()
-        self.settings = {}
-
-    def output_shape(self, shape):
-        return (torch.Size(shape).numel(),)
-
-
-class Unflatten(nn.Unflatten):
-    """Inputs [B, C * H * W] -> [B, C, H, W]. shape: (C, H, W)."""
-
-    def __init__(self, shape):
-        self.settings = {"shape": [int(size) for size in shape]}
-        super().__init__(1, self.settings["shape"])
-
-    def output_shape(self, shape):
-        size = torch.Size(self.settings["shape"]).numel()
-        if list(shape) != [size]:
-            raise ValueError(f"takes {size} values")
-        return tuple(self.settings["shape"])
-
-
-SHAPING = (Flatten, Unflatten)  # they change no value

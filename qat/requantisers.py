@@ -50,7 +50,7 @@ class Requantiser(nn.Module):
 
     def forward(self, accumulators):
         scaled = self.scaled(F.relu(accumulators))
-        integers = (scaled.detach() + 0.5).floor().clamp(max=self.highest)
+        integers = (scaled.detach() + 0.5).floor_().clamp_(max=self.highest)
         return StraightThrough.apply(scaled, integers) if self.training else integers.float()
 
     def output_shape(self, shape):
@@ -92,18 +92,17 @@ class ShiftNormReLU(Requantiser):
         return (self.shift_of(accumulators).flatten(1),)
 
 
-class FixedShiftReLU(Requantiser):
-    """One shift for all samples, a buffer; what is too large saturates.
+class FollowedShift(nn.Module):
+    """One shift for all samples, a buffer, which brings accumulators to `bits`.
 
     It brings a running mean of the samples' largest accumulators, the smallest that 90 % of a batch
-    do not pass, to the range of activations. It follows while `follows`, then it stays.
+    do not pass, to that range. It follows while `follows`, then it stays.
     """
 
     QUANTILE, MOMENTUM = 0.9, 0.98
 
-    def __init__(self, bits=UINT7.bits):
-        super().__init__(bits)
-        self.settings = {"bits": bits}
+    def __init__(self):
+        super().__init__()
         self.follows = True
         self.register_buffer("largest", torch.zeros(()))
         self.register_buffer("shift", torch.zeros((), dtype=torch.int64))
@@ -118,6 +117,14 @@ class FixedShiftReLU(Requantiser):
             length = torch.frexp(self.largest.floor()).exponent.long()
             self.shift.copy_((length - self.bits).clamp(0, 31))
         return self.shift
+
+
+class FixedShiftReLU(Requantiser, FollowedShift):
+    """One shift for all samples, see `FollowedShift`; what is too large saturates."""
+
+    def __init__(self, bits=UINT7.bits):
+        super().__init__(bits)
+        self.settings = {"bits": bits}
 
 
 REQUANTISERS = {  # requantiser: (shiftnorm_aware, bits) -> module

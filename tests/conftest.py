@@ -95,7 +95,8 @@ def header_of(graph, *options, **given):
 
 
 OWN_HEAD = (
-    "from torch import nn\nfrom BitNetMCU import BitConv2d, BitLinear, FixedShiftReLU\n"
+    "from torch import nn\nimport BitNetMCU\n"
+    "from BitNetMCU import BitConv1d, BitConv2d, BitLinear, FixedShiftReLU, Residual, SumPool2d\n"
     "def zeros(layer):\n    nn.init.zeros_(layer.weight)\n    return layer\n"
 )
 

@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 
 import fuzz
 import numpy as np
@@ -25,7 +26,7 @@ from compiler import hostrun, operators
 from compiler.graph import Range
 from compiler.trace import Layout
 from lowbit import emission, kernelrows, lowering, pipeline
-from lowbit.rules import Windows
+from lowbit.maps import Windows
 
 EXAMPLES = """examples:
   python tests/fuzz_windows.py                     20,000 networks
@@ -35,7 +36,18 @@ EXAMPLES = """examples:
 BATCH = 50
 IMAGES = 4
 MOST_VALUES = 2000  # of a map
-NARROWED = "sums in int16"
+COUNTED = {  # name: (step) -> whether it is one of those
+    "sums in int16": lambda step: step.kind == "CONVOLUTION_16",
+    "groups": lambda step: step.kind == "CONVOLUTION" and step.fields.groups > 1,
+    "groups, fused": lambda step: step.kind == "FUSED" and step.fields.stages[0][0].groups > 1,
+    "pools": lambda step: "POOL" in step.kind,
+    "pools, fused": lambda step: step.kind == "FUSED" and step.fields.pool is not None,
+    "streams": lambda step: step.kind == "STREAMED",
+    "streams of more": lambda step: step.kind == "STREAMED" and len(step.fields.parts) > 1,
+    "single channels": lambda step: step.kind == "CHANNELLED",
+    "sums of two": lambda step: step.kind == "ADD",
+    "sums of two, fused": lambda step: step.kind == "FUSED" and step.fields.added is not None,
+}
 CORES = ("size", "speed", "speed", "host")
 MAIN = """
 #include "record.h"
@@ -75,7 +87,7 @@ int main(void) {{
 
 def random_windows(rng, size, channels):
     """`Windows` of a map of that size; as often one position each as others."""
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         return Windows(size, channels, (1, 1))
     padding = tuple(int(n) for n in rng.choice([0, 0, 1, 2], 2))
     if rng.random() < 0.5:
@@ -92,35 +104,116 @@ def random_network(number):
     """(graph, optimise, int8 inputs [IMAGES, I]) of the network with that number."""
     rng = np.random.default_rng(number)
     optimise, bits = CORES[rng.integers(len(CORES))], fuzz.bits_of(number)
-    size = tuple(int(n) for n in rng.integers(1, 17, 2))
+    by_channel = rng.random() < 0.1
+    size = tuple(int(n) for n in rng.integers(3 if by_channel else 1, 17, 2))
     channels = fuzz.random_size(rng, max(1, min(8, 255 // (size[0] * size[1]))))
     reads = fuzz.random_reads(rng, bits)
     chain = lowering.Chain("network", size[0] * size[1] * channels, reads)
     chain.as_map(size, channels)
     convolutions = int(rng.integers(1, 4))
+    if by_channel:
+        fast = rng.random() < 0.6
+        for _ in range(int(rng.integers(1, 4))):
+            if not fast or min(chain.last.shape[:2]) >= 3:
+                random_depthwise(rng, chain, int(rng.integers(1, min(bits, 7) + 1)), fast)
+    elif rng.random() < 0.1:
+        random_pool(rng, chain)
     for number_of in range(convolutions + int(rng.integers(1, 3))):
-        some = int(rng.integers(1, min(bits, 7) + 1))
+        some, before = int(rng.integers(1, min(bits, 7) + 1)), chain.last
         if number_of < convolutions:
-            size, channels = chain.last.shape[:2], chain.last.shape[2]
-            windows = random_windows(rng, size, channels)
-            most = max(1, min(20, MOST_VALUES // windows.count))
-            inputs = windows.kernel[0] * windows.kernel[1] * channels
-            layer = fuzz.random_layer(rng, inputs, fuzz.random_size(rng, most), some)
-            if rng.random() < 0.5:  # what has the most kernels
-                layer = four_bits(rng, layer)
-            chain.convolution(layer, windows)
+            random_convolution(rng, chain, some)
         else:
             chain.linear(fuzz.random_layer(rng, chain.last.size, fuzz.random_size(rng, 20), some))
-        writes = Range(0, 2**some - 1)
-        if rng.random() < 0.3:
-            chain.shiftnorm_relu(writes)
-        else:
-            fitting = max(chain.last.range.highest.bit_length() - some, 0)
-            shift = min(rng.integers(max(fitting - 6, 0), fitting + 1), 30 - some)
-            chain.fixed_shift_relu(int(shift), writes)
+        if chain.last.shape == before.shape and rng.random() < 0.5:
+            chain.add(chain.tensors.index(before), int(rng.integers(0, 12)))
+        is_map = len(chain.last.shape) == 3
+        if is_map and rng.random() < 0.3:
+            random_pool(rng, chain)
+        requantise(rng, chain, some)
+        if is_map and rng.random() < 0.3:
+            random_pool(rng, chain)
+            if chain.last.dtype == "int32":
+                requantise(rng, chain, some)
     chain.linear(fuzz.random_layer(rng, chain.last.size, fuzz.random_size(rng, 12), 7))
     images = extreme_inputs(rng, chain.tensors[0].size, reads)
     return chain.graph(), optimise, images[rng.permutation(len(images))[:IMAGES]]
+
+
+def random_convolution(rng, chain, bits):
+    """One of the map that is there, some of groups; bits: of the activations behind it."""
+    *size, channels = chain.last.shape
+    windows = random_windows(rng, tuple(size), channels)
+    if rng.random() < 0.2:  # as large as what it reads, for what may be added to it
+        kernel = tuple(min(3, length) // 2 * 2 + 1 if length > 2 else 1 for length in size)
+        windows = Windows(tuple(size), channels, kernel, padding=tuple(n // 2 for n in kernel))
+    most = max(1, min(20, MOST_VALUES // windows.count))
+    dividing = [n for n in range(1, channels + 1) if channels % n == 0 and n <= most]
+    groups = int(rng.choice(dividing)) if rng.random() < 0.4 else 1
+    outputs = groups * fuzz.random_size(rng, most // groups)
+    if rng.random() < 0.3 and channels <= most:
+        outputs = channels
+    inputs = windows.kernel_size * (channels // groups)
+    layer = fuzz.random_layer(rng, inputs, outputs, bits)
+    if rng.random() < 0.5:  # what has the most kernels
+        layer = four_bits(rng, layer)
+    chain.convolution(layer, windows, groups)
+
+
+def random_depthwise(rng, chain, bits, fast):
+    """One with a fixed shift, and perhaps a pool, of which there may be more one behind the other;
+    of a map of one channel any convolution. bits: of the activations behind it; fast: such as has a
+    kernel of its own."""
+    *size, channels = chain.last.shape
+    kernel = tuple(int(rng.integers(1, min(5, length) + 1)) for length in size)
+    padding, stride = (0, 0), (1, 1)
+    if fast:
+        kernel = (3, 3)
+    if not fast and rng.random() < 0.3:
+        padding = tuple(int(rng.integers(n)) for n in kernel)
+    if not fast and rng.random() < 0.3:
+        stride = tuple(int(rng.integers(1, n + 1)) for n in kernel)
+    windows = Windows(tuple(size), channels, kernel, stride, padding)
+    outputs = channels if channels > 1 else int(rng.integers(1, 9))
+    layer = fuzz.random_layer(rng, windows.kernel_size, outputs, bits)
+    if rng.random() < (0.8 if fast else 0.2):
+        layer = replace(layer, factors=None)
+    chain.convolution(layer, windows, channels)
+    pooled, front = min(windows.positions) > 1 and rng.random() < 0.5, rng.random() < 0.5
+    if pooled and front:
+        chain.pool("MAX_POOL", (2, 2))
+    fixed_shift(rng, chain, bits)
+    if pooled and not front:
+        chain.pool("MAX_POOL", (2, 2))
+
+
+def random_pool(rng, chain):
+    """One of the map that is there, as often one that can be fused as not."""
+    size = chain.last.shape[:2]
+    kernel = tuple(int(rng.integers(1, min(4, length) + 1)) for length in size)
+    if rng.random() < 0.3 and min(size) > 1:
+        kernel = (2, 2)
+    stride = kernel if rng.random() < 0.6 else tuple(int(n) for n in rng.integers(1, 4, 2))
+    kind = "MAX_POOL" if rng.random() < 0.7 else "SUM_POOL"
+    small = chain.last.range.largest < 2**24 // (kernel[0] * kernel[1])
+    front = chain.steps == []
+    if kind == "SUM_POOL" and (front or not small):
+        kind = "MAX_POOL"
+    chain.pool(kind, kernel, stride)
+
+
+def requantise(rng, chain, bits):
+    """Brings the accumulators that are there to so many bits."""
+    writes = Range(0, 2**bits - 1)
+    if rng.random() < 0.3:
+        chain.shiftnorm_relu(writes)
+    else:
+        fixed_shift(rng, chain, bits)
+
+
+def fixed_shift(rng, chain, bits):
+    fitting = max(chain.last.range.highest.bit_length() - bits, 0)
+    shift = min(rng.integers(max(fitting - 6, 0), fitting + 1), 30 - bits)
+    chain.fixed_shift_relu(int(shift), Range(0, 2**bits - 1))
 
 
 def four_bits(rng, layer):
@@ -156,10 +249,10 @@ def run_batch(objects, folder, first, count):
         wanted = []
         for compiled, images in networks:
             counted.update(choice.kernel.name for choice in pipeline.layers_of(compiled))
-            graph = compiled.graph
-            counted[NARROWED] += sum(step.kind == "CONVOLUTION_16" for step in graph.operators)
+            for name, applies in COUNTED.items():
+                counted[name] += sum(map(applies, compiled.graph.operators))
             lowered = operators.execute(compiled.stages["lowered"], images)
-            wanted.append(Layout.of(graph).write(lowered))
+            wanted.append(Layout.of(compiled.graph).write(lowered))
         program = build(Path(folder) / f"{first}-{bits}", networks, linked, bits)
         stream = b"".join(images.tobytes() for _, images in networks)
         failures += fuzz.first_differing(program, stream, numbers, wanted)
@@ -205,7 +298,7 @@ def main():
     failures, counted = run(arguments.first, arguments.networks, arguments.jobs)
     for name, count in counted.most_common():
         print(f"{count:8} layers with {name}")
-    kinds = len(counted.keys() - {NARROWED})
+    kinds = len(counted.keys() - COUNTED.keys())
     return fuzz.report("fuzz_windows.py", arguments, failures, IMAGES, kinds)
 
 

@@ -34,30 +34,38 @@ static uint32_t changed(uint32_t gp, uint32_t tp, uint32_t sp) {
 }
 
 static uint32_t run(const Case *one) {
-    uint32_t bytes = one->bytes, gp = get_gp(), tp = get_tp(), sp = get_sp(), wrong, first, i;
-    uint32_t position = 0;
+    const BitNetMCU_strip *strip = &one->pieces.strip;
+    uint32_t bytes = one->bytes, gp = get_gp(), tp = get_tp(), sp = get_sp(), wrong = 0, first, i;
+    uint32_t position = 0, pixels = one->pieces.pixels;
+    BitNetMCU_scanned scanned;
     uint8_t *lists = memory.bytes + MARGIN + one->shift;
     const int32_t *expected = one->expected;
 
     for (i = 0; i < sizeof memory.bytes; i++)
         memory.bytes[i] = CANARY;
-    BitNetMCU_scan_strip(one->map, &one->strip, lists);
-    wrong = changed(gp, tp, sp);
-    for (i = 1; i <= MARGIN - 3; i++)
-        wrong |= lists[-(int32_t)i] != CANARY || lists[bytes + i - 1] != CANARY;
-    for (first = 0; first + one->strip.columns <= one->strip.width; first += one->stride) {
+    scanned.map = one->map;
+    scanned.rest = strip->width;
+    scanned.scanned = scanned.first = 0;
+    if (one->whole)
+        BitNetMCU_scan_strip(one->map, strip, lists);
+    for (first = 0; first + strip->columns <= strip->width; first += pixels) {
         for (i = 0; i < MOST_OUTPUTS + 2 * MARGIN; i++)
             accumulators[i] = CANARY;
-        BitNetMCU_window_nibbles(lists, &one->strip, first, position, accumulators + MARGIN);
-        position += one->step;
+        if (one->whole)
+            BitNetMCU_window_nibbles(lists, strip, first, position, accumulators + MARGIN);
+        else
+            BitNetMCU_window_pieces(&scanned, &one->pieces, lists, accumulators + MARGIN);
+        position += one->pieces.positions;
         wrong |= changed(gp, tp, sp);
-        for (i = 0; expected && i < one->strip.outputs; i++)
+        for (i = 0; expected && i < strip->outputs; i++)
             wrong |= accumulators[MARGIN + i] != *expected++;
         for (i = 0; i < MARGIN; i++)
             wrong |= accumulators[i] != CANARY;
-        for (i = MARGIN + one->strip.outputs; i < MOST_OUTPUTS + 2 * MARGIN; i++)
+        for (i = MARGIN + strip->outputs; i < MOST_OUTPUTS + 2 * MARGIN; i++)
             wrong |= accumulators[i] != CANARY;
     }
+    for (i = 1; i <= MARGIN - 3; i++)
+        wrong |= lists[-(int32_t)i] != CANARY || lists[bytes + i - 1] != CANARY;
     return wrong;
 }
 

@@ -29,6 +29,7 @@ def test_settings_have_the_types_that_the_rules_give():
         config.Layers: lambda rule: str | list[str],
         config.Widths: lambda rule: list[int],
         config.OnePerLayer: lambda rule: str | list[str],
+        config.Kept: lambda rule: str | list[int],
         config.EachLayer: lambda rule: int | list[int],
         config.RawUnits: lambda rule: str | float | list[float],
         config.OrAuto: lambda rule: types[type(rule.rule)](rule.rule),
@@ -147,7 +148,10 @@ def test_rows_and_columns_that_no_window_reads_are_warned_of(overrides, warning)
             ["image_size=6"],
             "takes maps of at least 7x7, .* or a larger image_size, or model=FCMNIST",
         ),
-        (["dataset=a.csv"], "needs images; a.csv has measured values: .* or use model=FCMNIST"),
+        (
+            ["dataset=a.csv"],
+            "needs a map; a.csv has 256 values that are none: .* or use model=FCMNIST",
+        ),
     ],
 )
 @pytest.mark.parametrize("layers", ["auto", "conv 7x7 4"])

@@ -120,9 +120,9 @@ REVERSE = Row(
 )
 
 
-def lower_reverse(chain, index, module):
-    size, read = chain.last.size, chain.last.range
-    chain.add("REVERSE", size, Tensor(f"reversed_{index}", (size,), "int8", range=read))
+def lower_reverse(chain, module):
+    size, read, index = chain.last.size, chain.last.range, len(chain.steps)
+    chain.step("REVERSE", size, Tensor(f"reversed_{index}", (size,), "int8", range=read))
 
 
 OWN = """from torch import nn
@@ -170,7 +170,7 @@ def test_an_operator_with_state_goes_to_c(monkeypatch, tmp_path, rng, build_harn
     monkeypatch.setitem(lowering.ROWS, "DELAY", DELAY)
     chain = lowering.Chain("delayed", 20, lowering.MEASURED)
     state = Tensor("before", (20,), "int8", storage=STATE)
-    chain.add("DELAY", 20, Tensor("delayed", (20,), "int8"), state)
+    chain.step("DELAY", 20, Tensor("delayed", (20,), "int8"), state)
     chain.steps[-1].inputs.append(chain.steps[-1].outputs[1])
     weights = rng.integers(-8, 8, (4, 20)).astype(np.int32)
     chain.linear(IntegerLayer(FORMATS["4bit"], weights))

@@ -341,8 +341,14 @@ def test_instruction_count_equals_unicorns_on_the_real_firmware(network):
 def in_assembly():
     """(target, settings) for each file of kernels in assembly; ShiftNorm is in all of them."""
     files = {path.stem for path in (ROOT / "kernels" / "riscv").glob("*.S")} - {"shiftnorm"}
-    windows = ["model=WindowMNIST", "image_size=8", "layers=conv 4x4/2 12,conv 1x1 9,dense 16"]
-    cases = {"strips": ("CH32V003", windows)}
+    windows = ["model=WindowMNIST", "image_size=8"]
+    few = ["activation_bits=4", "QuantType=FP130,FP130,4bitsym,4bitsym"]
+    layers = {
+        "strips": ["layers=conv 4x4/2 12,conv 1x1 9,dense 16"],
+        "gather": ["layers=conv 3x3 4,maxpool 2x2,dense 16"],
+        "depthwise": ["layers=conv 3x3 8,depthwise 3x3,maxpool 2x2,dense 16", *few],
+    }
+    cases = {file: ("CH32V003", [*windows, *of]) for file, of in layers.items()}
     for kernel in kernelrows.FAST:
         target = "CH32V002" if kernel.multiplier else "CH32V003"
         few = kernel.source.stem == "pairs"

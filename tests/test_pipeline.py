@@ -28,7 +28,8 @@ from cli import UserError
 from compiler import operators
 from compiler.formats import FORMATS
 from lowbit import kernelrows, lowering
-from lowbit.rules import IntegerLayer, Windows
+from lowbit.maps import Windows
+from lowbit.rules import IntegerLayer
 from train import checkpoint, config, epochs, loaders, plots, schedules
 
 QUICK = ("dataset=Digits", "num_epochs=2", "widths=17,9")

@@ -16,16 +16,28 @@ from lowbit import layouts
 from lowbit.rules import IntegerLayer
 
 on_chip = test_fast_kernels.on_chip
+on_host = test_fast_kernels.on_host
 
 
 @dataclass
 class Windows:
-    """A strip of activations int8 [rows, width, channels], and a layer of its windows."""
+    """A strip of activations int8 [rows, width, channels], and a layer of its windows.
+
+    at_once, room: columns of a piece, at most, and entries of a list; None where there are no
+    pieces.
+    """
 
     strip: np.ndarray
     layer: IntegerLayer  # of `columns` pixel columns, position by position
     columns: int
     stride: int
+    at_once: int | None = None
+    room: int | None = None
+
+    @property
+    def column(self):
+        """Values of a column."""
+        return self.strip.shape[0] * self.strip.shape[2]
 
     @property
     def firsts(self):
@@ -75,7 +87,20 @@ def windows_of(rng, rows, width, channels, columns, outputs, bits, **kinds):
         layouts.pack_strips(layer)
     except Unfit:
         return None
-    return Windows(strip, layer, columns, int(rng.integers(1, 4)))
+    one = Windows(strip, layer, columns, int(rng.integers(1, 4)))
+    return in_pieces(rng, one) if kinds.get("pieces") else one
+
+
+def in_pieces(rng, one):
+    """The same `Windows` piece by piece: each of any size that the kernel takes."""
+    most = min(layouts.STRIP_POSITIONS // one.column, one.strip.shape[1])
+    at_once = int(rng.integers(1, most + 1))
+    if rng.random() < 0.5:
+        at_once = most
+    room = int(rng.integers(one.column, at_once * one.column + 1))
+    if rng.random() < 0.5:
+        room = int(rng.integers(one.column, min(3 * one.column, at_once * one.column) + 1))
+    return replace(one, at_once=at_once, room=room)
 
 
 def random_windows(rng, most_bits, count):
@@ -101,8 +126,8 @@ def header_of(rng, cases, most_bits):
     text = """#include "kernels/strips.h"
 typedef struct {
     const int8_t *map;
-    BitNetMCU_strip strip;
-    uint32_t stride, step; /* from window to window, in pixels and in positions */
+    uint32_t whole; /* or in pieces */
+    BitNetMCU_pieces pieces;
     uint32_t bytes, shift; /* of the lists: how many, and from an aligned address */
     const int32_t *expected; /* NULL: any, as inputs are out of range */
 } Case;
@@ -110,28 +135,30 @@ typedef struct {
     table = []
     for index, one in enumerate(cases):
         rows, width, channels = one.strip.shape
-        bits, positions = one.layer.reads.bits, one.strip.size
-        padding = int(rng.integers(0, 3))  # behind each row of the map
+        bits, column, whole = one.layer.reads.bits, one.column, one.room is None
+        positions, at_once = (one.strip.size, width) if whole else (one.room, one.at_once)
+        padding = int(rng.choice([0, 0, 1, 2, 4]))  # behind each row of the map
         padded = np.full((rows, width * channels + padding), 127, np.int8)
         padded[:, : width * channels] = one.strip.reshape(rows, -1)
         lists = padded.ravel()[: rows * padded.shape[1] - padding]
-        text += array(f"static const int8_t map_{index}", lists)
-        text += array(
-            f"static const uint32_t weights_{index}", layouts.pack_strips(one.layer).ravel()
-        )
+        aligned = f"__attribute__((aligned({rng.choice([1, 4, 4])})))"
+        text += array(f"{aligned} static const int8_t map_{index}", lists)
+        words = (layouts.pack_strips if whole else layouts.pack_pieces)(one.layer)
+        text += array(f"static const uint32_t weights_{index}", words.ravel())
         in_range = one.strip.min() >= 0 and one.strip.max() <= one.layer.reads.highest
         if in_range:
             text += array(f"static const int32_t out_{index}", one.expected().ravel())
         expected = f"out_{index}" if in_range else 0
         entries = bits * positions
-        size = entries + min(most_bits, 7) * (width + 1)
+        size = entries + min(most_bits, 7) * (at_once + 1)
         strip = f"{padded.shape[1]}, {width}, {rows}, {channels}, {bits}, {positions}, {entries}"
         strip += f", {one.columns}, {one.layer.outputs}, {one.layer.inputs}, weights_{index}, "
         strip += ", ".join(map(str, layouts.strip_constants(one.layer)))
         strip += f", {rows * padded.shape[1]}"
-        step = one.stride * rows * channels
-        numbers = f"{one.stride}, {step}, {size}, {int(rng.integers(0, 4))}"
-        table.append(f"{{map_{index}, {{{strip}}}, {numbers}, {expected}}}")
+        steps = f"{one.stride}, {one.stride * column}, {one.stride * channels}, {column}"
+        pieces = f"{{{strip}}}, {at_once}, {positions // column}, {steps}"
+        numbers = f"{size}, {int(rng.integers(0, 4))}"
+        table.append(f"{{map_{index}, {int(whole)}, {{{pieces}}}, {numbers}, {expected}}}")
     text += "static const Case cases[] = {" + ",\n".join(table) + "};\n"
     most = 7 * 255 + 7 * 256
     return (
@@ -267,8 +294,9 @@ def test_lists_of_as_many_rows_as_8_bit_lanes_hold_are_exact(rng, in_c, in_assem
     ],
 )
 def test_windows_that_would_not_be_exact_are_refused(layer, reason):
-    with pytest.raises(Unfit, match=reason):
-        layouts.pack_strips(layer)
+    for pack in (layouts.pack_strips, layouts.pack_pieces):
+        with pytest.raises(Unfit, match=reason):
+            pack(layer)
 
 
 def test_the_largest_windows_that_fit_16_bits_are_exact(rng, in_c, in_assembly):
@@ -277,3 +305,92 @@ def test_the_largest_windows_that_fit_16_bits_are_exact(rng, in_c, in_assembly):
     cases = [Windows(np.full((73, 1, 1), 127, np.int8), layer, 1, 1)]
     in_c(rng, cases, 7)
     in_assembly(rng, cases, 7)
+
+
+# --- strips in pieces
+
+
+def random_pieces(rng, most_bits, bytes_of_all):
+    """`Windows` in pieces, of inputs of up to so many bits, that take about so much flash."""
+    found, taken = [], 0
+    while taken < bytes_of_all:
+        rows, columns = int(rng.integers(1, 6)), int(rng.integers(1, 6))
+        channels = int(rng.choice([1, 2, 3, 4, 5, 8, 12, 16, 24, 32]))
+        width, outputs = columns + int(rng.integers(0, 12)), int(rng.integers(1, 41))
+        one = windows_of(
+            rng, rows, width, channels, columns, outputs, int(rng.integers(1, most_bits + 1)),
+            name=rng.choice(["4bit", "4bitsym"]), pieces=True,
+            weights=rng.choice(["most", "least", "mixed", "small", "random", "random"]),
+            inputs=rng.choice(["none", "most", "random", "random"]),
+        )  # fmt: skip
+        if one is None:
+            continue
+        if rng.random() < 0.2:  # some of it dense
+            one.strip[:, width // 2 :] = one.layer.reads.highest
+        if rng.random() < 0.3:
+            one.strip[rng.random(one.strip.shape) < 0.8] = 0
+        found.append(one)
+        words = layouts.pack_pieces(one.layer)
+        taken += words.nbytes + one.strip.size + 4 * one.expected().size
+    return found
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_pieces_in_c_equal_the_integer_layer(bits, rng, in_c):
+    in_c(rng, random_pieces(rng, min(bits, 7), 400_000), bits)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_pieces_in_assembly_equal_the_integer_layer(bits, rng, in_assembly):
+    for _ in range(6):
+        in_assembly(rng, random_pieces(rng, min(bits, 7), 30_000), bits)
+
+
+@pytest.mark.parametrize("inputs", ["most", "random"])
+@pytest.mark.parametrize("shape", [(3, 10, 16, 3, 24), (3, 6, 28, 3, 8), (5, 7, 10, 5, 9)])
+def test_windows_that_lists_do_not_hold_are_summed_by_parts(shape, inputs, rng, in_c, in_assembly):
+    """Of 144, 252 and 250 values, with room for one column of them to all that lists can name."""
+    cases = []
+    one = windows_of(rng, *shape, 4, inputs=inputs, pieces=True)
+    for at_once in range(1, 255 // one.column + 1):
+        for room in {one.column, at_once * one.column, (at_once + 1) * one.column // 2}:
+            cases.append(replace(one, at_once=at_once, room=room, stride=1))
+    in_c(rng, cases, 4)
+    for case in cases[:5]:
+        in_assembly(rng, [case], 4)
+
+
+@pytest.mark.parametrize("outputs", [1, 7, 8, 9, 16, 17, 24, 25, 31, 32, 33, 40, 41, 64])
+def test_pieces_write_so_many_outputs(outputs, rng, in_c, in_assembly):
+    cases = [
+        windows_of(rng, 3, 6, 4, 3, outputs, 4, name=name, pieces=True)
+        for name in ("4bit", "4bitsym")
+    ]
+    in_c(rng, cases, 4)
+    in_assembly(rng, cases, 4)
+
+
+@pytest.mark.parametrize(("built_for", "bits"), [(8, 4), (8, 1), (5, 4), (4, 4), (7, 6)])
+def test_pieces_out_of_range_write_nothing_outside_the_lists(
+    built_for, bits, rng, in_c, in_assembly
+):
+    cases = [
+        windows_of(rng, rows, 9, channels, 3, 16, bits, pieces=True)
+        for rows, channels in [(3, 16), (4, 5), (7, 1), (2, 4)]
+    ]
+    for one in cases:
+        one.strip[...] = rng.integers(-128, 128, one.strip.shape)
+    cases += [replace(one, strip=np.full_like(one.strip, -1)) for one in cases]
+    in_c(rng, cases, built_for)
+    in_assembly(rng, cases, built_for)
+
+
+# --- what is behind windows of a pool
+
+
+@pytest.mark.parametrize("highest", [1, 7, 15, 100, 127])
+def test_the_larger_activations_stay(highest, rng, on_host, on_chip):
+    cases = [*test_fast_kernels.around_every_level(rng, highest)]
+    header = test_fast_kernels.requantise_header(cases)
+    assert on_host("max_firmware.c", header) == "." * len(cases)
+    assert on_chip("max_firmware.c", "shiftnorm.S", header) == "." * len(cases)

@@ -200,13 +200,7 @@ def load(path):
 def _build(path, content, settings: Settings):
     """The network that a file's content describes. No code that the file names is run."""
     if "architecture" in content:
-        for index, layer in enumerate(content["architecture"]["layers"]):
-            # Before anything is allocated for sizes that the weights do not have.
-            kind = BitNetMCU.LAYERS[layer["kind"]]
-            sizes = kind.weight_shape(layer) if issubclass(kind, BitNetMCU.BitLayer) else []
-            weight = content["state_dict"].get(f"layers.{index}.weight", torch.empty(()))
-            if list(weight.shape) != sizes:
-                raise ValueError("weights of another architecture")
+        _check_weights(content["architecture"]["layers"], content["state_dict"])
         return BitNetMCU.from_architecture(content["architecture"])
     if settings.model not in models.PRESETS:
         raise UserError(
@@ -214,6 +208,16 @@ def _build(path, content, settings: Settings):
             "only training runs; train it anew"
         )
     return models.build(settings, content["inputs"], content["classes"])
+
+
+def _check_weights(layers, state, prefix="layers"):
+    """Before anything is allocated for sizes that the weights do not have."""
+    for index, layer in enumerate(layers):
+        kind, name = BitNetMCU.LAYERS[layer["kind"]], f"{prefix}.{index}"
+        sizes = kind.weight_shape(layer) if issubclass(kind, BitNetMCU.BitLayer) else []
+        if list(state.get(f"{name}.weight", torch.empty(())).shape) != sizes:
+            raise ValueError("weights of another architecture")
+        _check_weights(layer.get("layers", ()), state, f"{name}.layers")
 
 
 def choose_samples(labels, classes, count):

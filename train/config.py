@@ -23,9 +23,11 @@ from cli import UserError, suggest
 from compiler.graph import UINT7
 from lowbit import inputmap
 from train import data, loaders, measured, models, optimizers, schedules
+from train.layers import HELP, WIDEST, Layer
 from train.settings import Settings
 
 AUTO = "auto"
+ALL = "all"
 DEFAULT_PARAMETERS = Path(__file__).parent.parent / "trainingparameters.yaml"
 
 
@@ -144,14 +146,10 @@ class Layers:
         values = _items(value)
         if not isinstance(values, list) or not 1 <= len(values) <= self.most:
             raise ValueError
-        return [str(models.Layer.parse(text)) for text in values]
+        return [str(Layer.parse(text)) for text in values]
 
     def __str__(self):
-        return (
-            f"{AUTO}; or 1 to {self.most} layers, 'dense WIDTH' or 'conv ROWSxCOLUMNS WIDTH', as "
-            "'conv 7x7/3 32, conv 1x1 12, dense 64', where '/3' is the stride, and 'conv 3x3 pad 1 "
-            f"16' pads with zeros; a WIDTH is at most {models.WIDEST}"
-        )
+        return f"{AUTO}; or 1 to {self.most} layers, each {HELP}"
 
 
 @dataclass(frozen=True)
@@ -198,20 +196,46 @@ class EachLayer:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """How many outputs of each hidden layer stay, or ALL."""
+
+    absent: str = ALL
+
+    def parse(self, value):
+        values = _items(value)
+        if value == ALL:
+            return value
+        if not isinstance(values, list) or not values:
+            raise ValueError
+        return [Number(int, 1, WIDEST).parse(count) for count in values]
+
+    def __str__(self):
+        return f"{ALL}; or a whole number from 1 to {WIDEST} for each hidden layer, as 32,12,64"
+
+
+@dataclass(frozen=True)
 class OrAuto:
-    """What `rule` takes, or AUTO: `images` for images, `measured` for measured values, `windows`
-    for images where `layers`, given or a preset's, begin with a convolution."""
+    """What `rule` takes, or AUTO: `images` for images, `measured` for measured values; `windows`
+    for images and `sequences`, if that is another, for measured values where `layers`, given or a
+    preset's, begin with a convolution."""
 
     rule: Choice | Number | EachLayer
     images: str | int
     measured: str | int
     windows: str | int
+    sequences: str | int | None = None
 
     def parse(self, value):
         return value if value == AUTO else self.rule.parse(value)
 
     def __str__(self):
         return f"{self.rule}; or {AUTO}"
+
+    def of(self, is_measured, has_windows):
+        """What AUTO is."""
+        if not is_measured:
+            return self.windows if has_windows else self.images
+        return self.sequences if has_windows and self.sequences else self.measured
 
     @property
     def absent(self):
@@ -248,8 +272,8 @@ PARAMETERS = {
         lambda text: ".py:" in text,
         "a network of your own as file.py:Class",
     ),
-    "layers": Layers(16),
-    "widths": Widths(2, 3, models.WIDEST),
+    "layers": Layers(32),
+    "widths": Widths(2, 3, WIDEST),
     "QuantType": OnePerLayer((*BitNetMCU.FORMATS, BitNetMCU.FLOAT), alone=BitNetMCU.FLOAT),
     "bias": OrAuto(
         Choice(tuple(models.BIASES), absent="none"), images="none", measured="first", windows="none"
@@ -259,13 +283,18 @@ PARAMETERS = {
     "activation": Choice(tuple(BitNetMCU.ACTIVATIONS)),
     "shiftnorm_aware": Flag(),
     "activation_bits": OrAuto(
-        EachLayer(1, UINT7.bits, absent=UINT7.bits), images=4, measured=UINT7.bits, windows=5
+        EachLayer(1, UINT7.bits, absent=UINT7.bits),
+        images=4,
+        measured=UINT7.bits,
+        windows=5,
+        sequences=5,
     ),
     "requantiser": OrAuto(
         Choice(tuple(BitNetMCU.REQUANTISERS), absent="ShiftNorm"),
         images="ShiftNorm",
         measured="ShiftNorm",
         windows="FixedShift",
+        sequences="FixedShift",
     ),
     "maxw_algo": Choice(tuple(BitNetMCU.CLIPPING)),
     "maxw_quantscale": Number(float, 0.01, 100),
@@ -294,6 +323,9 @@ PARAMETERS = {
     "shear": Number(float, 0, 80),
     "elastic_strength": Number(float, 0, 10, absent=0),
     "elastic_smoothness": Number(float, 0.5, 20, absent=4),
+    "prune_keep": Kept(),
+    "prune_epoch": Number(int, 0, 100_000, absent=0),
+    "lambda_l1": Number(float, 0, 100, absent=0.0),
     "seed": Number(int, 0, 2**32 - 1),
     "num_epochs": OrAuto(Number(int, 1, 100_000), images=60, measured=60, windows=40),
     "batch_size": Number(int, 1, 1_000_000),
@@ -422,7 +454,26 @@ def complete(values, source, given=None):
         raise UserError(
             f"{idle}={_text(chosen)} has no effect on {of}; use {idle}={AUTO}, or {instead}"
         )
+    _check_pruning(settings)
     return settings
+
+
+def _check_pruning(settings):
+    """Refuse what says that channels go and leaves open which, or when, or trains none without."""
+    values = {key: getattr(settings, key) for key in ("prune_keep", "prune_epoch", "lambda_l1")}
+    given = [key for key, value in values.items() if value != ABSENT[key]]
+    lacking = [key for key in ("prune_keep", "prune_epoch") if key not in given]
+    if given and lacking:
+        text = " ".join(f"{key}={_text(values[key])}" for key in given)
+        raise UserError(
+            f"{text} has no effect without {' and '.join(lacking)}; give both, as "
+            f"prune_keep=32,12,64 prune_epoch=20, or leave {' and '.join(given)} out"
+        )
+    if settings.prune_epoch >= settings.num_epochs:
+        raise UserError(
+            f"prune_epoch={settings.prune_epoch} is not before the last of "
+            f"num_epochs={settings.num_epochs}; use a smaller one, so that what is left is trained"
+        )
 
 
 def _without_effect(settings):
@@ -455,21 +506,18 @@ def _settings(values, source):
         values["layers"] = list(models.PRESETS[values["model"]])
     if values["widths"] == AUTO:
         values["widths"] = list(models.WIDTHS)
-    if measured.is_measured(values["dataset"]):
-        kind = "measured"
-    else:
-        in_use = values["model"] in models.PRESETS
-        kind = "windows" if in_use and _begins_with_windows(values["layers"]) else "images"
+    is_measured = measured.is_measured(values["dataset"])
+    has_windows = values["model"] in models.PRESETS and _begins_with_windows(values["layers"])
     for key, rule in PARAMETERS.items():
         if isinstance(rule, OrAuto) and values[key] == AUTO:
-            values[key] = getattr(rule, kind)
+            values[key] = rule.of(is_measured, has_windows)
             if key == "input_rounding" and values["input_bits"] >= data.PIXEL_BITS:
                 values[key] = rule.absent
     return Settings(**values)
 
 
 def _begins_with_windows(layers):
-    return layers != AUTO and models.Layer.parse(layers[0]).kernel is not None
+    return layers != AUTO and Layer.parse(layers[0]).reads_map
 
 
 def _suits_windows(values):

@@ -31,13 +31,17 @@ def few_threads(network):
 def train_epoch(network, optimizers, samples, settings: Settings, generator, epoch):
     """One pass over `samples` (int8 inputs [N, I], labels [N]) in random order.
 
-    Returns {"train_loss", "train_accuracy"}: their means over all samples, accuracy in percent.
+    Returns {"train_loss", "train_accuracy"}: their means over all samples, accuracy in percent; the
+    loss without what masks add to it.
     """
     inputs, labels = samples
     update_clipping = epoch <= settings.maxw_update_until_epoch
     title = f"epoch {epoch}/{settings.num_epochs}"
     network.train()
-    network.follow_scales(2 * (epoch - 1) < settings.num_epochs)
+    # In the first half of the epochs, also of those of a network that was pruned.
+    begun = settings.prune_epoch if epoch > settings.prune_epoch else 0
+    network.follow_scales(2 * (epoch - 1 - begun) < settings.num_epochs - begun)
+    masks = network.masks() if settings.lambda_l1 else ()
     loss_sum = correct = torch.zeros((), device=labels.device)
     order = torch.randperm(len(labels), device=labels.device, generator=generator)
     batches = order.split(settings.batch_size)
@@ -49,7 +53,8 @@ def train_epoch(network, optimizers, samples, settings: Settings, generator, epo
             logits = network(inputs[batch].float())
             loss = F.cross_entropy(logits, truth)
             network.zero_grad()
-            loss.backward()
+            magnitudes = sum(mask.factors.abs().sum() for mask in masks)
+            (loss + settings.lambda_l1 * magnitudes).backward()
             for optimizer in optimizers:
                 optimizer.step()
             loss_sum = loss_sum + loss.detach() * len(batch)
@@ -70,7 +75,8 @@ def evaluate(network, inputs, labels, batch=10_000):
 
     Returns {"loss", "accuracy_float", "accuracy"}: cross-entropy and percent correct of float
     logits, and percent correct of eval mode (the integers of the C). Float logits are those of
-    training mode; of eval mode where the network has no integer form, and a norm with statistics.
+    training mode; of eval mode where the network has no integer form: a norm with statistics, or
+    masks. With masks both are of the network as it is, rounded but for its masks.
     """
     loss = correct_float = correct = 0
     with torch.no_grad():
@@ -116,8 +122,8 @@ def layer_statistics(network, inputs):
             row[f"entropy{index}"] = BitNetMCU.entropy(layer.integer_weights())
     with torch.no_grad():
         outputs = network.eval().outputs(inputs.float())
-        no_activations = (BitNetMCU.BitLayer, *BitNetMCU.SHAPING)
-        hidden = [x for layer, x in outputs if not isinstance(layer, no_activations)]
+        activations = (BitNetMCU.Requantiser, *BitNetMCU.ACTIVATIONS.values())
+        hidden = [x for layer, x in outputs if isinstance(layer, activations)]
     for index, activations in enumerate(hidden, start=1):
         row[f"positive{index}"] = (activations > 0).double().mean().item()
     if all(layer.format for layer in network.bit_layers()):

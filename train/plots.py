@@ -77,7 +77,8 @@ def first_layer(graph, size, path):
     size: (rows, columns) of the image that a fully connected layer reads; what a convolution reads
     is as large as its kernel.
     """
-    step, fields = graph.operators[0], graph.operators[0].fields
+    step = next(step for step in graph.operators if step.kind in ("CONVOLUTION", "LINEAR"))
+    fields = step.fields
     convolution = step.kind == "CONVOLUTION"
     layer, size = (fields.layer, fields.windows.kernel) if convolution else (fields, size)
     order = np.argsort(-np.linalg.norm(layer.weights, axis=1), kind="stable")

@@ -37,6 +37,9 @@ class Settings:
     shear: float  # degrees
     elastic_strength: float  # pixels
     elastic_smoothness: float  # pixels
+    prune_keep: str | list[int]  # outputs that stay of each hidden layer, or config.ALL
+    prune_epoch: int  # after which the others go; 0: never
+    lambda_l1: float  # of the masks' magnitudes, in the loss
     seed: int
     num_epochs: int
     batch_size: int

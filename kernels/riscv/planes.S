@@ -333,6 +333,8 @@ BitNetMCU_inner_planes:
     ENTRY   BitNetMCU_fc_planes_Binary, 1, 1, 1, 1, 1
     ENTRY   BitNetMCU_fc_planes_Ternary, 2, 0, 0, 1, 1
     ENTRY   BitNetMCU_fc_planes_2bitsym, 2, 1, 1, 1, 2
+    ENTRY   BitNetMCU_fc_planes_4bitsym, 4, 1, 1, 1, 4
+    ENTRY   BitNetMCU_fc_planes_4bit, 4, 1, 0, 0, 3
     ENTRY   BitNetMCU_fc_planes_5bitsym, 5, 1, 1, 1, 5
     ENTRY   BitNetMCU_fc_planes_8bit, 8, 1, 0, 0, 7
 

@@ -1,5 +1,6 @@
-/* BitNetMCU_shiftnorm_relu, that of 16 bits, BitNetMCU_narrow, BitNetMCU_fixed_shift_relu and
- * BitNetMCU_fixed_shift_pairs for RV32EC. Their plain twins are in BitNetMCU_inference.c.
+/* BitNetMCU_shiftnorm_relu, that of 16 bits, BitNetMCU_narrow, BitNetMCU_fixed_shift_relu,
+ * BitNetMCU_fixed_shift_max and BitNetMCU_fixed_shift_pairs for RV32EC. Their plain twins are in
+ * BitNetMCU_inference.c.
  *
  * They use no stack and no register that a function must keep. Loops take two values a round, in
  * the order of memory; an odd count starts at the second half of a round.
@@ -235,3 +236,63 @@ function BitNetMCU_fixed_shift_pairs /* a2: words, a3: shift, a4: highest, a5: h
     pairs   1
     pairs   0
     end     BitNetMCU_fixed_shift_pairs
+
+/* The \n-th of four values of BitNetMCU_fixed_shift_max. Most are less than t0, the least one that is
+ * not brought to 0, and change nothing. */
+    .macro max n
+.Lmax_\n:
+    lw      a5, 4 * \n(a0)
+    bge     a5, t0, .Lround_max_\n
+.Lnext_max_\n:
+    .endm
+
+    .macro round_max n
+.Lround_max_\n:
+    add     a5, a5, t1
+    srl     a5, a5, a3
+    bltu    a4, a5, .Lclip_max_\n
+.Lcompare_max_\n:
+    lbu     a1, \n(a2)
+    bgeu    a1, a5, .Lnext_max_\n
+    sb      a5, \n(a2)
+    j       .Lnext_max_\n
+.Lclip_max_\n:
+    mv      a5, a4
+    j       .Lcompare_max_\n
+    .endm
+
+    .section .text.BitNetMCU_fixed_shift_max, "ax"
+    .balign 4
+function BitNetMCU_fixed_shift_max /* a3: shift, a4: highest */
+    slli    t2, a1, 2
+    add     t2, t2, a0
+    li      t1, 1
+    sll     t1, t1, a3
+    srli    t1, t1, 1
+    mv      t0, t1
+    bnez    a3, 1f
+    li      t0, 1
+1:  andi    a1, a1, 3               /* fewer than four are the last ones of a round */
+    beqz    a1, .Lmax_0
+    add     a2, a2, a1
+    addi    a2, a2, -4
+    slli    a5, a1, 2
+    add     a0, a0, a5
+    addi    a0, a0, -16
+    addi    a1, a1, -2
+    bltz    a1, .Lmax_3
+    beqz    a1, .Lmax_2
+    j       .Lmax_1
+    .balign 4
+    max     0
+    max     1
+    max     2
+    max     3
+    addi    a0, a0, 16
+    addi    a2, a2, 4
+    bne     a0, t2, .Lmax_0
+    ret
+    .irp    n, 0, 1, 2, 3
+    round_max \n
+    .endr
+    end     BitNetMCU_fixed_shift_max
