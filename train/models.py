@@ -42,7 +42,7 @@ PRESETS = {  # model: its `layers`; None: fully connected, `widths` wide
         "dense 96",
         "dense 64",
     ),
-    "SequenceCNN": ("conv 6/3 32", "conv 3/2 32", "dense 32"),
+    "SequenceCNN": ("conv 9/4 16", "conv 5/2 16", "dense 32"),
 }
 WIDTHS = (64, 64, 64)
 SMALLEST_FOR_WINDOWS = 13  # pixels: three windows of 7, 3 apart, on each axis
