@@ -25,7 +25,7 @@ ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 .PHONY: help demo test fuzz fuzz-windows pins test-long setup setup-all toolchain lint train export parity study-fc \
 	study-fc-choices study-few-bits study-few-bits-choices study-small-choices study-requantisers \
 	study-windows study-window-choices study-pruning \
-	study-muon study-muon-choices study-formats study-bias study-sensors bench-training bench \
+	study-muon study-muon-choices study-formats study-bias study-sensors study-watch study-convolutions bench-training bench \
 	bench-firmware bench-tflite figures ctest clean
 
 help: ## list the targets
@@ -117,6 +117,15 @@ study-sensors: $(READY) ## measured values, with and without a bias -> docs/stud
 	$(PYTHON) examples/sensors.py build/sensors
 	$(PYTHON) examples/vibration.py build/sensors/vibration.npz
 	$(PYTHON) study.py studies/sensors.yaml
+
+study-watch: $(READY) ## exercises of persons held out, with a float twin -> docs/study-watch.csv (resumes)
+	$(PYTHON) -m pip download --quiet --no-deps --dest build/watch seglearn==1.2.5
+	for person in 1 2 3 4 5 6 7 8 9 10; do $(PYTHON) examples/watch.py build/watch/$$person.npz --average 2 --window 75 \
+		--step 25 --copies 9 --person $$person --wheel build/watch/seglearn-*.whl || exit 1; done
+	$(PYTHON) study.py studies/watch.yaml
+
+study-convolutions: $(READY) ## five seeds of networks of 3x3 convolutions -> docs/study-convolutions.csv (resumes)
+	$(PYTHON) study.py studies/convolutions.yaml
 
 study-few-bits: $(READY) ## five seeds of the networks of few bits -> docs/study-few-bits.csv (resumes)
 	$(PYTHON) study.py studies/few-bits.yaml
