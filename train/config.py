@@ -501,7 +501,10 @@ def _settings(values, source):
     if missing:
         raise UserError(f"{source} lacks: {', '.join(missing)}; see {DEFAULT_PARAMETERS.name}")
     if values["model"] == AUTO:
-        values["model"] = "WindowMNIST" if _suits_windows(values) else "FCMNIST"
+        values["model"] = "FCMNIST"
+        if _suits_windows(values):
+            is_sequence = measured.is_measured(values["dataset"])
+            values["model"] = "SequenceCNN" if is_sequence else "WindowMNIST"
     if values["layers"] == AUTO and models.PRESETS.get(values["model"]):
         values["layers"] = list(models.PRESETS[values["model"]])
     if values["widths"] == AUTO:

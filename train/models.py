@@ -199,9 +199,12 @@ def unread(network, inputs):
         if isinstance(layer, BitConv2d) and any(layer.unread(shape)):
             rows, columns = layer.unread(shape)
             kernel = "x".join(map(str, layer.kernel_size))
+            left, size = f"{rows} rows and {columns} columns", f"{shape[1]}x{shape[2]}"
+            if shape[1] == 1:  # a sequence
+                left, size = f"{columns}", f"{shape[2]} positions in time"
             warnings.append(
-                f"windows of {kernel} leave out the last {rows} rows and {columns} columns of "
-                f"{shape[1]}x{shape[2]}; use another image_size, kernel or stride if they matter"
+                f"windows of {kernel} leave out the last {left} of {size}; use another size of "
+                "samples, kernel or stride if they matter"
             )
         shape = after
     return warnings
