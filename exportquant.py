@@ -276,19 +276,10 @@ def export(
     report = {"name": trained.name, "checkpoint": relative(path, build)}
     report |= reports.facts(compiled, emitted) | describe(compiled)
     report |= {"optimise": optimise, "multiplier": multiplier, "bits": emission.bits_of(compiled)}
-    report["stream"] = stream and asdict(stream)
-    report["stream_costs"] = {each: asdict(cost) for each, cost in costs.items()}
-    layers = stream and replace(stream, keep="layers")
-    report["stream_better"] = sliding.better(graph, layers) if stream else None
+    report |= describe_stream(graph, stream, costs)
     report["strip_highest"] = emission.strip_highest_of(compiled)
     report["needs_multiplier"] = any(c.kernel.multiplier for c in compiled.choices)
-    report |= {"class_names": list(trained.class_names), "confidence": trained.confidence}
-    report["empty_input"] = describe_empty_input(graph, trained.class_names)
-    report["raw_units_per_value"] = raw_units(trained)
-    report["set_bits"] = [v for k, v in trained.metrics.items() if k.startswith("bits")]
-    report["test_images"] = samples.of_test_samples
-    report["accuracy"] = trained.metrics["test_accuracy"]
-    report["accuracy_float"] = trained.metrics["test_accuracy_float"]
+    report |= describe_training(trained, graph) | {"test_images": samples.of_test_samples}
 
     cli.check_folder(build)
     files = reports.contents(emitted, report, format_report(report), REPORT)
@@ -306,6 +297,29 @@ def export(
         for picture in plots.draw(pictures, trained, graph, tests, dataset.test_labels.numpy()):
             print(f"picture={picture}")
     return report
+
+
+def describe_stream(graph, stream, costs):
+    """The report's part on a stream, from its `sliding.Stream` or None, and what ways cost."""
+    layers = stream and replace(stream, keep="layers")
+    return {
+        "stream": stream and asdict(stream),
+        "stream_costs": {each: asdict(cost) for each, cost in costs.items()},
+        "stream_better": sliding.better(graph, layers) if stream else None,
+    }
+
+
+def describe_training(trained, graph):
+    """The report's part on what training found, from a `Checkpoint`."""
+    return {
+        "class_names": list(trained.class_names),
+        "confidence": trained.confidence,
+        "empty_input": describe_empty_input(graph, trained.class_names),
+        "raw_units_per_value": raw_units(trained),
+        "set_bits": [v for k, v in trained.metrics.items() if k.startswith("bits")],
+        "accuracy": trained.metrics["test_accuracy"],
+        "accuracy_float": trained.metrics["test_accuracy_float"],
+    }
 
 
 def relative(path, folder):
@@ -401,17 +415,9 @@ def main():
         raise cli.UserError(f"--keep {arguments.keep} is of a stream; name its --every N, too")
     path = arguments.checkpoint or checkpoint.newest(arguments.build)
     print(f"exporting {path}")
-    report = export(
-        path,
-        arguments.build,
-        arguments.plots,
-        arguments.optimise,
-        arguments.multiplier,
-        arguments.name,
-        draw_plan=True,
-        every=arguments.every,
-        keep=arguments.keep,
-    )
+    choices = ("optimise", "multiplier", "name", "every", "keep")
+    given = {choice: getattr(arguments, choice) for choice in choices}
+    report = export(path, arguments.build, arguments.plots, draw_plan=True, **given)
     print(format_report(report))
     print(
         f"model={report['name']} weight_bytes={report['weight_bytes']} "

@@ -189,6 +189,7 @@ def compare(build):
     dataset = checkpoint.load_data(trained)
     inputs = dataset.inputs(dataset.test_images, trained.pixels)
     labels = dataset.test_labels
+    last = stream.last if stream else np.asarray  # of its runs, that of a window
     differing = {"values": 0, "values_multiplier": 0, "predictions": 0}
     differing |= {"windows": 0} if stream else {}
     correct = {"c": 0, "pytorch": 0, "float": 0}
@@ -197,7 +198,6 @@ def compare(build):
             given = stream.pieces_of(part.numpy()) if stream else part.numpy()
             in_c, with_multiplier = (library.run(given) for library in libraries)
             in_pytorch = pytorch_values(trained.network, graph, part)
-            last = stream.last if stream else np.asarray  # of its runs, that of a window
             predicted = {
                 "c": torch.from_numpy(last(in_c.predictions)),
                 "pytorch": torch.from_numpy(in_pytorch[graph.outputs[0]]).argmax(1),
@@ -218,24 +218,27 @@ def compare(build):
             for executor, classes in predicted.items():
                 correct[executor] += (classes == truth).sum().item()
     if isinstance(trained.input_map, InputMap):
-        raw = raw_samples(trained.input_map, dataset.test_images)
-        raw = stream.pieces_of(raw) if stream else raw
-        expected = trained.input_map.quantise(raw)
-        differing["inputs"] = sum(
-            int((library.quantise(raw) != expected).sum()) for library in libraries
-        )
-        if stream:
-            raw = trained.input_map.raw(dataset.test_images[:PUSHED])
-            differing["pushes"] = sum(
-                differing_pushes(library, raw, trained.input_map, stream, graph)
-                for library in libraries
-            )
+        differing |= compare_raw(libraries, trained.input_map, dataset.test_images, stream, graph)
     result = {"images": len(inputs)}
     if stream:
         result["runs"] = len(inputs) * stream.pieces
     result |= {f"differing_{key}": count for key, count in differing.items()}
     result |= {f"accuracy_{key}": 100 * count / len(inputs) for key, count in correct.items()}
     return result
+
+
+def compare_raw(libraries, input_map, samples, stream, graph):
+    """What of `compare` is about raw values of an `InputMap`: differing inputs, and pushes."""
+    raw = raw_samples(input_map, samples)
+    raw = stream.pieces_of(raw) if stream else raw
+    expected = input_map.quantise(raw)
+    found = {"inputs": sum(int((each.quantise(raw) != expected).sum()) for each in libraries)}
+    if stream:
+        raw = input_map.raw(samples[:PUSHED])
+        found["pushes"] = sum(
+            differing_pushes(library, raw, input_map, stream, graph) for library in libraries
+        )
+    return found
 
 
 def main():

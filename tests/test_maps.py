@@ -3,12 +3,14 @@
 That the C of all of them is exact on random networks is in test_windows.py.
 """
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from conftest import refused, run_script, write_own
+from test_firmware import last_line, make, need
 from test_windows import WINDOWS, assert_pytorch_agrees
 
 import BitNetMCU
@@ -269,3 +271,25 @@ def test_what_is_read_is_added_at_the_size_of_accumulators(rng):
     assert 8 <= largest / 2 ** int(residual.shift) < 16
     residual.eval()
     assert torch.equal(residual(x), residual.layers(x) + x * 2 ** int(residual.shift))
+
+
+@pytest.mark.parametrize("kernels", ["assembly", "c"])
+@pytest.mark.parametrize("channels", [8, 5], ids=["words", "bytes"])
+def test_rows_and_lanes_in_firmware(kernels, channels, tmp_path):
+    """kernels/riscv/gather.S: columns of values in words and of single ones, windows brought
+    together where they are summed, rows that move, and a saturating pool in lanes."""
+    need("CH32V003")
+    layers = f"conv 3x3 pad 1 {channels},maxpool 2x2,conv 2x2 pad 1 6,maxpool 2x2"
+    given = [f"layers={layers}", "num_epochs=2", "activation_bits=3"]
+    path = training.train(config.load(overrides=[*WINDOWS, *given]), tmp_path, report=str)
+    trained = checkpoint.load(path)
+    for layer in trained.network.layers:
+        if isinstance(layer, BitNetMCU.FixedShiftReLU):
+            layer.shift -= 2  # so that many saturate
+    dataset, sure = checkpoint.load_data(trained), trained.confidence
+    checkpoint.save(path, trained.network, trained.settings, dataset, trained.metrics, sure)
+    build = tmp_path / "b"
+    line = last_line(make("emulate", f"MODEL={path}", f"KERNELS={kernels}", build=build))
+    assert line["mismatches"] == "0"
+    report = json.loads(next(build.glob(f"*/{path.stem}/export.json")).read_text())
+    assert [layer["kernel"] for layer in report["layers"][:2]] == ["lanes", "lanes"]
