@@ -226,7 +226,8 @@ typedef struct {
     uint32_t most;           /* rows that 8-bit lanes can sum */
     uint32_t list_bias;      /* what makes an 8-bit lane of so many rows unsigned */
     uint32_t doubled;        /* 1: weights are 2q - 15 (4bitsym), 0: q - 8 (4bit) */
-    uint32_t lacking;        /* what makes 16-bit lanes, two in a word, unsigned */
+    uint32_t lacking;        /* what makes 16-bit lanes, two in a word, unsigned, but for n lists:
+                              * list_bias << n more than that */
     int32_t more;            /* and takes that off again */
     uint32_t bytes;          /* rows * row_bytes */
 } BitNetMCU_strip;
@@ -240,9 +241,9 @@ void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8
 void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
                               uint32_t position, int32_t *accumulators);
 
-/* A strip of more values than that, piece by piece: lists hold as many columns as they have room
- * for, and are built anew for the first window that is not in them. Where there is no room for all
- * of a window, its sums are those of its parts. */
+/* A strip of more values than that, piece by piece (kernels/pieces.c): lists hold as many columns
+ * as they have room for, and are built anew for the first window that is not in them. Where there
+ * is no room for all of a window, its sums are those of its parts. */
 typedef struct {
     BitNetMCU_strip strip;            /* positions: that a list has room for, at least `column` */
     uint32_t at_once;                 /* columns of a piece, at most: column * at_once <= 255 */

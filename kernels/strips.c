@@ -10,14 +10,9 @@
  * of 8 bits for the even ones, four for the odd ones. From the highest bit down they double what
  * the 16-bit lanes hold, and widen into them (Horner).
  *
- * Weights lie in blocks of 32 outputs: four words for each row; in the last block two where they
- * are enough. How many rows 8-bit lanes can sum is proven by lowbit/layouts.py. Where a part has
+ * Weights lie in blocks of 32 outputs: four words for each row, in the last block as many as its
+ * outputs need. How many rows 8-bit lanes can sum is proven by lowbit/layouts.py. Where a part has
  * more, the window is summed in several passes, each of as many rows of each list.
- *
- * A strip of more positions than a byte can name is taken in pieces: lists are those of as many
- * columns as have room, and positions count from the first of them. There a row of the last block
- * has one, two, three or four words, and a window that is not in the lists as a whole is summed by
- * parts.
  */
 
 #include "strips.h"
@@ -29,10 +24,8 @@
 /* How many lists there are; a constant where the compiler would multiply to skip them. */
 static uint32_t lists_of(const BitNetMCU_strip *strip) { return STRIP_LISTS < 2 ? 1 : strip->bits; }
 
-/* Builds the lists of `columns` columns; behind `sure` of them, of one more only while no list has
- * more than `room` entries. Returns of how many. */
-static uint32_t scan(const int8_t *map, const BitNetMCU_strip *strip, uint32_t columns,
-                     uint32_t sure, uint32_t room, uint8_t *lists) {
+uint32_t BitNetMCU_list_columns(const int8_t *map, const BitNetMCU_strip *strip, uint32_t columns,
+                                uint32_t sure, uint32_t room, uint8_t *lists) {
     uint8_t *ends[STRIP_LISTS], *const begin = lists, *table = lists + strip->entries;
     uint32_t bits = lists_of(strip), position = 0, x, y, b = 0;
     const uint32_t largest = ((uint32_t)1 << bits) - 1; /* else it would write elsewhere */
@@ -73,7 +66,7 @@ static uint32_t scan(const int8_t *map, const BitNetMCU_strip *strip, uint32_t c
 }
 
 void BitNetMCU_scan_strip(const int8_t *map, const BitNetMCU_strip *strip, uint8_t *lists) {
-    (void)scan(map, strip, strip->width, strip->width, 0, lists);
+    (void)BitNetMCU_list_columns(map, strip, strip->width, strip->width, 0, lists);
 }
 
 static uint32_t in_both_halves(uint32_t x) { return x + (x << 16); }
@@ -142,12 +135,11 @@ static void sum_odd_rows(const uint8_t *rows, uint32_t words, uint32_t second, c
     widen(lanes + 4, even1, odd1);
 }
 
-/* Sums `columns` columns from `first` on. fill: 1 where a row has an even number of words, else 0;
- * added: to what is there. */
-static void sum(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
-                uint32_t position, uint32_t columns, uint32_t fill, uint32_t added,
-                int32_t *accumulators) {
+void BitNetMCU_sum_columns(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
+                           uint32_t position, uint32_t columns, uint32_t added,
+                           int32_t *accumulators) {
     uint32_t most = strip->most, doubled = strip->doubled, outputs = strip->outputs, x, b;
+    uint32_t lacking;
     const uint8_t *table = lists + strip->entries, *block = (const uint8_t *)strip->weights;
     const uint8_t *entries[STRIP_LISTS];
     uint32_t counts[STRIP_LISTS], bits = lists_of(strip);
@@ -165,9 +157,10 @@ static void sum(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t fir
         counts[b] = (*last - counts[b]) & 255;
         lists += strip->positions;
     } while (++b < bits);
+    lacking = strip->lacking - in_both_halves(strip->list_bias << bits);
     for (;;) { /* a block */
         uint32_t some = outputs < BLOCK ? outputs : BLOCK;
-        uint32_t words = (some + 7 + (fill << 3)) >> 3 & ~fill, done = 0, left;
+        uint32_t words = (some + 7) >> 3, done = 0, left;
         uint32_t shift = words > 2 ? 4 : 3;
 
         do { /* a pass: entries `done` .. done + most - 1 of each list */
@@ -201,7 +194,7 @@ static void sum(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t fir
                 if (doubled)
                     more += (int32_t)values;
                 for (i = pair; i < some && i < pair + 16; i++, next++) {
-                    uint32_t lane = lanes[word] + strip->lacking;
+                    uint32_t lane = lanes[word] + lacking;
 
                     if ((word & 1) == 0)
                         lane -= lanes[word + 1] << 8;
@@ -225,51 +218,5 @@ static void sum(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t fir
 
 void BitNetMCU_window_nibbles(const uint8_t *lists, const BitNetMCU_strip *strip, uint32_t first,
                               uint32_t position, int32_t *accumulators) {
-    sum(lists, strip, first, position, strip->columns, 1, 0, accumulators);
-}
-
-static uint32_t scan_piece(const int8_t *map, const BitNetMCU_pieces *pieces, uint32_t columns,
-                           uint8_t *lists) {
-    const uint32_t most = columns < pieces->at_once ? columns : pieces->at_once;
-
-    return scan(map, &pieces->strip, most, pieces->sure, pieces->strip.positions - pieces->column,
-                lists);
-}
-
-/* Sums a window by parts, each of which begins where the lists begin: first `some` columns that
- * they hold already. */
-static void sum_parts(const int8_t *map, const BitNetMCU_pieces *pieces, uint32_t some,
-                      uint8_t *lists, int32_t *accumulators) {
-    uint32_t left = pieces->strip.columns, position = 0;
-
-    for (;;) {
-        sum(lists, &pieces->strip, 0, position, some, 0, position, accumulators);
-        left -= some;
-        if (left == 0)
-            break;
-        for (; some > 0; some--) {
-            map += pieces->strip.channels;
-            position -= pieces->column;
-        }
-        some = scan_piece(map, pieces, left, lists);
-    }
-}
-
-void BitNetMCU_window_pieces(BitNetMCU_scanned *scanned, const BitNetMCU_pieces *pieces,
-                             uint8_t *lists, int32_t *accumulators) {
-    if (scanned->scanned < scanned->first + pieces->strip.columns) {
-        scanned->first = scanned->position = 0;
-        scanned->scanned = scan_piece(scanned->map, pieces, scanned->rest, lists);
-    }
-    if (scanned->scanned < pieces->strip.columns) {
-        sum_parts(scanned->map, pieces, scanned->scanned, lists, accumulators);
-        scanned->scanned = 0;
-    } else {
-        sum(lists, &pieces->strip, scanned->first, scanned->position, pieces->strip.columns, 0, 0,
-            accumulators);
-    }
-    scanned->map += pieces->step;
-    scanned->rest -= pieces->pixels;
-    scanned->first += pieces->pixels;
-    scanned->position += pieces->positions;
+    BitNetMCU_sum_columns(lists, strip, first, position, strip->columns, 0, accumulators);
 }

@@ -225,8 +225,8 @@ def bits_of(compiled):
 def strip_highest_of(compiled):
     """The largest value that any strip holds: BITNETMCU_STRIP_HIGHEST; 0 where there is none."""
     layers = pipeline.layers_of(compiled)
-    strips = [choice.packed["layer"] for choice in layers if choice.kernel is windows.STRIPS]
-    return max((layer.reads.highest for layer in strips), default=0)
+    strips = [choice for choice in layers if windows.STRIPS in choice.kernel.with_used]
+    return max((choice.packed["layer"].reads.highest for choice in strips), default=0)
 
 
 def _at_least(option, least, why):

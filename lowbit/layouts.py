@@ -182,18 +182,9 @@ def pack_strips(layer):
     """Windows of kernels/strips.c: blocks of 32 outputs, in them rows of inputs as `nibble_words`.
 
     layer: its inputs are the values of a window, as the kernel numbers them. A row of a block has
-    four words, in the last block two where they are enough. All comes as rows of two words. Raises
-    `Unfit` where the kernel would not be exact.
+    four words, in the last block as many as are enough. Raises `Unfit` where the kernel would not
+    be exact.
     """
-    return _strip_blocks(layer, nibble_words(layer)).reshape(-1, 2)
-
-
-def pack_pieces(layer):
-    """The same for strips in pieces: a row of the last block has as many words as are enough."""
-    return _strip_blocks(layer, nibble_words(layer)[:, : -(-layer.outputs // 8)])
-
-
-def _strip_blocks(layer, words):
     if layer.format.name not in STRIP_FORMATS:
         raise Unfit(f"weights of {layer.format.name}, not of {' or '.join(STRIP_FORMATS)}")
     if layer.reads.signed:
@@ -206,6 +197,7 @@ def _strip_blocks(layer, words):
             f"sums of q - 8 over {layer.inputs} inputs of 0..{layer.reads.highest} reach from "
             f"{-low} to {high}, more than lanes of 16 bits hold"
         )
+    words = nibble_words(layer)[:, : -(-layer.outputs // 8)]
     blocks = [words[:, first : first + 4].ravel() for first in range(0, words.shape[1], 4)]
     return np.concatenate(blocks)
 
@@ -215,8 +207,8 @@ def strip_constants(layer):
     most, list_bias = nibble_lists(layer, layer.inputs)
     bias = central_bias(*nibble_extremes(layer, layer.inputs, layer.reads.highest))
     doubled = int(layer.format.spacing == 2)
-    lacking = bias - list_bias * ((1 << layer.reads.bits) - 1)  # a bias for each list
-    return most, list_bias, doubled, lacking * (1 + 2**16) % 2**32, -(bias << doubled)
+    lacking = (bias + list_bias) * (1 + 2**16) % 2**32
+    return most, list_bias, doubled, lacking, -(bias << doubled)
 
 
 # --- rows of inputs: bit planes

@@ -1,9 +1,8 @@
 """How the sums of one window of a convolution are computed, as C for the loops of convolutions.py.
 
 `Gathered`: by a kernel of LINEAR, over values that are brought together; `Grouped`: by a plain one
-for each group. `Strip`: from lists that
-all windows of a row share (kernels/strips.c). `Pairs`: windows of one position, two at a time, as
-code (straightline.py).
+for each group. `Strip`: from lists that all windows of a row share (kernels/strips.c, pieces.c).
+`Pairs`: windows of one position, two at a time, as code (straightline.py).
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from lowbit.maps import Windows
 MOST_LISTS = 7  # BITNETMCU_STRIP_LISTS, where nothing is known of a network
 ALIGNMENT = 4  # of what lies in scratch memory
 FEW_WINDOWS = 3  # side by side, that are as many columns as a piece of a strip need not exceed
-LEAST_ROOM = 86  # entries of a list of a piece
+LEAST_ROOM = 78  # entries of a list of a piece
 OTHERS = 16  # and those that it has room for besides those of a dense column
 
 
@@ -182,7 +181,7 @@ class Strip:
 
     @property
     def _whole(self):
-        return in_whole(self.windows)
+        return self.choice.kernel is STRIPS
 
     @property
     def _column(self):
@@ -295,13 +294,8 @@ class Pairs:
             yield from kernelrows.emit_corrections(packed, replace(place, outputs=(at,)))
 
 
-def in_whole(windows):
-    """Whether lists can name all values of a strip."""
-    return positions_of(windows) <= layouts.STRIP_POSITIONS
-
-
-def pack_strip(conv):
-    """What kernels/strips.c is given for a `Convolution`."""
+def pack_piece(conv):
+    """What kernels/strips.c is given for a `Convolution`, or pieces.c."""
     windows, layer = conv.windows, conv.layer
     if windows.padding != (0, 0):
         raise Unfit("maps with padding")
@@ -309,19 +303,32 @@ def pack_strip(conv):
     rows, columns = windows.kernel
     weights = layer.weights.reshape(layer.outputs, rows, columns, windows.channels)
     by_column = replace(layer, weights=weights.swapaxes(1, 2).reshape(layer.outputs, -1))
-    pack = layouts.pack_strips if in_whole(windows) else layouts.pack_pieces
-    return kernelrows.packed_layer(layer, pack(by_column), 0)
+    return kernelrows.packed_layer(layer, layouts.pack_strips(by_column), 0)
 
 
-STRIPS = Kernel(
-    "strips",
-    "BitNetMCU_window_nibbles",
-    kernelrows.ROOT / "kernels" / "strips.c",
-    emit=None,  # a `Strip` calls it
-    pack=pack_strip,
-    assembly=kernelrows.ROOT / "kernels" / "riscv" / "strips.S",
-    formats=layouts.STRIP_FORMATS,
-)
+def pack_strip(conv):
+    """The same, if lists can name all values of a strip."""
+    positions = positions_of(conv.windows)
+    if positions > layouts.STRIP_POSITIONS:
+        raise Unfit(f"strips of {positions} values, at most {layouts.STRIP_POSITIONS}")
+    return pack_piece(conv)
+
+
+def _kernel(name, function, pack, **options):
+    return Kernel(
+        name,
+        function,
+        kernelrows.ROOT / "kernels" / f"{name}.c",
+        emit=None,  # a `Strip` calls it
+        pack=pack,
+        assembly=kernelrows.ROOT / "kernels" / "riscv" / f"{name}.S",
+        formats=layouts.STRIP_FORMATS,
+        **options,
+    )
+
+
+STRIPS = _kernel("strips", "BitNetMCU_window_nibbles", pack_strip)
+PIECES = _kernel("pieces", "BitNetMCU_window_pieces", pack_piece, uses=(STRIPS,))
 
 
 def window_of(conv, optimise, multiplier, in_pairs):
@@ -336,8 +343,8 @@ def window_of(conv, optimise, multiplier, in_pairs):
     ways = ()
     if optimise == "speed" and not multiplier:
         pairs = (straightline.KERNEL, conv.layer, Pairs)
-        strip = (STRIPS, conv, partial(Strip, conv.windows))
-        ways = (pairs, strip) if in_pairs else (strip,)
+        strips = [(kernel, conv, partial(Strip, conv.windows)) for kernel in (STRIPS, PIECES)]
+        ways = (pairs, *strips) if in_pairs else strips
     skipped = ()
     for kernel, fields, used in ways:
         try:

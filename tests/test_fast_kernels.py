@@ -151,11 +151,11 @@ def on_host(tmp_path):
 
 @pytest.fixture(scope="session")
 def on_chip(tmp_path_factory):
-    """Runs a test firmware and a file of assembly in the emulator, and returns what it prints.
+    """Runs a test firmware and files of assembly in the emulator, and returns what it prints.
 
-    Asserts that the stack stays within its static bound, which has the frame that the file states.
-    Arguments: file names of both, the text of kernel_cases.h, whether the core has a multiplier,
-    and options of the compiler.
+    Asserts that the stack stays within its static bound, which has the frames that the files state.
+    Arguments: file names of the firmware and of the assembly, with spaces between them, the text of
+    kernel_cases.h, whether the core has a multiplier, and options of the compiler.
     """
     cross = next(filter(None, map(shutil.which, CROSS)), None)
     if cross is None:
@@ -169,15 +169,17 @@ def on_chip(tmp_path_factory):
     flags += ["-DLED_BIT=0u", "-DLED_PORT='C'", "-Wl,--no-warn-rwx-segments", "-fstack-usage"]
     flags += [f"-I{ROOT}", f"-I{MCU}", f"-I{folder}", f"-Wl,-T{script}"]
 
-    def run(firmware, source, header, multiplier=False, options=()):
+    def run(firmware, files, header, multiplier=False, options=()):
         (folder / "kernel_cases.h").write_text(header)
-        assembly = folder / "assembly-kernel.o"  # the name that the link script looks for
         command = [cross, *CORES[multiplier], *flags, *options]
         command.append(f"-DWAIT_STATES={1 + multiplier}u")
-        source = ROOT / "kernels" / "riscv" / source
-        subprocess.run([*command, "-c", "-o", assembly, source], check=True)
+        assembly = []
+        for file in files.split():
+            source = ROOT / "kernels" / "riscv" / file
+            assembly.append(folder / f"assembly-{source.stem}.o")  # as the link script names it
+            subprocess.run([*command, "-c", "-o", assembly[-1], source], check=True)
         sources = [ROOT / "tests" / firmware, MCU / "riscv/start.S", MCU / "riscv/chip.c"]
-        subprocess.run([*command, "-o", elf, *sources, assembly], check=True)
+        subprocess.run([*command, "-o", elf, *sources, *assembly], check=True)
         core = ["--flash", str(FLASH), "--sram", str(SRAM), *["--mul"] * multiplier]
         done = machine.Emulator(emulator, *core).run(elf)
         compiled, stated = budget.frames(folder.glob("*.su")), budget.stated_frames(elf)

@@ -143,7 +143,7 @@ typedef struct {
         lists = padded.ravel()[: rows * padded.shape[1] - padding]
         aligned = f"__attribute__((aligned({rng.choice([1, 4, 4])})))"
         text += array(f"{aligned} static const int8_t map_{index}", lists)
-        words = (layouts.pack_strips if whole else layouts.pack_pieces)(one.layer)
+        words = layouts.pack_strips(one.layer)
         text += array(f"static const uint32_t weights_{index}", words.ravel())
         in_range = one.strip.min() >= 0 and one.strip.max() <= one.layer.reads.highest
         if in_range:
@@ -180,7 +180,8 @@ def in_c(request, tmp_path):
     def check(rng, cases, bits, *highest):
         (tmp_path / "chip.h").write_text(test_fast_kernels.HOSTED_CHIP)
         (tmp_path / "kernel_cases.h").write_text(header_of(rng, cases, bits))
-        sources = [ROOT / "tests" / "strips_firmware.c", ROOT / "kernels" / "strips.c"]
+        kernels = [ROOT / "kernels" / name for name in ("strips.c", "pieces.c")]
+        sources = [ROOT / "tests" / "strips_firmware.c", *kernels]
         command = [*compiler(request.param, SANITIZE), *STRICT, f"-I{tmp_path}"]
         command += [*defines(bits, *highest), "-o", tmp_path / "test", *sources]
         subprocess.run(command, check=True)
@@ -198,7 +199,8 @@ def in_assembly(on_chip):
     def check(rng, cases, bits, *highest):
         header = header_of(rng, cases, bits)
         options = defines(bits, *highest)
-        printed = on_chip("strips_firmware.c", "strips.S", header, options=options)
+        files = "strips.S pieces.S"
+        printed = on_chip("strips_firmware.c", files, header, options=options)
         assert printed == "." * len(cases)
 
     return check
@@ -294,9 +296,8 @@ def test_lists_of_as_many_rows_as_8_bit_lanes_hold_are_exact(rng, in_c, in_assem
     ],
 )
 def test_windows_that_would_not_be_exact_are_refused(layer, reason):
-    for pack in (layouts.pack_strips, layouts.pack_pieces):
-        with pytest.raises(Unfit, match=reason):
-            pack(layer)
+    with pytest.raises(Unfit, match=reason):
+        layouts.pack_strips(layer)
 
 
 def test_the_largest_windows_that_fit_16_bits_are_exact(rng, in_c, in_assembly):
@@ -330,7 +331,7 @@ def random_pieces(rng, most_bits, bytes_of_all):
         if rng.random() < 0.3:
             one.strip[rng.random(one.strip.shape) < 0.8] = 0
         found.append(one)
-        words = layouts.pack_pieces(one.layer)
+        words = layouts.pack_strips(one.layer)
         taken += words.nbytes + one.strip.size + 4 * one.expected().size
     return found
 
