@@ -3,6 +3,8 @@
 Shapes: B = batch, O = outputs or output channels, N = weights of one of them.
 """
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -315,14 +317,27 @@ class BitConv2d(BitLayer, nn.Conv2d):
 
     def products(self, x, weights, bias):
         weights = weights.view(self.weight.shape)
-        return F.conv2d(x, weights, bias, self.stride, self.padding, groups=self.groups)
+        sums = F.conv2d(x, weights, bias, self.stride, self.padding, groups=self.groups)
+        # PyTorch's pools and depthwise convolutions go faster through channels that lie side by
+        # side; strides leave so little that bringing it there takes longer.
+        last = self.stride == (1, 1)
+        return sums.contiguous(memory_format=torch.channels_last) if last else sums
 
     def exact_products(self, x, weights, bias):
         # As matrices: fast algorithms of convolution multiply sums, which are not exact.
         (rows, columns), (down, right) = self.kernel_size, self.stride
         top, left = self.padding
         x = F.pad(x, (left, left, top, top))
+        depthwise = self.groups == self.in_channels
+        if depthwise and self.out_channels > self.groups:
+            x = x.repeat_interleave(self.out_channels // self.groups, 1)
         windows = x.unfold(2, rows, down).unfold(3, columns, right)  # a view [B, C, H', W', ...]
+        if depthwise:  # copies of windows would take as much memory as that many maps
+            taps = weights.view(-1, rows, columns)
+            sums = torch.zeros_like(windows[..., 0, 0])
+            for row, column in itertools.product(range(rows), range(columns)):
+                sums.addcmul_(windows[..., row, column], taps[:, row, column, None, None])
+            return sums if bias is None else sums + bias[:, None, None]
         windows = windows.permute(0, 2, 3, 1, 4, 5).flatten(3)
         if self.groups == 1:
             sums = F.linear(windows, weights, bias)

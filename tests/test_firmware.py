@@ -345,6 +345,7 @@ def in_assembly():
     few = ["activation_bits=4", "QuantType=FP130,FP130,4bitsym,4bitsym"]
     layers = {
         "strips": ["layers=conv 4x4/2 12,conv 1x1 9,dense 16"],
+        "pieces": ["layers=conv 3x3 24,conv 3x3 12,dense 16", "activation_bits=4"],
         "gather": ["layers=conv 3x3 4,maxpool 2x2,dense 16"],
         "depthwise": ["layers=conv 3x3 8,depthwise 3x3,maxpool 2x2,dense 16", *few],
     }

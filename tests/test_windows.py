@@ -100,6 +100,7 @@ def test_random_networks_in_c():
         assert counted[name] > 20, name
     for name in ("code", "lanes", "groups", "sums of two", "single channels", "depthwise"):
         assert counted[name] > 6, name
+    assert counted["pieces"] > 1
 
 
 def test_the_fuzz_sees_a_wrong_weight(monkeypatch):
