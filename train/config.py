@@ -329,6 +329,7 @@ PARAMETERS = {
     "seed": Number(int, 0, 2**32 - 1),
     "num_epochs": OrAuto(Number(int, 1, 100_000), images=60, measured=60, windows=40),
     "batch_size": Number(int, 1, 1_000_000),
+    "lambda_hoyer": Number(float, 0, 100, absent=0.0),
     "optimizer": Choice(optimizers.OPTIMIZERS, absent="Adam"),
     "learning_rate": Number(float, 1e-9, 10),
     "muon_learning_rate": Number(float, 1e-9, 10, absent=0.01),

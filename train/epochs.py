@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import BitNetMCU
 import cli
+from train import sparsity
 from train.settings import Settings
 
 # Below this many weights a second thread waits more than it works, and far more on a busy machine;
@@ -32,7 +33,7 @@ def train_epoch(network, optimizers, samples, settings: Settings, generator, epo
     """One pass over `samples` (int8 inputs [N, I], labels [N]) in random order.
 
     Returns {"train_loss", "train_accuracy"}: their means over all samples, accuracy in percent; the
-    loss without what masks add to it.
+    loss without what `lambda_l1` and `lambda_hoyer` add to it.
     """
     inputs, labels = samples
     update_clipping = epoch <= settings.maxw_update_until_epoch
@@ -45,7 +46,9 @@ def train_epoch(network, optimizers, samples, settings: Settings, generator, epo
     loss_sum = correct = torch.zeros((), device=labels.device)
     order = torch.randperm(len(labels), device=labels.device, generator=generator)
     batches = order.split(settings.batch_size)
-    with few_threads(network):
+    hoyer = settings.lambda_hoyer
+    penalty = sparsity.Penalty(network, inputs[:1].float()) if hoyer else contextlib.nullcontext()
+    with few_threads(network), penalty:
         for step, batch in enumerate(cli.progress(batches, desc=title, unit="batch")):
             if update_clipping and step % CLIPPING_INTERVAL == 0:
                 network.update_clipping()
@@ -54,7 +57,10 @@ def train_epoch(network, optimizers, samples, settings: Settings, generator, epo
             loss = F.cross_entropy(logits, truth)
             network.zero_grad()
             magnitudes = sum(mask.factors.abs().sum() for mask in masks)
-            (loss + settings.lambda_l1 * magnitudes).backward()
+            added = settings.lambda_l1 * magnitudes
+            if hoyer:
+                added = added + hoyer * penalty.of_last()
+            (loss + added).backward()
             for optimizer in optimizers:
                 optimizer.step()
             loss_sum = loss_sum + loss.detach() * len(batch)

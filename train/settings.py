@@ -43,6 +43,7 @@ class Settings:
     seed: int
     num_epochs: int
     batch_size: int
+    lambda_hoyer: float  # of the work that activations cause, in the loss
     optimizer: str
     learning_rate: float
     muon_learning_rate: float
