@@ -298,6 +298,12 @@ void BitNetMCU_unpair_rows(const uint32_t *pairs, uint32_t rows, uint32_t column
 const uint8_t *BitNetMCU_depthwise_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
                                        const uint8_t *taps, uint32_t *to, uint32_t *code);
 
+/* The same, of taps that are packed for a multiplier. The assembly has this one or the other. */
+#if BITNETMCU_MULTIPLIER
+const uint8_t *BitNetMCU_multiply_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
+                                      const uint8_t *taps, uint32_t *to, uint32_t *code);
+#endif
+
 /* accumulators[o] -= surplus[o] */
 void BitNetMCU_subtract(int32_t *accumulators, uint32_t count, const int32_t *surplus);
 

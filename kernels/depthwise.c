@@ -29,18 +29,34 @@ typedef struct {
     uint32_t weights[3][3];
 } Taps;
 
-static const uint8_t *decode(const uint8_t *terms, uint32_t flags, Taps *taps) {
+static const uint8_t *decode_powers(const uint8_t *powers, Taps *taps) {
     uint32_t sum, row, index = 0;
 
-    if (flags & DEPTHWISE_POWERS) {
-        for (sum = 0; sum < 3; sum++)
-            for (row = 0; row < 3; row++) {
-                uint32_t code = power(terms, index++), one = 1u << (code & DEPTHWISE_EXPONENT);
+    for (sum = 0; sum < 3; sum++)
+        for (row = 0; row < 3; row++) {
+            uint32_t code = power(powers, index++), one = 1u << (code & DEPTHWISE_EXPONENT);
 
-                taps->weights[sum][row] = code & DEPTHWISE_NEGATIVE ? 0u - one : one;
-            }
-        return terms + POWERS_BYTES;
-    }
+            taps->weights[sum][row] = code & DEPTHWISE_NEGATIVE ? 0u - one : one;
+        }
+    return powers + POWERS_BYTES;
+}
+
+static const uint8_t *decode_bytes(const uint8_t *bytes, uint32_t flags, Taps *taps) {
+    uint32_t sum, row;
+
+    if (flags & DEPTHWISE_POWERS)
+        return decode_powers(bytes, taps);
+    for (sum = 0; sum < 3; sum++)
+        for (row = 0; row < 3; row++)
+            taps->weights[sum][row] = (uint32_t)(int8_t)*bytes++;
+    return bytes;
+}
+
+static const uint8_t *decode(const uint8_t *terms, uint32_t flags, Taps *taps) {
+    uint32_t sum;
+
+    if (flags & DEPTHWISE_POWERS)
+        return decode_powers(terms, taps);
     for (sum = 0; sum < 3; sum++) {
         uint32_t upper = 0, middle = 0, lower = 0, term, sign, shift;
 
@@ -73,23 +89,20 @@ static inline uint32_t sum_of(const Taps *taps, uint32_t sum, const uint32_t *va
 }
 #else
 typedef struct {
-    const uint8_t *terms[3];
-    uint32_t powers; /* 0 where there are terms; terms[0] is where they are */
+    const uint8_t *terms[3]; /* of each sum; or all where the powers are */
+    uint32_t powers;         /* 0 where there are terms */
 } Taps;
 
 static const uint8_t *decode(const uint8_t *terms, uint32_t flags, Taps *taps) {
     uint32_t sum;
 
     taps->powers = flags & DEPTHWISE_POWERS;
-    taps->terms[0] = terms;
-    if (taps->powers)
-        return terms + POWERS_BYTES;
     for (sum = 0; sum < 3; sum++) {
         taps->terms[sum] = terms;
-        while (!(*terms++ & DEPTHWISE_LAST))
+        while (!taps->powers && !(*terms++ & DEPTHWISE_LAST))
             ;
     }
-    return terms;
+    return taps->powers ? terms + POWERS_BYTES : terms;
 }
 
 /* values: three, and 0 */
@@ -99,7 +112,7 @@ static inline uint32_t sum_of(const Taps *taps, uint32_t sum, const uint32_t *va
 
     if (taps->powers) {
         for (row = 0; row < 3; row++) {
-            uint32_t code = power(taps->terms[0], sum + sum + sum + row);
+            uint32_t code = power(terms, sum + sum + sum + row);
             uint32_t value = values[row] << (code & DEPTHWISE_EXPONENT);
 
             total = code & DEPTHWISE_NEGATIVE ? total - value : total + value;
@@ -221,49 +234,73 @@ static void each_row(const uint32_t *pairs, const Strip *strip, const Taps *taps
     }
 }
 
+/* The `Strip` of a stage and what is in front of its taps, behind which it returns. */
+static const uint8_t *begin(const BitNetMCU_depthwise *stage, const uint8_t *taps, Strip *strip) {
+    uint32_t flags = *taps++;
+
+    strip->columns = stage->columns;
+    strip->outputs = (stage->columns - 2) & ~stage->pool;
+    strip->highest = stage->highest;
+    strip->pool = stage->pool;
+    strip->shift = flags & 31;
+    if (flags & DEPTHWISE_HALF) {
+        strip->start = (1u << 15) - (1u << strip->shift) + (1u << strip->shift >> 1);
+    } else {
+        strip->start = taps[0] + ((uint32_t)taps[1] << 8);
+        taps += 2;
+    }
+    if (flags & DEPTHWISE_WIDE) {
+        strip->start += ((uint32_t)taps[0] << 16) + ((uint32_t)taps[1] << 24);
+        taps += 2;
+    } else {
+        strip->start += strip->start << 16;
+    }
+    return taps;
+}
+
+static void convolve(const uint32_t *pairs, const BitNetMCU_depthwise *stage, const Strip *strip,
+                     uint32_t flags, const Taps *taps, uint32_t *to) {
+    uint32_t rows = (stage->rows - 2) & ~stage->pool, upper = 0;
+
+    for (; rows > 0; rows = rows > 2 ? rows - 2 : 0) {
+        if (flags & DEPTHWISE_WIDE)
+            each_row(pairs, strip, taps, to, upper);
+        else
+            BitNetMCU_inner_depthwise(pairs, strip, taps, to, upper);
+        pairs += stage->columns;
+        if (!stage->pool)
+            to += strip->outputs;
+        else if (upper)
+            to += strip->outputs >> 1;
+        upper ^= stage->pool;
+    }
+}
+
 const uint8_t *BitNetMCU_depthwise_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
                                        const uint8_t *taps, uint32_t *to, uint32_t *code) {
-    uint32_t flags = *taps++, rows = stage->rows - 2, upper = 0;
+    uint32_t flags = *taps;
     Strip strip;
     Taps decoded;
 
     (void)code;
-    strip.columns = stage->columns;
-    strip.outputs = stage->columns - 2;
-    strip.highest = stage->highest;
-    strip.pool = stage->pool;
-    strip.shift = flags & 31;
-    if (flags & DEPTHWISE_HALF) {
-        strip.start = (1u << 15) - (1u << strip.shift) + (1u << strip.shift >> 1);
-    } else {
-        strip.start = taps[0] + ((uint32_t)taps[1] << 8);
-        taps += 2;
-    }
-    if (flags & DEPTHWISE_WIDE) {
-        strip.start += ((uint32_t)taps[0] << 16) + ((uint32_t)taps[1] << 24);
-        taps += 2;
-    } else {
-        strip.start += strip.start << 16;
-    }
-    taps = decode(taps, flags, &decoded);
-    if (stage->pool) {
-        strip.outputs &= ~1u;
-        rows &= ~1u;
-    }
-    for (; rows > 0; rows = rows > 2 ? rows - 2 : 0) {
-        if (flags & DEPTHWISE_WIDE)
-            each_row(pairs, &strip, &decoded, to, upper);
-        else
-            BitNetMCU_inner_depthwise(pairs, &strip, &decoded, to, upper);
-        pairs += stage->columns;
-        if (!stage->pool)
-            to += strip.outputs;
-        else if (upper)
-            to += strip.outputs >> 1;
-        upper ^= stage->pool;
-    }
+    taps = decode(begin(stage, taps, &strip), flags, &decoded);
+    convolve(pairs, stage, &strip, flags, &decoded, to);
     return taps;
 }
+
+#if BITNETMCU_MULTIPLIER
+const uint8_t *BitNetMCU_multiply_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
+                                      const uint8_t *taps, uint32_t *to, uint32_t *code) {
+    uint32_t flags = *taps;
+    Strip strip;
+    Taps decoded;
+
+    (void)code;
+    taps = decode_bytes(begin(stage, taps, &strip), flags, &decoded);
+    convolve(pairs, stage, &strip, flags, &decoded, to);
+    return taps;
+}
+#endif
 
 /* In both, one loop for all rows, as compilers would multiply to know where a row ends. */
 void BitNetMCU_pair_rows(const int8_t *map, uint32_t rows, uint32_t columns, uint32_t pixel,

@@ -3,11 +3,12 @@
 #define BITNETMCU_DEPTHWISE_H
 
 /* Taps, as bytes: a column of three values adds a sum to each of the outputs of whose windows it is
- * the last, the middle and the first column, in this order. A sum is a Horner scheme of terms, from
- * the highest power of two down,
+ * the last, the middle and the first column, in this order. For a multiplier they lie there as they
+ * are, int8, that of the upper row first of a column. For other cores a sum is a Horner scheme of
+ * terms, from the highest power of two down,
  *     sum = 0, then for each term: sum = (sum +- value) << shift
- * and a term is a byte. Where all nine taps are powers of two, their exponents and signs are there
- * instead, in 4 bits each, the first one lowest, that of the upper row first of a column. In front
+ * and a term is a byte. Where all nine taps are powers of two, on any core their exponents and
+ * signs are there instead, in 4 bits each, the first one lowest, in the order of the bytes. In front
  * are a byte, the shift of the channel, and what sums start from: 16 bits, or 32 where it is WIDE.
  * lowbit/taps.py packs them and proves them exact. */
 #define DEPTHWISE_ROW 0x03 /* which value; 3: none, and this is the only term */
@@ -21,9 +22,9 @@
 #define DEPTHWISE_POWERS 0x40 /* taps are powers of two */
 #define DEPTHWISE_HALF 0x20   /* sums start from (1 << shift) >> 1, and this is not there */
 
-/* Bytes of code besides four for each instruction that terms become: one for each term that is not
- * the first of a sum, for each shift that is not 0, and for each sum; or, of powers, one for each,
- * and for each shift that is not 0. */
+/* Bytes of code besides four for each instruction that taps become. Terms: one for each that is not
+ * the first of a sum, for each shift that is not 0, and for each sum. Powers: one for each, and for
+ * each shift that is not 0. For a multiplier: three for each, one if it is -1, 0 or 1. */
 #define DEPTHWISE_CODE 148
 
 #endif

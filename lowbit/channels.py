@@ -5,6 +5,7 @@ the next one is begun: of what lies between there is never more than the map of 
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -153,7 +154,7 @@ def _plain(step):
 # --- 3x3, by kernels/depthwise.c
 
 
-def taps_of(part, channel):
+def taps_of(part, channel, multiplier=False):
     """(bytes, bytes of code) as `taps.pack_depthwise` gives them. Raises `Unfit`."""
     ((conv, shift),) = part.stages
     layer = conv.layer
@@ -162,10 +163,11 @@ def taps_of(part, channel):
     weights = layer.weights[channel] * factor
     if np.abs(weights).max() > LARGEST_TAP:
         raise Unfit(f"weights times their factor reach {np.abs(weights).max()}, past {LARGEST_TAP}")
-    return taps.pack_depthwise(weights, factor * bias, shift.shift, layer.reads.highest)
+    highest = layer.reads.highest
+    return taps.pack_depthwise(weights, factor * bias, shift.shift, highest, multiplier)
 
 
-def pack(fields):
+def pack(fields, multiplier=False):
     """What kernels/depthwise.c is given for a `maps.Channelled`. Raises `Unfit`."""
     for part in fields.parts:
         ((conv, _),) = part.stages
@@ -179,14 +181,15 @@ def pack(fields):
         if max(windows.map_size) > MOST_COLUMNS:
             raise Unfit(f"maps of more than {MOST_COLUMNS} rows or columns")
     channels = range(fields.channels)
-    found = [[taps_of(part, channel) for part in fields.parts] for channel in channels]
-    layers = []
+    found = [[taps_of(part, channel, multiplier) for part in fields.parts] for channel in channels]
+    layers, kernel = [], MULTIPLYING if multiplier else KERNEL
     for number, part in enumerate(fields.parts):
         own = np.array([byte for row in found for byte in row[number][0]], np.uint8)
-        layers.append(Choice(KERNEL, kernelrows.packed_layer(part.stages[0][0].layer, own, 0)))
+        layers.append(Choice(kernel, kernelrows.packed_layer(part.stages[0][0].layer, own, 0)))
         layers[-1].packed.update(surplus=None, factors=None)  # they are in the taps
     return {
         "fields": fields,
+        "function": kernel.function,
         "layers": layers,
         "taps": np.array([byte for row in found for part, _ in row for byte in part], np.uint8),
         "code": max(code for row in found for _, code in row),
@@ -251,7 +254,7 @@ def _emit(packed, place):
     for number in range(len(stages)):
         read = "kept" if kept and not number else "maps"
         stage = f"stages + {number}" if number else "stages"
-        inside.append(f"taps = BitNetMCU_depthwise_3x3({read}, {stage}, taps, maps, code);")
+        inside.append(f"taps = {packed['function']}({read}, {stage}, taps, maps, code);")
     rows, columns = _size(fields.parts[-1])
     inside.append(f"BitNetMCU_unpair_rows(maps, {rows}, {columns}, {channels}, to++);")
     lines += [f"    {line}" for line in inside]
@@ -267,9 +270,16 @@ KERNEL = Kernel(
     scratch=lambda packed: ALIGNMENT * Memory.of(packed).maps,
     assembly=kernelrows.ROOT / "kernels" / "riscv" / "depthwise.S",
 )
+MULTIPLYING = replace(
+    KERNEL,
+    function="BitNetMCU_multiply_3x3",
+    pack=partial(pack, multiplier=True),
+    multiplier=True,
+)
 PARTS = Kernel("channelled", "", kernelrows.PLAIN_SOURCE, None)  # a row's; `candidates` makes them
 
 
 def candidates(step, optimise="size", multiplier=False):
     """The kernels for a CHANNELLED step, the last one of plain kernels."""
-    return (*([KERNEL] if optimise == "speed" else []), _plain(step))
+    fast = [MULTIPLYING if multiplier else KERNEL]
+    return (*(fast if optimise == "speed" else []), _plain(step))

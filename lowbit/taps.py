@@ -1,5 +1,6 @@
 """How the weights of a depthwise 3x3 convolution lie in flash for kernels/depthwise.c: as the few
-additions, subtractions and shifts that they are, and whether two sums fit a word.
+additions, subtractions and shifts that they are, for a multiplier as they are, and whether two sums
+fit a word.
 """
 
 import numpy as np
@@ -14,6 +15,7 @@ BITS = {
 }
 NONE = BITS["DEPTHWISE_ROW"]
 HALF = 2**15
+INT8 = range(-128, 128)
 
 
 def digits(weight):
@@ -53,10 +55,21 @@ def pack_column(weights):
     return packed, count
 
 
-def pack_powers(taps):
-    """The same of nine taps that are powers of two, column by column from the last one; None if
-    they are not."""
-    weights = [int(weight) for column in (2, 1, 0) for weight in taps[:, column]]
+def pack_terms(weights):
+    """The same of nine taps, column by column from the last one."""
+    columns = [pack_column(weights[at : at + 3]) for at in (0, 3, 6)]
+    return [byte for packed, _ in columns for byte in packed], sum(count for _, count in columns)
+
+
+def pack_products(weights):
+    """The same for a core with a multiplier. Raises `Unfit` if one is no int8."""
+    if max(weights) not in INT8:
+        raise Unfit(f"taps reach {max(weights)}, past int8")
+    return [weight & 0xFF for weight in weights], sum(1 if abs(w) < 2 else 3 for w in weights)
+
+
+def pack_powers(weights):
+    """The same of nine taps that are powers of two; None if they are not."""
     if any(abs(weight).bit_count() != 1 for weight in weights):
         return None
     exponents = [abs(weight).bit_length() - 1 for weight in weights]
@@ -65,12 +78,13 @@ def pack_powers(taps):
     return [low | high << 4 for low, high in pairs], len(codes) + sum(e > 0 for e in exponents)
 
 
-def pack_depthwise(taps, bias, shift, reads_highest):
+def pack_depthwise(taps, bias, shift, reads_highest, multiplier=False):
     """The bytes of the taps of a channel for kernels/depthwise.c, and of its code in SRAM.
 
     taps: integers [3, 3], up to +-128, [row, column] of the window; bias: an integer that is added
-    to sums; shift: the fixed one, 0 to 31; reads_highest: the largest value of the map, up to 127.
-    Returns (list of bytes, bytes of the buffer `code`). Raises `Unfit` if sums leave int32.
+    to sums; shift: the fixed one, 0 to 31; reads_highest: the largest value of the map, up to 127;
+    multiplier: for BitNetMCU_multiply_3x3. Returns (list of bytes, bytes of the buffer `code`).
+    Raises `Unfit` if sums leave int32, or taps for a multiplier int8.
 
     With 2^e, which divides all taps, (2^e * s + b) >> shift is (s + (b >> e)) >> (shift - e), so
     that is taken off first. Words of two 16-bit sums are exact if no sum leaves
@@ -93,10 +107,9 @@ def pack_depthwise(taps, bias, shift, reads_highest):
         head = [shift | BITS["DEPTHWISE_HALF"]]
     else:
         head = [shift, *((start - above) & 0xFFFF).to_bytes(2, "little")]
-    powers = pack_powers(taps)
+    weights = [int(weight) for column in (2, 1, 0) for weight in taps[:, column]]
+    powers = pack_powers(weights)
     if powers:
         head[0] |= BITS["DEPTHWISE_POWERS"]
-    columns = [powers] if powers else [pack_column(taps[:, column]) for column in (2, 1, 0)]
-    count = sum(instructions for _, instructions in columns)
-    code = BITS["DEPTHWISE_CODE"] + 4 * count
-    return [*head, *(byte for column, _ in columns for byte in column)], code
+    packed, count = powers or (pack_products if multiplier else pack_terms)(weights)
+    return [*head, *packed], BITS["DEPTHWISE_CODE"] + 4 * count

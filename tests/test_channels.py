@@ -139,7 +139,8 @@ def test_every_value_is_that_of_the_rules(case, optimise, multiplier, build_harn
     executed, choices = harness.compiled.graph, harness.compiled.choices
     assert [step.kind for step in executed.operators] == ["CHANNELLED", "LINEAR"]
     is_fast = optimise == "speed" and case not in PLAIN
-    assert (choices[0].kernel is channels.KERNEL) == is_fast, choices[0].skipped
+    fast = channels.MULTIPLYING if multiplier else channels.KERNEL
+    assert (choices[0].kernel is fast) == is_fast, choices[0].skipped
     images = extreme_inputs(rng, graph.input.size, PIXELS)
     expected = operators.execute(graph, images)
     assert expected[executed.operators[0].outputs[0]].max() > 0
@@ -176,8 +177,9 @@ def test_what_the_fast_kernel_is_not_for_is_refused(changes, reason, rng):
     if changes.get("size") == (3, 300):
         changes = changes | {"pools": (None,), "inputs": 2, "outputs": 2}
     step = fusion.fuse(network(rng, **changes)).operators[0]
-    with pytest.raises(Unfit, match=reason):
-        channels.pack(step.fields)
+    for kernel in (channels.KERNEL, channels.MULTIPLYING):
+        with pytest.raises(Unfit, match=reason):
+            kernel.pack(step.fields)
 
 
 def test_sums_past_int32_are_refused(rng):

@@ -3,7 +3,7 @@
 import itertools
 import os
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -54,16 +54,14 @@ class Channel:
     stages: list
     pixel: int = 1  # bytes from a value to the next of the map that is read
     to_pixel: int = 1
-    packed: list = field(default_factory=list)
-    code: int = 0
 
-    def __post_init__(self):
-        highest = self.highest
-        for stage in self.stages:
-            taps, code = pack_depthwise(stage.taps, stage.bias, stage.shift, highest)
-            self.packed += taps
-            self.code = max(self.code, code)
-            highest = stage.highest
+    def packed(self, multiplier=False):
+        """(bytes of all taps, bytes of code) for cores with a multiplier or without."""
+        highest, packed, most = self.highest, [], 0
+        for one in self.stages:
+            taps, code = pack_depthwise(one.taps, one.bias, one.shift, highest, multiplier)
+            packed, most, highest = packed + taps, max(most, code), one.highest
+        return packed, most
 
     @property
     def output(self):
@@ -136,7 +134,7 @@ static uint32_t run(const Case *one) {
             from[i] = (from[i] & 0xffff) + (one->highest << 16);
     for (i = 0; i < one->count; i++, stage++) {
         wrong |= stage->rows != rows || stage->columns != columns;
-        taps = BitNetMCU_depthwise_3x3(from, stage, taps, to, code + MARGIN);
+        taps = CONVOLVE(from, stage, taps, to, code + MARGIN);
         wrong |= gp != get_gp() || tp != get_tp() || sp != get_sp();
         rows = stage->pool ? (rows - 2) / 2 : rows - 2;
         columns = stage->pool ? (columns - 2) / 2 : columns - 2;
@@ -174,9 +172,11 @@ int main(void) {
 """
 
 
-def header_of(cases):
+def header_of(cases, multiplier):
     """kernel_cases.h for FIRMWARE: each case in two buffers, and in place."""
-    text = """#include "BitNetMCU_inference.h"
+    function = "multiply" if multiplier else "depthwise"
+    text = f"#define CONVOLVE BitNetMCU_{function}_3x3\n"
+    text += """#include "BitNetMCU_inference.h"
 typedef struct {
     const int8_t *map;
     uint32_t rows, columns, highest, pixel, to_pixel, count, bytes, code, words, outputs;
@@ -187,8 +187,10 @@ typedef struct {
     const int8_t *expected;
 } Case;
 """
-    table = []
+    table, most_code = [], 0
     for index, one in enumerate(cases):
+        packed, code = one.packed(multiplier)
+        most_code = max(most_code, code)
         spread = np.full((one.values.size, one.pixel), -1, np.int8)
         spread[:, 0] = one.values.ravel()
         stages, sizes, (rows, columns) = [], [], one.values.shape
@@ -201,11 +203,11 @@ typedef struct {
         outputs[:, 0] = one.output.ravel()
         text += array(f"static const int8_t map_{index}", spread.ravel())
         text += array(f"static const uint32_t sizes_{index}", np.array(sizes, np.uint32))
-        text += array(f"static const uint8_t taps_{index}", np.array(one.packed, np.uint8))
+        text += array(f"static const uint8_t taps_{index}", np.array(packed, np.uint8))
         text += array(f"static const int8_t out_{index}", outputs.ravel())
         text += f"static const BitNetMCU_depthwise stages_{index}[] = {{{', '.join(stages)}}};\n"
         numbers = [*one.values.shape, one.highest, one.pixel, one.to_pixel, len(one.stages)]
-        numbers += [len(one.packed), one.code, words, outputs.size]
+        numbers += [len(packed), code, words, outputs.size]
         for in_place in (0, 1):
             row = ", ".join(map(str, [*numbers, in_place]))
             arrays = ", ".join(f"{name}_{index}" for name in ("sizes", "stages", "taps", "out"))
@@ -214,9 +216,7 @@ typedef struct {
     pairs = max((one.values.shape[0] + 1) // 2 * one.values.shape[1] for one in cases)
     outputs = max(one.output.size * one.to_pixel for one in cases)
     text += f"#define CASES {len(table)}u\n#define MOST_PAIRS {pairs}u\n"
-    return text + (
-        f"#define MOST_CODE {max(one.code for one in cases)}u\n#define MOST_OUTPUTS {outputs}u\n"
-    )
+    return text + f"#define MOST_CODE {most_code}u\n#define MOST_OUTPUTS {outputs}u\n"
 
 
 NAMES = ["FP130", "4bitsym", "4bit", "2bitsym", "Ternary", "8bit", "Binary", "NF4"]
@@ -286,19 +286,20 @@ def random_channels(rng, count, **given):
 
 
 def is_wide(channel):
-    return bool(channel.packed[0] & BITS["DEPTHWISE_WIDE"])
+    return bool(channel.packed()[0][0] & BITS["DEPTHWISE_WIDE"])
 
 
 @pytest.fixture
 def in_c(tmp_path):
-    """Asserts that the C is exact on cases, under sanitizers, with and without a multiplier."""
+    """Asserts that the C is exact on cases, under sanitizers, with and without a multiplier, which
+    takes the taps of both."""
 
     def check(cases):
         (tmp_path / "chip.h").write_text(test_fast_kernels.HOSTED_CHIP)
-        (tmp_path / "kernel_cases.h").write_text(header_of(cases))
         (tmp_path / "firmware.c").write_text(FIRMWARE)
         sources = [tmp_path / "firmware.c", ROOT / "kernels" / "depthwise.c"]
-        for multiplier in (0, 1):
+        for multiplier, packed in ((0, False), (1, False), (1, True)):
+            (tmp_path / "kernel_cases.h").write_text(header_of(cases, packed))
             command = [*compiler(os.environ.get("CC", "cc"), SANITIZE), *STRICT, f"-I{tmp_path}"]
             command += [f"-DBITNETMCU_MULTIPLIER={multiplier}", "-o", tmp_path / "test", *sources]
             subprocess.run(command, check=True)
@@ -311,15 +312,15 @@ def in_c(tmp_path):
 
 @pytest.fixture
 def in_assembly(on_chip, tmp_path):
-    """Asserts that the assembly is exact on cases, in the emulator."""
+    """Asserts that the assembly is exact on cases, in the emulator, on both kinds of cores."""
 
-    def check(cases, multiplier=False):
+    def check(cases):
         firmware = tmp_path / "on_chip" / "firmware.c"  # without the chip.h of `in_c`
         firmware.parent.mkdir(exist_ok=True)
         firmware.write_text(FIRMWARE)
-        for first in range(0, len(cases), 12):
+        for first, multiplier in itertools.product(range(0, len(cases), 12), (False, True)):
             some = cases[first : first + 12]
-            header = header_of(some)
+            header = header_of(some, multiplier)
             printed = on_chip(firmware, "depthwise.S", header, multiplier)
             assert printed == "." * 2 * len(some)
 
@@ -336,10 +337,6 @@ def test_c_equals_the_contract(name, rng, in_c):
 @pytest.mark.parametrize("name", NAMES)
 def test_assembly_equals_the_contract(name, rng, in_assembly):
     in_assembly(random_channels(rng, 36, name=name))
-
-
-def test_assembly_equals_the_contract_on_a_core_with_a_multiplier(rng, in_assembly):
-    in_assembly(random_channels(rng, 36), multiplier=True)
 
 
 def test_the_network_that_it_was_made_for_is_exact(rng, in_c, in_assembly):
@@ -444,6 +441,16 @@ def test_the_largest_shifts_are_exact(rng, in_c, in_assembly):
     in_assembly(cases)
 
 
+def test_taps_at_the_ends_of_int8_and_zeros_are_exact(rng, in_c, in_assembly):
+    cases = []
+    for bits, shift, pool in itertools.product((1, 4, 7), (0, 7, 16), (False, True)):
+        taps = rng.choice([-128, -127, -2, -1, 0, 0, 1, 2, 127], (3, 3))
+        stages = [Stage(taps, 0, shift, 2**bits - 1, pool)]
+        cases.append(Channel(map_of(rng, (8, 9), 127, "dense"), 127, stages))
+    in_c(cases)
+    in_assembly(cases)
+
+
 # --- packing
 
 
@@ -461,6 +468,21 @@ def test_taps_of_powers_of_two_take_six_bytes(rng):
         packed, code = pack_depthwise(taps_of(rng, "FP130", "random"), 0, 8, 7)
         assert len(packed) == 6
         assert code <= BITS["DEPTHWISE_CODE"] + 4 * 18
+
+
+def test_taps_for_a_multiplier_take_a_byte_each_and_up_to_three_instructions():
+    packed, code = pack_depthwise(np.array([[0, 1, -1], [3, -3, 7], [0, 0, 3]]), 0, 8, 7, True)
+    assert packed[1:] == [0xFF, 7, 3, 1, 0xFD, 0, 0, 3, 0]
+    assert code == BITS["DEPTHWISE_CODE"] + 4 * (5 * 1 + 4 * 3)
+
+
+def test_a_tap_of_128_is_refused_for_a_multiplier_unless_all_are_powers_of_two():
+    taps = np.array([[128, -128, 1], [64, 2, 1], [1, 1, 1]])
+    assert pack_depthwise(taps, 0, 8, 7, True) == pack_depthwise(taps, 0, 8, 7)
+    taps[1, 1] = 3
+    pack_depthwise(taps, 0, 8, 7)
+    with pytest.raises(Unfit, match="taps reach 128, past int8"):
+        pack_depthwise(taps, 0, 8, 7, True)
 
 
 def test_sums_past_int32_are_refused():

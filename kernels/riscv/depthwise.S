@@ -3,15 +3,24 @@
  *     const uint8_t *BitNetMCU_depthwise_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
  *                                            const uint8_t *taps, uint32_t *to, uint32_t *code);
  *
+ * or with Zmmul BitNetMCU_multiply_3x3 in its place, as each core needs but one.
+ *
  * The loop over the columns of a strip is put together in `code`, in SRAM: a template, with what
  * differs from stage to stage filled in, and behind it the sums of the taps as instructions, three
  * operands each. They end in a jump to ra, which says what is done with the column: nothing with the
  * first two; with a pool, the sums of every second one are kept for the next. With sums that do not
- * fit 16 bits the instructions are a function for rows one after the other.
+ * fit 16 bits it is a loop over one row, done twice for each strip.
  *
  * Borrows: gp and tp, which interrupt handlers must not rely on meanwhile. Stack: FRAME bytes. */
 
 #include "../depthwise.h"
+
+#if defined(__riscv_mul) || defined(__riscv_zmmul)
+#define MULTIPLIER
+#define CONVOLVE BitNetMCU_multiply_3x3
+#else
+#define CONVOLVE BitNetMCU_depthwise_3x3
+#endif
 
 /* BitNetMCU_depthwise */
 #define ROWS 0
@@ -38,13 +47,11 @@
 #define OLD_TP 60
 #define FLAGS SATURATE /* until there are sums: the first byte of the taps */
 /* And for sums that do not fit 16 bits, some in place of what those do not need: */
-#define MOST STRIP     /* the largest activation */
-#define OUTPUTS COLUMN /* of a strip */
-#define IS_POOL SKIPPED
-#define FIRST SATURATE /* of two outputs of a pool, the first */
-#define SECOND 64      /* the second row of a strip */
-#define ROW 68         /* the first word of the strip */
-#define FRAME 72
+#define FIRST STAGE    /* what is done with a first column */
+#define WIDTH SHIFT    /* bytes of a row of words that outputs need */
+#define AGAIN SATURATE /* from behind a first row back to where the second one goes */
+#define SECOND 64      /* the instruction at ROW_STORED in second rows */
+#define FRAME 68
 
     .macro wide instruction:vararg  /* 32 bits, so that what follows is aligned */
     .option push
@@ -98,13 +105,20 @@
 #define WORDS_SHIFT 92
 #define WORDS_COLUMN 116
 #define WORDS_STORE (WORDS_COLUMN - 12)
-#define WORDS_END 144             /* a multiple of 16, and DEPTHWISE_CODE less 4 */
+#define WORDS_END 144             /* a multiple of 48, and DEPTHWISE_CODE less 4 */
 #define POOL_SECOND 8
 #define POOL_SHIFT 56
 #define POOL_FIRST 92
 #define POOL_KEEP (POOL_FIRST + FIRST_COLUMNS)
 #define POOL_COLUMN 108
 #define POOL_END 136
+#define ROW_KEEP 8
+#define ROW_SECOND 16
+#define ROW_FIRST 40
+#define ROW_SHIFT 56
+#define ROW_STORED 68
+#define ROW_COLUMN 92
+#define ROW_END 116
 
 /* Outputs in both halves. gp: the highest bit of each half; tp: those that activations lack. */
 .Lwords:
@@ -203,7 +217,55 @@
     column  .Lpool_empty, .Lpool_values
     .org    .Lpool + POOL_END
 
-/* add, prev, cur without cur: what ends a sum; see .Lsums */
+/* Outputs of one row, of sums of 32 bits. gp: of two columns of a pool, the sum of the first; tp:
+ * the largest activation. */
+.Lrow:
+    first_columns .Lrow_pool_first, .Lrow_column
+    .org    .Lrow + ROW_KEEP
+    mv      gp, a4
+    addi    ra, ra, ROW_SECOND - ROW_KEEP
+    j       .Lrow_column
+    .org    .Lrow + ROW_SECOND
+    addi    ra, ra, ROW_KEEP - ROW_SECOND
+    bge     a4, gp, .Lrow_output
+    mv      a4, gp
+    j       .Lrow_output
+.Lrow_exit:
+    leave_strip
+.Lrow_empty:
+    mv      a4, a5
+    mv      a5, s0
+    mv      s0, s1
+    jr      ra
+    .org    .Lrow + ROW_FIRST
+    first_columns .Lrow_first, .Lrow_column
+.Lrow_output:
+    wide    li a0, 0
+    bltz    a4, 1f
+    .org    .Lrow + ROW_SHIFT
+    srli    a0, a4, 0               /* + shift */
+    bgeu    tp, a0, 1f
+    wide    mv a0, tp
+    .org    .Lrow + ROW_STORED
+1:  wide    li a1, 0                /* in a second row of a pool lhu a1, 0(t1) */
+    bgeu    a0, a1, 2f
+    wide    mv a0, a1
+2:  sh      a0, 0(t1)
+    wide    addi t1, t1, 4
+    beq     t0, t2, .Lrow_exit
+    .org    .Lrow + ROW_COLUMN
+.Lrow_column:
+    lhu     a0, 0(t0)
+    lhu     a1, 0(t0)               /* + 2, or STEP - 2 */
+    lhu     a2, 0(t0)               /* + STEP */
+    addi    t0, t0, 4
+    mv      a3, a0
+    or      a3, a3, a1
+    or      a3, a3, a2
+    wide    beqz a3, .Lrow_empty
+    .org    .Lrow + ROW_END
+
+/* The instructions that sums consist of. */
 #define ADD(to, a) (0x33 + ((to) << 7) + ((a) << 15))
 #define A0 10
 #define A3 13
@@ -211,8 +273,11 @@
 #define A5 15
 #define S0 8
 #define S1 9
+#ifndef MULTIPLIER
+/* add, prev, cur without cur: what ends a sum; see .Lsums */
 .Llast:
     .word   ADD(A4, A5), ADD(A5, S0), ADD(S0, S1), 0
+#endif
 
 /* add cur, prev, row, and add cur, cur, row with the other rows */
     .macro powers cur, prev
@@ -225,17 +290,21 @@
     powers  S0, S1
     .word   0
 
+#define LI_A1 0x593       /* li a1, 0 */
+#define LHU_A1_T0 0x2d583 /* lhu a1, 0(t0) */
+#define LHU_A1_T1 0x35583
+
     .macro patch at, register       /* a1: the template */
     lw      a0, \at(a1)
     add     a0, a0, \register
     sw      a0, \at(a4)
     .endm
 
-    .section .text.BitNetMCU_depthwise_3x3, "ax"
-    .globl  BitNetMCU_depthwise_3x3
-    .type   BitNetMCU_depthwise_3x3, @function
+    .section .text.CONVOLVE, "ax"
+    .globl  CONVOLVE
+    .type   CONVOLVE, @function
     .balign 4
-BitNetMCU_depthwise_3x3:
+CONVOLVE:
     addi    sp, sp, -FRAME
     sw      ra, OLD_RA(sp)
     sw      s0, OLD_S0(sp)
@@ -409,7 +478,7 @@ BitNetMCU_depthwise_3x3:
     ret
 
 /* Copies the template at a1 to a4, if it is not there, and, if it is shorter than others, what lies
- * behind it, where the sums will be. Loses a0, a3, a5, s0. */
+ * behind it, where the sums will be. Loses a0, a3, a5, s0, t2. */
     .macro copy_four at
     lw      a0, \at(a1)
     lw      a3, \at + 4(a1)
@@ -423,22 +492,63 @@ BitNetMCU_depthwise_3x3:
 .Lcopy:
     lw      a0, 0(a1)
     lw      a3, 0(a4)
-    beq     a0, a3, 1f
-    .set    at, 0
-    .rept   WORDS_END / 16
-    copy_four at
-    .set    at, at + 16
-    .endr
-1:  ret
+    beq     a0, a3, 2f
+    addi    t2, a4, WORDS_END
+    .balign 4
+1:  copy_four 0
+    copy_four 16
+    copy_four 32
+    addi    a1, a1, 48
+    addi    a4, a4, 48
+    bne     a4, t2, 1b
+    addi    a1, a1, -WORDS_END
+    addi    a4, a4, -WORDS_END
+2:  ret
 
-/* Writes the sums of the taps at a2 to t2, as instructions, and a return. a3: a term; a5: where the
- * sum is, as the first operand of an instruction: in a3 or, of one term, in a register of a column;
- * a4: the instruction in .Llast that ends the sum. Loses a0 to a5, s0, t2, gp, tp. */
+/* Writes the sums of the taps at a2 to t2, as instructions, and a return. Loses a0 to a5, s0, t2,
+ * gp, tp. */
 .Lsums:
     li      tp, 0x1013 + (A3 << 7)              /* slli a3, SUM, shift */
     lw      a0, FLAGS(sp)
     andi    a0, a0, DEPTHWISE_POWERS
     bnez    a0, .Lpowers
+#ifdef MULTIPLIER
+/* For each tap li a3, tap and mul a3, a3, row and add cur, prev, a3; for one from -1 to 1 the last
+ * alone, with the row itself or zero. a3: the tap; a4: the instruction in .Lpower_sums that adds
+ * the row; a1: the row as its second operand; a5: the instruction without it; a0: 3. */
+    lla     a4, .Lpower_sums
+    mv      s0, t2
+    li      gp, 0x13 + (A3 << 7) - (1 << 20)
+    li      tp, 0x02000033 + (A3 << 7) + (A3 << 15)
+    lui     t2, A3 << 8
+    li      a0, 3
+    lw      a5, 0(a4)
+    .balign 4
+.Ltap:
+    lb      a3, 0(a2)
+    addi    a2, a2, 1
+    mv      a1, a5
+    srli    a1, a1, 20
+    slli    a1, a1, 20
+    sub     a5, a5, a1
+    addi    a3, a3, 1
+    bltu    a3, a0, .Lsmall
+    slli    a3, a3, 20
+    add     a3, a3, gp
+    add     a1, a1, tp
+    add     a5, a5, t2
+    sw      a3, 0(s0)
+    sw      a1, 4(s0)
+.Ladd:
+    sw      a5, 8(s0)
+    addi    s0, s0, 12
+    addi    a4, a4, 4
+    lw      a5, 0(a4)
+    bnez    a5, .Ltap
+    mv      t2, s0
+#else
+/* Of terms. a3: a term; a5: where the sum is, as the first operand of an instruction: in a3 or, of
+ * one term, in a register of a column; a4: the instruction in .Llast that ends the sum. */
     lla     a4, .Llast
     li      s0, A3 << 15
     li      gp, 0x33 + (A3 << 7) + (A0 << 20)   /* add a3, SUM, a0 + row */
@@ -490,11 +600,23 @@ BitNetMCU_depthwise_3x3:
     addi    a4, a4, 4
     lw      a0, 0(a4)
     bnez    a0, .Lsum
+#endif
 .Lsums_end:
     sw      a2, TAPS(sp)
     li      a0, 0x8067              /* ret */
     sw      a0, 0(t2)
     ret
+#ifdef MULTIPLIER
+.Lsmall:
+    addi    s0, s0, -8
+    addi    a3, a3, -1
+    beqz    a3, .Ladd
+    add     a5, a5, a1
+    srli    a3, a3, 31
+    slli    a3, a3, 30              /* add to sub */
+    add     a5, a5, a3
+    j       .Ladd
+#endif
 
 /* The same of powers. a3: what is left of two codes below a 1; a4: the instruction in .Lpower_sums
  * that adds the next row; s0: a3 as an operand that is added. */
@@ -535,8 +657,7 @@ BitNetMCU_depthwise_3x3:
     bnez    a5, .Lpower
     j       .Lsums_end
 
-/* Sums of 32 bits. Registers: t0 to t2 where the values of a column are; gp the next output; tp its
- * column, from -2. */
+/* Sums of 32 bits. */
 .Lwide:
     lbu     a5, 0(a2)
     slli    a5, a5, 16
@@ -545,109 +666,80 @@ BitNetMCU_depthwise_3x3:
     slli    a5, a5, 24
     add     s1, s1, a5
     addi    a2, a2, 2
-    mv      t2, a4
-    sw      t0, ROW(sp)
+    lla     a1, .Lrow
+    jal     .Lcopy
+    lw      a3, SHIFT(sp)
+    slli    a3, a3, 20
+    patch   ROW_SHIFT, a3
+    lw      a3, STEP(sp)
+    slli    a3, a3, 20
+    patch   ROW_COLUMN + 8, a3
+    addi    t2, a4, ROW_END
     jal     .Lsums
-    mv      gp, t1
     lw      a1, STAGE(sp)
     lw      a0, HIGHEST(a1)
-    sw      a0, MOST(sp)
-    lw      a5, COLUMNS(a1)
-    lw      a4, ROWS(a1)
-    addi    a5, a5, -2
-    addi    a4, a4, -1              /* with an odd number of rows, one more */
-    slli    a3, a5, 2
+    mv      tp, a0
     lw      a0, POOL(a1)
-    sw      a0, IS_POOL(sp)
-    beqz    a0, 1f
-    addi    a4, a4, -1
-    andi    a5, a5, -2
-    slli    a3, a5, 1
-1:  srli    a4, a4, 1
-    sw      a4, LEFT(sp)
-    sw      a5, OUTPUTS(sp)
-    addi    a3, a3, -2
-    sw      a3, BACK(sp)
-
-.Lwide_strip:
-    sw      zero, SECOND(sp)
-    lw      t0, ROW(sp)
-    lw      a1, STEP(sp)
-    addi    t1, t0, 2
-    add     t2, t0, a1
-    li      tp, -2
-.Lwide_column:
-    lhu     a0, 0(t0)
-    lhu     a1, 0(t1)
-    lhu     a2, 0(t2)
-    addi    t0, t0, 4
-    addi    t1, t1, 4
-    addi    t2, t2, 4
+    lw      a5, ROWS(a1)
+    sub     a5, a5, a0
+    addi    a5, a5, -1              /* with an odd number of rows, one more */
+    srli    a5, a5, 1
+    sw      a5, LEFT(sp)
     lw      a3, CODE(sp)
-    jalr    a3
-    bltz    tp, .Lwide_next
-    li      a0, 0
-    bltz    a4, 1f
-    lw      a1, SHIFT(sp)
-    srl     a0, a4, a1
-    lw      a1, MOST(sp)
-    bgeu    a1, a0, 1f
-    mv      a0, a1
-1:  lw      a1, IS_POOL(sp)
-    beqz    a1, .Lwide_store
-    andi    a1, tp, 1
-    bnez    a1, 1f
-    sw      a0, FIRST(sp)
-    j       .Lwide_next
-1:  lw      a1, FIRST(sp)
-    bgeu    a0, a1, 1f
-    mv      a0, a1
-1:  lw      a1, SECOND(sp)
-    beqz    a1, .Lwide_store
-    lhu     a1, 0(gp)
-    bgeu    a0, a1, .Lwide_store
-    mv      a0, a1
-.Lwide_store:
-    sh      a0, 0(gp)
-    addi    gp, gp, 4
-.Lwide_next:
-    addi    tp, tp, 1
-    lw      a0, OUTPUTS(sp)
-    bne     tp, a0, .Lwide_column
-    lw      a0, SECOND(sp)
-    lw      a1, BACK(sp)
-    bnez    a0, .Lwide_strip_end
-    sw      sp, SECOND(sp)          /* not 0 */
-    sub     gp, gp, a1              /* to the upper halves, */
-    lw      a0, IS_POOL(sp)
-    beqz    a0, 1f
-    addi    gp, gp, -2              /* or over the same outputs */
-1:  lw      t0, ROW(sp)
-    lw      a1, STEP(sp)
-    add     t1, t0, a1
-    addi    t0, t0, 2
-    addi    t2, t1, 2
-    li      tp, -2
-    j       .Lwide_column
-.Lwide_strip_end:
-    andi    a0, gp, 2
-    beqz    a0, 1f
-    mv      a1, a0
-1:  sub     gp, gp, a1
-    mv      t1, gp
-    lw      a0, LEFT(sp)
-    addi    a0, a0, -1
+    lw      a4, STEP(sp)
+    addi    a1, a4, -8 - 2
+    li      a2, LI_A1
     bnez    a0, 1f
-    lla     a5, .Lpooled
-    jr      a5
-1:  sw      a0, LEFT(sp)
-    lw      a0, ROW(sp)
-    lw      a1, STEP(sp)
+    addi    a3, a3, ROW_FIRST
+    j       2f
+1:  srli    a4, a4, 3
+    slli    a4, a4, 3
+    srli    a1, a4, 1
+    addi    a1, a1, -4 - 2
+    li      a2, LHU_A1_T1
+2:  sw      a1, BACK(sp)
+    sw      a2, SECOND(sp)
+    sw      a3, FIRST(sp)
+    sw      a4, WIDTH(sp)
+    slli    a0, a0, 1
+    add     a1, a1, a0
+    sw      a1, AGAIN(sp)
+    lw      a5, STEP(sp)
+    sub     a5, a5, a4
+    addi    a5, a5, -2              /* second rows end 2 bytes later */
+    sw      a5, SKIPPED(sp)
+    lla     a5, .Lrow_strip         /* it returns there by way of .Lpool_strip */
+    sw      a5, COLUMN(sp)
+.Lrow_strip:                        /* t0: its first word */
+    lla     a5, .Lrow_second
+    li      a2, LI_A1
+    li      a1, 2
+.Lrow_begin:                        /* a1: bytes from a value to the one below */
+    sw      a5, STRIP(sp)
+    lw      a4, CODE(sp)
+    sw      a2, ROW_STORED(a4)
+    slli    a1, a1, 20
+    li      a0, LHU_A1_T0
     add     a0, a0, a1
-    sw      a0, ROW(sp)
-    j       .Lwide_strip
-    .size   BitNetMCU_depthwise_3x3, . - BitNetMCU_depthwise_3x3
-    .set    frame.BitNetMCU_depthwise_3x3, FRAME
+    sw      a0, ROW_COLUMN + 4(a4)
+    lw      a5, WIDTH(sp)
+    add     t2, t0, a5
+    lw      ra, FIRST(sp)
+    addi    a4, a4, ROW_COLUMN
+    jr      a4
+.Lrow_second:
+    lw      a5, AGAIN(sp)
+    sub     t1, t1, a5
+    lw      a5, WIDTH(sp)
+    sub     t0, t0, a5
+    addi    t0, t0, 2
+    lla     a5, .Lpool_strip
+    lw      a2, SECOND(sp)
+    lw      a1, STEP(sp)
+    addi    a1, a1, -2
+    j       .Lrow_begin
+    .size   CONVOLVE, . - CONVOLVE
+    .set    frame.CONVOLVE, FRAME
 
 /* void BitNetMCU_pair_rows(const int8_t *map, uint32_t rows, uint32_t columns, uint32_t pixel,
  *                          uint32_t *pairs): t0 and a0 two rows, a5 the end of the words of both */
