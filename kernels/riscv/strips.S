@@ -207,7 +207,7 @@ BitNetMCU_scan_columns:
 #define TABLE_FIRST (SLOT + 12)  /* ends of what the tables have for the window's first column */
 #define TABLE_LAST (SLOT + 16)   /* and for its last one */
 #define STRIP (SLOT + 20)
-#define POSITION (SLOT + 24)
+#define POSITION (SLOT + 24)     /* twice, and 1 if sums are added to what is there */
 #define BLOCK (SLOT + 28)        /* its weights */
 #define BLOCK_START (SLOT + 32)  /* its accumulators */
 #define BLOCK_END (SLOT + 36)
@@ -224,8 +224,7 @@ BitNetMCU_scan_columns:
 #define OLD_S1 (SLOT + 76)
 #define OLD_GP (SLOT + 80)
 #define OLD_TP (SLOT + 84)
-#define ADDED (SLOT + 88)        /* not 0: to what is there */
-#define FRAME (SLOT + 92)
+#define FRAME (SLOT + 88)
 
 /* The sum of column `at` over a row: rows of 8 nibbles to two words of 8-bit lanes. */
     .macro add_word even, odd, at
@@ -272,7 +271,7 @@ BitNetMCU_scan_columns:
     add_word a2, s0, 4
     .endm
 
-/* Sums all lists into their slots. a3: the first slot, a4: 0x0f0f0f0f, tp: BASE. Keeps sp only. */
+/* Sums all lists into their slots. a3: their end, a4: 0x0f0f0f0f, tp: BASE. Keeps sp only. */
     .section .text.BitNetMCU_inner_strips, "ax"
     .globl  BitNetMCU_inner_strips
     .type   BitNetMCU_inner_strips, @function
@@ -281,7 +280,8 @@ BitNetMCU_scan_columns:
     .balign 4
 BitNetMCU_inner_strips:
     sw      ra, RETURN(sp)
-.Llist:
+.Lnext_slot:
+    addi    a3, a3, -32
     sw      a3, SLOT(sp)
     lw      ra, START(a3)
     lw      gp, END(a3)
@@ -324,11 +324,9 @@ BitNetMCU_inner_strips:
     sw      s0, 12(a3)
 .Lstore_1:
     less_odd a0, a1
-    lw      a5, SLOTS_END(sp)
     sw      a0, 0(a3)
     sw      a1, 4(a3)
-    addi    a3, a3, 32
-    bne     a3, a5, .Llist
+    bne     a3, sp, .Lnext_slot
     lw      ra, RETURN(sp)
     ret
 
@@ -387,7 +385,7 @@ BitNetMCU_window_nibbles:
     .size   BitNetMCU_window_nibbles, . - BitNetMCU_window_nibbles
     .set    frame.BitNetMCU_window_nibbles, FRAME   /* of what follows */
 
-/* The same for a5 columns, and t0: not 0 if the sums are added to what is there. */
+/* The same for a5 columns, and t0: 1 if the sums are added to what is there, else 0. */
     .globl  BitNetMCU_sum_columns
     .type   BitNetMCU_sum_columns, @function
 BitNetMCU_sum_columns:
@@ -397,8 +395,9 @@ BitNetMCU_sum_columns:
     sw      s1, OLD_S1(sp)
     sw      gp, OLD_GP(sp)
     sw      tp, OLD_TP(sp)
-    sw      t0, ADDED(sp)
     sw      a1, STRIP(sp)
+    slli    a3, a3, 1
+    add     a3, a3, t0
     sw      a3, POSITION(sp)
     lw      s0, ENTRIES(a1)
     add     a0, a0, s0
@@ -431,6 +430,7 @@ BitNetMCU_sum_columns:
     bltu    s1, s0, .Lfull_block
 .Lblock_end:
     sw      a1, BLOCK_END(sp)
+    srai    a3, a3, 1
     slli    a3, a3, 2               /* of a word of the rows in front of the first value */
     li      s1, 96
     bgeu    s1, s0, .Lfewer_words
@@ -484,6 +484,7 @@ BitNetMCU_sum_columns:
     sw      a2, ODD(a3)
     bne     a3, sp, .Llist_of_pass
     sw      ra, SUM(sp)
+    lw      a3, SLOTS_END(sp)
     lw      tp, BASE(sp)
     li      a4, 0x0f0f0f0f
     call    BitNetMCU_inner_strips
@@ -525,7 +526,8 @@ BitNetMCU_sum_columns:
     sub     a3, a3, tp
     andi    a3, a3, -32
     lw      a2, DONE(sp)
-    lw      s0, ADDED(sp)
+    lw      s0, POSITION(sp)
+    andi    s0, s0, 1
     or      a2, a2, s0
     beqz    a2, 1f
     li      a3, 0
@@ -645,7 +647,8 @@ BitNetMCU_sum_columns:
     bgeu    s0, a5, 1f
     mv      a5, s0
 1:  lw      s0, DONE(sp)
-    lw      t1, ADDED(sp)
+    lw      t1, POSITION(sp)
+    andi    t1, t1, 1
     or      s0, s0, t1
     bnez    s0, 3f
 2:  sw      zero, 0(s1)
