@@ -50,6 +50,7 @@ MODELS = {  # the committed networks
     "windows7k": "WindowMNIST-MNIST-4bitsym-0c935144",
     "windows8k": "WindowMNIST-MNIST-4bitsym-b3120c13",
     "windows8k48": "WindowMNIST-MNIST-4bitsym+2bitsym-4f93fa37",
+    "conv6k": "ConvMNIST-MNIST-4bitsym-797e648b",
     # Inputs and activations of 7 bits:
     "fc12k-7": "FCMNIST-MNIST-4bitsym-3f24ea0e",
     "fc1k-7": "FCMNIST-MNIST-2bitsym-cbcb089d",

@@ -127,7 +127,7 @@ def test_committed_networks_are_exported_without_their_data(tmp_path):
     """The proxy that does not exist stands for a machine without a network."""
     offline = {"BITNETMCU_DATA": str(tmp_path / "none"), "https_proxy": "http://127.0.0.1:9"}
     paths = sorted(checkpoint.MODELDATA.glob("*.pth"))
-    assert len(paths) == 20
+    assert len(paths) > 20
     for path in paths:
         done = run_script("exportquant.py", path, "--build", tmp_path / path.stem, **offline)
         assert done.returncode == 0, done.stderr

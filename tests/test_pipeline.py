@@ -565,6 +565,7 @@ WEIGHT_BYTES = {  # of each committed network, as in the README
     "c3e1e8f4": 6_208,
     "b3120c13": 7_872,
     "4f93fa37": 8_352,
+    "797e648b": 5_952,
 }
 
 
@@ -583,7 +584,7 @@ def test_committed_models_agree_on_all_mnist_test_images(path, mnist, tmp_path):
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_models_have_a_card_with_their_numbers(path, mnist, tmp_path):
     trained = checkpoint.load(path)
-    studies = ("docs/study-fc.csv", "docs/study-few-bits.csv", "docs/study-windows.csv")
+    studies = [f"docs/study-{name}.csv" for name in ("fc", "few-bits", "windows", "convolutions")]
     seeds = {
         name: modelcard.seeds_of(trained.settings, study.read_rows(ROOT / name)) for name in studies
     }
