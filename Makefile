@@ -25,7 +25,7 @@ ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 .PHONY: help demo test fuzz fuzz-windows pins test-long setup setup-all toolchain lint train export parity study-fc \
 	study-fc-choices study-few-bits study-few-bits-choices study-small-choices study-requantisers \
 	study-windows study-window-choices study-pruning \
-	study-muon study-muon-choices study-formats study-bias study-sensors study-watch study-convolutions bench-training bench \
+	study-muon study-muon-choices study-formats study-bias study-sensors study-watch study-convolutions study-convolution-choices bench-training bench \
 	bench-firmware bench-tflite figures ctest clean
 
 help: ## list the targets
@@ -126,6 +126,9 @@ study-watch: $(READY) ## exercises of persons held out, with a float twin -> doc
 
 study-convolutions: $(READY) ## five seeds of networks of 3x3 convolutions -> docs/study-convolutions.csv (resumes)
 	$(PYTHON) study.py studies/convolutions.yaml
+
+study-convolution-choices: $(READY) ## validation, what the study above was chosen on -> docs/study-convolution-choices.csv
+	$(PYTHON) study.py studies/convolution-choices.yaml
 
 study-few-bits: $(READY) ## five seeds of the networks of few bits -> docs/study-few-bits.csv (resumes)
 	$(PYTHON) study.py studies/few-bits.yaml

@@ -1,8 +1,9 @@
 """Random networks of convolutions, as the C that is exported: every value against the rules.
 
 Each network is drawn from its number, so that one that fails can be run again. Some steps are fused
-and some are not; kernels are chosen as for a random one of the cores. All of a batch are compiled
-into one program, with sanitizers where the compiler has them.
+and some are not; kernels are chosen as for a random one of the cores, of which a third have a
+multiplier. All of a batch for such a core are compiled into one program, with sanitizers where the
+compiler has them.
 """
 
 import sys
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
+import itertools
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -224,16 +226,22 @@ def four_bits(rng, layer):
 
 
 def compiled_network(number):
+    """(the network, its images, whether it is for a core with a multiplier)"""
     graph, optimise, images = random_network(number)
-    return pipeline.compile_network(graph, optimise), images
+    multiplier = optimise == "host" or number % 3 == 0
+    return pipeline.compile_network(graph, optimise, multiplier), images, multiplier
 
 
-def kernels(folder, bits):
-    """Compiles all kernels for BITNETMCU_BITS; returns the objects."""
+def defines(bits, multiplier):
+    return [f"-DBITNETMCU_BITS={bits}", f"-DBITNETMCU_MULTIPLIER={int(multiplier)}"]
+
+
+def kernels(folder, bits, multiplier):
+    """Compiles all kernels for BITNETMCU_BITS and BITNETMCU_MULTIPLIER; returns the objects."""
     made = []
     for path in kernelrows.sources():
-        flags = ["-c", f"-DBITNETMCU_BITS={bits}", f"-I{kernelrows.ROOT}"]
-        target = Path(folder) / f"{path.stem}-{bits}.o"
+        flags = ["-c", *defines(bits, multiplier), f"-I{kernelrows.ROOT}"]
+        target = Path(folder) / f"{path.stem}-{bits}-{int(multiplier)}.o"
         made.append(hostrun.compile_c(target, [path], *flags, compiler=sanitizing()))
     return made
 
@@ -241,11 +249,15 @@ def kernels(folder, bits):
 def run_batch(objects, folder, first, count):
     """Run networks `first` .. `first + count - 1`; returns (what differs, counted kernels)."""
     failures, counted = [], Counter()
-    for bits, linked in objects.items():
-        numbers = fuzz.numbers_of(bits, first, count)
+    drawn = {
+        bits: {number: compiled_network(number) for number in fuzz.numbers_of(bits, first, count)}
+        for bits in dict.fromkeys(bits for bits, _ in objects)
+    }
+    for (bits, multiplier), linked in objects.items():
+        numbers = [number for number, (*_, one) in drawn[bits].items() if one == multiplier]
         if not numbers:
             continue
-        networks = [compiled_network(number) for number in numbers]
+        networks = [drawn[bits][number][:2] for number in numbers]
         wanted = []
         for compiled, images in networks:
             counted.update(choice.kernel.name for choice in pipeline.layers_of(compiled))
@@ -253,13 +265,14 @@ def run_batch(objects, folder, first, count):
                 counted[name] += sum(map(applies, compiled.graph.operators))
             lowered = operators.execute(compiled.stages["lowered"], images)
             wanted.append(Layout.of(compiled.graph).write(lowered))
-        program = build(Path(folder) / f"{first}-{bits}", networks, linked, bits)
+        own = Path(folder) / f"{first}-{bits}-{int(multiplier)}"
+        program = build(own, networks, linked, defines(bits, multiplier))
         stream = b"".join(images.tobytes() for _, images in networks)
         failures += fuzz.first_differing(program, stream, numbers, wanted)
     return failures, counted
 
 
-def build(folder, networks, objects, bits):
+def build(folder, networks, objects, options):
     """Compiles one program of all `networks`; returns its path."""
     folder.mkdir()
     text, rows = "", []
@@ -274,7 +287,7 @@ def build(folder, networks, objects, bits):
     text += MAIN.format(rows=", ".join(rows), most=most, classes=classes, images=IMAGES)
     source = folder / "all.c"
     source.write_text(text)
-    flags = [f"-DBITNETMCU_BITS={bits}", f"-I{folder}", f"-I{kernelrows.ROOT}", f"-I{hostrun.HERE}"]
+    flags = [*options, f"-I{folder}", f"-I{kernelrows.ROOT}", f"-I{hostrun.HERE}"]
     flags += hostrun.RECORDED
     return hostrun.compile_c(folder / "all", [source, *objects], *flags, compiler=sanitizing())
 
@@ -283,8 +296,8 @@ def run(first, count, jobs):
     """Run `count` networks from number `first`; returns (failures, counted kernels)."""
     counted = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        some = fuzz.bits_among(first, count)
-        made = workers.run(kernels, [(folder, bits) for bits in some], jobs)
+        some = list(itertools.product(fuzz.bits_among(first, count), (False, True)))
+        made = workers.run(kernels, [(folder, *core) for core in some], jobs)
         fixed = (dict(zip(some, made, strict=True)), folder)
         for failures, kinds in fuzz.in_batches(run_batch, fixed, first, count, BATCH, jobs):
             counted += kinds

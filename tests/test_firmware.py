@@ -356,7 +356,8 @@ def in_assembly():
         bits = ["activation_bits=4"] if few else ["activation_bits=7", "input_bits=7"]
         changes = ["widths=33,20", f"QuantType={kernel.formats[0]}", *bits]
         cases.setdefault(kernel.source.stem, (target, changes))
-    return [cases[file] for file in sorted(files)]
+    taps = [*windows, *layers["depthwise"][:1], "QuantType=8bit,8bit,4bitsym,4bitsym"]
+    return [*(cases[file] for file in sorted(files)), ("CH32V002", taps)]
 
 
 @pytest.mark.parametrize(("target", "changes"), in_assembly())

@@ -98,9 +98,9 @@ def test_random_networks_in_c():
         "sums of two, fused",
     ):
         assert counted[name] > 20, name
-    for name in ("code", "lanes", "groups", "sums of two", "single channels", "depthwise"):
+    for name in ("code", "groups", "sums of two", "single channels", "depthwise"):
         assert counted[name] > 6, name
-    assert counted["pieces"] > 1
+    assert counted["lanes"] > 1 and counted["pieces"] > 1
 
 
 def test_the_fuzz_sees_a_wrong_weight(monkeypatch):
