@@ -10,7 +10,7 @@ from conftest import refused, run_script
 import study
 from BitNetMCU import FORMATS
 from cli import UserError
-from train import checkpoint, config, models
+from train import checkpoint, config, models, values
 from train.settings import Settings
 
 
@@ -22,17 +22,17 @@ def test_committed_parameters_are_complete_and_each_has_a_comment():
 
 def test_settings_have_the_types_that_the_rules_give():
     types = {
-        config.Choice: lambda rule: str,
-        config.Name: lambda rule: str,
-        config.Number: lambda rule: rule.kind,
-        config.Flag: lambda rule: bool,
-        config.Layers: lambda rule: str | list[str],
-        config.Widths: lambda rule: list[int],
-        config.OnePerLayer: lambda rule: str | list[str],
-        config.Kept: lambda rule: str | list[int],
-        config.EachLayer: lambda rule: int | list[int],
-        config.RawUnits: lambda rule: str | float | list[float],
-        config.OrAuto: lambda rule: types[type(rule.rule)](rule.rule),
+        values.Choice: lambda rule: str,
+        values.Name: lambda rule: str,
+        values.Number: lambda rule: rule.kind,
+        values.Flag: lambda rule: bool,
+        values.Layers: lambda rule: str | list[str],
+        values.Widths: lambda rule: list[int],
+        values.OnePerLayer: lambda rule: str | list[str],
+        values.Kept: lambda rule: str | list[int],
+        values.EachLayer: lambda rule: int | list[int],
+        values.RawUnits: lambda rule: str | float | list[float],
+        values.OrAuto: lambda rule: types[type(rule.rule)](rule.rule),
     }
     for field, (key, rule) in zip(fields(Settings), config.PARAMETERS.items(), strict=True):
         assert (field.name, field.type) == (key, types[type(rule)](rule))

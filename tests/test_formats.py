@@ -13,7 +13,7 @@ from BitNetMCU import FORMATS, BitLinear, ShiftNormReLU
 from cli import UserError
 from lowbit import kernelrows, lowering, rules
 from lowbit.rules import IntegerLayer
-from train import config, models
+from train import config, models, values
 
 
 def noise(seed, heavy_tails=False, count=20_000):
@@ -285,7 +285,7 @@ def test_entropy_of_equally_frequent_values_is_their_number_of_bits():
 
 def test_every_combination_of_choices_trains_a_step(settings):
     for key, rule in config.PARAMETERS.items():
-        if key == "activation" or not isinstance(rule, (config.Choice, config.OnePerLayer)):
+        if key == "activation" or not isinstance(rule, (values.Choice, values.OnePerLayer)):
             continue
         for option in rule.options:
             changed = config.complete(asdict(settings) | {key: option}, "test")

@@ -11,7 +11,7 @@ class Settings:
     """A field for each parameter, in the order in which files and names of runs have them."""
 
     model: str  # a name in models.PRESETS, or file.py:Class
-    layers: str | list[str]  # all but the last, as "conv 7x7/3 32"; config.AUTO: of `widths`
+    layers: str | list[str]  # all but the last, as "conv 7x7/3 32"; values.AUTO: of `widths`
     widths: list[int]  # of the hidden layers
     QuantType: str | list[str]  # of all layers, or of each
     bias: str
@@ -37,7 +37,7 @@ class Settings:
     shear: float  # degrees
     elastic_strength: float  # pixels
     elastic_smoothness: float  # pixels
-    prune_keep: str | list[int]  # outputs that stay of each hidden layer, or config.ALL
+    prune_keep: str | list[int]  # outputs that stay of each hidden layer, or values.ALL
     prune_epoch: int  # after which the others go; 0: never
     lambda_l1: float  # of the masks' magnitudes, in the loss
     seed: int
