@@ -8,9 +8,9 @@
  * terms, from the highest power of two down,
  *     sum = 0, then for each term: sum = (sum +- value) << shift
  * and a term is a byte. Where all nine taps are powers of two, on any core their exponents and
- * signs are there instead, in 4 bits each, the first one lowest, in the order of the bytes. In front
- * are a byte, the shift of the channel, and what sums start from: 16 bits, or 32 where it is WIDE.
- * lowbit/taps.py packs them and proves them exact. */
+ * signs are there instead, in 4 bits each, the first one lowest, in the order of the bytes. In
+ * front are a byte, the shift of the channel, and what sums start from: 16 bits, or 32 where it is
+ * WIDE. lowbit/taps.py packs them and proves them exact. */
 #define DEPTHWISE_ROW 0x03 /* which value; 3: none, and this is the only term */
 #define DEPTHWISE_SHIFT 2  /* bits 2 to 4: how far the sum is shifted then */
 #define DEPTHWISE_SUBTRACT 0x20

@@ -1,4 +1,4 @@
-/* Convolutions of 4-bit weights over windows that overlap: strips.c and pieces.c, and their assembly.
+/* Convolutions of 4-bit weights over windows that overlap: strips.c, pieces.c, their assembly.
  *
  * A strip are the rows of a map that a row of windows sees. Lists of the bits that are set in it
  * are built once; each window reads its part of them. */
