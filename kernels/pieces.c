@@ -14,6 +14,16 @@ static uint32_t scan_piece(const int8_t *map, const BitNetMCU_pieces *pieces, ui
                                   pieces->strip.positions - pieces->column, lists);
 }
 
+/* few * value. Of a loop of additions compilers make a multiplication, which not every core has. */
+static uint32_t times(uint32_t few, uint32_t value) {
+    uint32_t product = 0;
+
+    for (; few > 0; few >>= 1, value <<= 1)
+        if (few & 1)
+            product += value;
+    return product;
+}
+
 /* Sums a window by parts, each of which begins where the lists begin: first `some` columns that
  * they hold already. */
 static void sum_parts(const int8_t *map, const BitNetMCU_pieces *pieces, uint32_t some,
@@ -25,10 +35,8 @@ static void sum_parts(const int8_t *map, const BitNetMCU_pieces *pieces, uint32_
         left -= some;
         if (left == 0)
             break;
-        for (; some > 0; some--) {
-            map += pieces->strip.channels;
-            position -= pieces->column;
-        }
+        map += times(some, pieces->strip.channels);
+        position -= times(some, pieces->column);
         some = scan_piece(map, pieces, left, lists);
     }
 }

@@ -72,13 +72,18 @@ def headers(model, optimise, multiplier):
 
 
 def firmware(case):
-    """The pin of one firmware, by its target, kernels and network; PLACE is the default."""
+    """The pin of one firmware, by its target, kernels and network; PLACE is the default.
+
+    None for one that is too large for the target.
+    """
     target, model, kernel = case
     (*_, folder) = bench.exported({"target": target, "model": model, "kernel": kernel}, OUT)
     path = bench.checkpoint.MODELDATA / f"{bench.MODELS[model]}.pth"
     out = OUT / f"{target}-{kernel}"
     options = [f"KERNELS={kernel}", f"MODEL={path}", f"EXPORTED={folder}", f"OUT={out / model}"]
     done = make(target, *options)
+    if done.returncode and "more than the" in done.stderr:
+        return {}  # it does not fit, as a network whose assembly does; CSVs of bench.py say so
     if done.returncode:
         raise cli.UserError(f"{target} {kernel} {model} cannot be built: {done.stderr.strip()}")
     (binary,) = (out / model).glob("*/*/firmware.bin")
