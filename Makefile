@@ -25,8 +25,8 @@ ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 .PHONY: help demo test fuzz fuzz-windows pins test-long setup setup-all toolchain lint train export parity study-fc \
 	study-fc-choices study-few-bits study-few-bits-choices study-small-choices study-requantisers \
 	study-windows study-window-choices study-pruning \
-	study-muon study-muon-choices study-formats study-bias study-sensors study-watch study-convolutions study-convolution-choices bench-training bench \
-	bench-firmware bench-tflite figures ctest clean
+	study-muon study-muon-choices study-formats study-bias study-sensors study-watch \
+	study-convolutions study-convolution-choices bench-training bench bench-firmware bench-tflite figures ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -41,22 +41,18 @@ static const uint8_t *decode_powers(const uint8_t *powers, Taps *taps) {
     return powers + POWERS_BYTES;
 }
 
-static const uint8_t *decode_bytes(const uint8_t *bytes, uint32_t flags, Taps *taps) {
+static const uint8_t *decode_bytes(const uint8_t *bytes, Taps *taps) {
     uint32_t sum, row;
 
-    if (flags & DEPTHWISE_POWERS)
-        return decode_powers(bytes, taps);
     for (sum = 0; sum < 3; sum++)
         for (row = 0; row < 3; row++)
             taps->weights[sum][row] = (uint32_t)(int8_t)*bytes++;
     return bytes;
 }
 
-static const uint8_t *decode(const uint8_t *terms, uint32_t flags, Taps *taps) {
+static const uint8_t *decode_terms(const uint8_t *terms, Taps *taps) {
     uint32_t sum;
 
-    if (flags & DEPTHWISE_POWERS)
-        return decode_powers(terms, taps);
     for (sum = 0; sum < 3; sum++) {
         uint32_t upper = 0, middle = 0, lower = 0, term, sign, shift;
 
@@ -82,6 +78,13 @@ static const uint8_t *decode(const uint8_t *terms, uint32_t flags, Taps *taps) {
     return terms;
 }
 
+/* bytes: 1 if taps that are no powers are bytes, 0 if they are terms. Returns where they end. */
+static const uint8_t *decode(const uint8_t *packed, uint32_t flags, uint32_t bytes, Taps *taps) {
+    if (flags & DEPTHWISE_POWERS)
+        return decode_powers(packed, taps);
+    return bytes ? decode_bytes(packed, taps) : decode_terms(packed, taps);
+}
+
 static inline uint32_t sum_of(const Taps *taps, uint32_t sum, const uint32_t *values) {
     const uint32_t *weights = taps->weights[sum];
 
@@ -93,9 +96,11 @@ typedef struct {
     uint32_t powers;         /* 0 where there are terms */
 } Taps;
 
-static const uint8_t *decode(const uint8_t *terms, uint32_t flags, Taps *taps) {
+/* bytes: 0, as those are for a multiplier. Returns where the taps end. */
+static const uint8_t *decode(const uint8_t *terms, uint32_t flags, uint32_t bytes, Taps *taps) {
     uint32_t sum;
 
+    (void)bytes;
     taps->powers = flags & DEPTHWISE_POWERS;
     for (sum = 0; sum < 3; sum++) {
         taps->terms[sum] = terms;
@@ -258,47 +263,39 @@ static const uint8_t *begin(const BitNetMCU_depthwise *stage, const uint8_t *tap
     return taps;
 }
 
-static void convolve(const uint32_t *pairs, const BitNetMCU_depthwise *stage, const Strip *strip,
-                     uint32_t flags, const Taps *taps, uint32_t *to) {
-    uint32_t rows = (stage->rows - 2) & ~stage->pool, upper = 0;
+static const uint8_t *convolve(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
+                               const uint8_t *packed, uint32_t bytes, uint32_t *to) {
+    uint32_t rows = (stage->rows - 2) & ~stage->pool, flags = *packed, upper = 0;
+    Strip strip;
+    Taps taps;
 
+    packed = decode(begin(stage, packed, &strip), flags, bytes, &taps);
     for (; rows > 0; rows = rows > 2 ? rows - 2 : 0) {
         if (flags & DEPTHWISE_WIDE)
-            each_row(pairs, strip, taps, to, upper);
+            each_row(pairs, &strip, &taps, to, upper);
         else
-            BitNetMCU_inner_depthwise(pairs, strip, taps, to, upper);
+            BitNetMCU_inner_depthwise(pairs, &strip, &taps, to, upper);
         pairs += stage->columns;
         if (!stage->pool)
-            to += strip->outputs;
+            to += strip.outputs;
         else if (upper)
-            to += strip->outputs >> 1;
+            to += strip.outputs >> 1;
         upper ^= stage->pool;
     }
+    return packed;
 }
 
 const uint8_t *BitNetMCU_depthwise_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
                                        const uint8_t *taps, uint32_t *to, uint32_t *code) {
-    uint32_t flags = *taps;
-    Strip strip;
-    Taps decoded;
-
     (void)code;
-    taps = decode(begin(stage, taps, &strip), flags, &decoded);
-    convolve(pairs, stage, &strip, flags, &decoded, to);
-    return taps;
+    return convolve(pairs, stage, taps, 0, to);
 }
 
 #if BITNETMCU_MULTIPLIER
 const uint8_t *BitNetMCU_multiply_3x3(const uint32_t *pairs, const BitNetMCU_depthwise *stage,
                                       const uint8_t *taps, uint32_t *to, uint32_t *code) {
-    uint32_t flags = *taps;
-    Strip strip;
-    Taps decoded;
-
     (void)code;
-    taps = decode_bytes(begin(stage, taps, &strip), flags, &decoded);
-    convolve(pairs, stage, &strip, flags, &decoded, to);
-    return taps;
+    return convolve(pairs, stage, taps, 1, to);
 }
 #endif
 

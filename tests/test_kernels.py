@@ -79,6 +79,23 @@ def test_each_format_links_for_rv32ec_without_helpers(name, choose, core, optimi
     assert not {instruction for instruction in instructions if banned.fullmatch(instruction)}
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("optimise", ["-Os", "-O2"])
+@pytest.mark.parametrize("path", kernelrows.sources(), ids=lambda path: path.stem)
+def test_no_kernel_needs_a_helper_on_rv32ec(path, optimise, bits, tmp_path):
+    """Those of convolutions too, which no network of dense layers links; also as mcu/Makefile
+    compiles them: of a loop of additions a compiler may make a product."""
+    target = tmp_path / "kernel.o"
+    command = compiler(RISCV, [*CORES["rv32ec"], "-mabi=ilp32e", "-nostdlib"])
+    command += [optimise, "-ffreestanding", "-fno-inline-functions", f"-I{ROOT}"]
+    command += [f"-DBITNETMCU_BITS={bits}", "-c", "-o", target, path]
+    subprocess.run(command, check=True)
+    lines = subprocess.run(
+        ["riscv64-unknown-elf-nm", "-u", target], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not [name for name in lines if HELPER.fullmatch(name)]
+
+
 def test_only_the_kernels_of_the_network_are_linked(rng, tmp_path):
     graph = random_network(rng, ["Binary", "Ternary", "BinarySym"], (33, 20, 17, 10))
     symbols, _ = link(graph, tmp_path, "rv32ec", "-Os", "size")

@@ -3,6 +3,7 @@
 Each has `parse`, which gives a valid value or raises ValueError, and says as text what it takes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -84,6 +85,14 @@ def items(value):
     return value.strip("[]").split(",") if isinstance(value, str) else value
 
 
+def _list(value, fewest, most):
+    """The list that a value is or means, of so many items."""
+    values = items(value)
+    if not isinstance(values, list) or not fewest <= len(values) <= most:
+        raise ValueError
+    return values
+
+
 def _one_or_each(rule, value):
     """What `rule` makes of a value or, where they are several, of each."""
     values = items(value)
@@ -106,10 +115,8 @@ class Widths:
     def parse(self, value):
         if value == AUTO:
             return value
-        values = items(value)
-        if not isinstance(values, list) or not self.fewest <= len(values) <= self.most:
-            raise ValueError
-        return [Number(int, 1, self.widest).parse(width) for width in values]
+        rule = Number(int, 1, self.widest)
+        return [rule.parse(width) for width in _list(value, self.fewest, self.most)]
 
     def __str__(self):
         numbers = f"whole numbers from 1 to {self.widest}, as 64,64"
@@ -126,10 +133,7 @@ class Layers:
     def parse(self, value):
         if value == AUTO:
             return value
-        values = items(value)
-        if not isinstance(values, list) or not 1 <= len(values) <= self.most:
-            raise ValueError
-        return [str(Layer.parse(text)) for text in values]
+        return [str(Layer.parse(text)) for text in _list(value, 1, self.most)]
 
     def __str__(self):
         return f"{AUTO}; or 1 to {self.most} layers, each {HELP}"
@@ -185,12 +189,9 @@ class Kept:
     absent: str = ALL
 
     def parse(self, value):
-        values = items(value)
         if value == ALL:
             return value
-        if not isinstance(values, list) or not values:
-            raise ValueError
-        return [Number(int, 1, WIDEST).parse(count) for count in values]
+        return [Number(int, 1, WIDEST).parse(count) for count in _list(value, 1, math.inf)]
 
     def __str__(self):
         return f"{ALL}; or a whole number from 1 to {WIDEST} for each hidden layer, as 32,12,64"
