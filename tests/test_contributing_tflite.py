@@ -22,7 +22,8 @@ from tinyengine import (  # noqa: E402
     pipeline,
     shapes,
 )
-from tinyengine.operators import KINDS, ROWS, Kind  # noqa: E402
+from tinyengine.kind import Kind  # noqa: E402
+from tinyengine.operators import KINDS, ROWS  # noqa: E402
 
 
 def emit_relu(packed, place):

@@ -23,8 +23,8 @@ from tinyengine import (  # noqa: E402
     oracle,
     pruning,
     quantisation,
-    rules,
 )
+from tinyengine.families import softmax  # noqa: E402
 from tinyengine.operators import ROWS  # noqa: E402
 
 MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
@@ -116,9 +116,9 @@ WRONG = {
         SCALED,
     ),
     "a_factor_of_the_exponential": (
-        rules,
+        softmax,
         "FACTORS",
-        (*rules.FACTORS[:2], rules.FACTORS[2] + (1 << 20), *rules.FACTORS[3:]),
+        (*softmax.FACTORS[:2], softmax.FACTORS[2] + (1 << 20), *softmax.FACTORS[3:]),
         {"SOFTMAX"},
     ),
 }

@@ -5,6 +5,7 @@ compared with the model's own. A step's fields are those of its description in C
 (kernels/tinyengine.h).
 """
 
+import itertools
 from dataclasses import replace
 
 from cli import UserError
@@ -31,17 +32,17 @@ def lower(graph, source="model"):
 def check_shapes(graph):
     """Raises ValueError if an operator's output has not the shape that its inputs give."""
     for operator in graph.operators:
-        shapes = [graph.tensors[i].shape for i in operator.inputs if i >= 0]
-        declared = graph.tensors[operator.outputs[0]].shape
-        rule = KINDS[operator.kind].shape
         try:
-            shape = rule(operator.attributes, shapes, graph.tensors, operator)
+            found = KINDS[operator.kind].shape(operator, graph.tensors)
         except ValueError as error:
             raise ValueError(f"{operator.name}: {error}")
-        if tuple(shape) != tuple(declared):
-            raise ValueError(
-                f"{operator.name} writes {list(declared)}, which should be {list(shape)}"
-            )
+        wanted = found if isinstance(found, list) else [found]
+        declared = [graph.tensors[i].shape for i in operator.outputs]
+        for shape, written in itertools.zip_longest(wanted, declared, fillvalue=()):
+            if tuple(shape) != tuple(written):
+                raise ValueError(
+                    f"{operator.name} writes {list(written)}, which should be {list(shape)}"
+                )
 
 
 def describe(graph):

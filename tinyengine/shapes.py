@@ -1,12 +1,7 @@
-"""Shapes: where windows go, and what every operator must write. All sizes in elements, NHWC.
+"""Shapes: images, and where windows go over them. All sizes in elements, NHWC.
 
-The shape rules take (attributes, shapes of the inputs, tensors, operator), give the shape of the
-output, and raise ValueError for inputs that do not go together.
+What does not go together raises ValueError.
 """
-
-import math
-
-import numpy as np
 
 
 def height_width_channels(shape):
@@ -54,96 +49,6 @@ def window(attributes, height, width, size):
     return fields, *output
 
 
-def convolution(attributes, shapes, tensors, operator):
-    height, width, channels = height_width_channels(shapes[0])
-    if len(shapes[1]) != 4:
-        raise ValueError(f"weights of shape {list(shapes[1])}")
-    outputs, rows, columns, inputs = shapes[1]
-    if inputs != channels:
-        raise ValueError(f"weights for {inputs} channels, an input of {channels} (groups?)")
-    _, h, w = window(attributes, rows, columns, (height, width))
-    return (1, h, w, outputs)
-
-
-def depthwise(attributes, shapes, tensors, operator):
-    height, width, channels = height_width_channels(shapes[0])
-    if len(shapes[1]) != 4 or shapes[1][0] != 1 or shapes[1][3] % channels:
-        raise ValueError(f"weights of shape {list(shapes[1])} for {channels} channels")
-    _, h, w = window(attributes, shapes[1][1], shapes[1][2], (height, width))
-    return (1, h, w, shapes[1][3])
-
-
-def fully_connected(attributes, shapes, tensors, operator):
-    size = math.prod(shapes[0])
-    if len(shapes[1]) != 2 or size % shapes[1][1]:
-        raise ValueError(f"weights of shape {list(shapes[1])} for {size} inputs")
-    if attributes["keep_dims"]:
-        return (*shapes[0][:-1], shapes[1][0])
-    return (size // shapes[1][1], shapes[1][0])
-
-
-def pool(attributes, shapes, tensors, operator):
-    height, width, channels = height_width_channels(shapes[0])
-    rows, columns = attributes["window_y"], attributes["window_x"]
-    _, h, w = window(attributes, rows, columns, (height, width))
-    return (1, h, w, channels)
-
-
-def add(attributes, shapes, tensors, operator):
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"inputs of shapes {list(shapes[0])} and {list(shapes[1])}; no broadcasting"
-        )
-    return shapes[0]
-
-
-def axes(operator, tensors):
-    """The dimensions that a MEAN reduces, sorted."""
-    rank = len(tensors[operator.inputs[0]].shape)
-    found = {int(a) for a in tensors[operator.inputs[1]].data.ravel()}
-    if not found or not all(-rank <= a < rank for a in found):
-        raise ValueError(f"axes {sorted(found)} of {rank} dimensions")
-    return sorted({a % rank for a in found})
-
-
-def mean(attributes, shapes, tensors, operator):
-    reduced = axes(operator, tensors)
-    if attributes["keep_dims"]:
-        return tuple(1 if i in reduced else n for i, n in enumerate(shapes[0]))
-    return tuple(n for i, n in enumerate(shapes[0]) if i not in reduced)
-
-
-def paddings(operator, tensors):
-    """int64 [rank, 2] of a PAD: how much before and after, in each dimension."""
-    data = tensors[operator.inputs[1]].data
-    rank = len(tensors[operator.inputs[0]].shape)
-    if data.shape != (rank, 2) or data.min() < 0 or data.max() > 1 << 16:
-        raise ValueError(f"paddings {data.tolist()} for {rank} dimensions")
-    return data.astype(np.int64)
-
-
-def pad(attributes, shapes, tensors, operator):
-    return tuple(int(n + p.sum()) for n, p in zip(shapes[0], paddings(operator, tensors)))
-
-
-def permutation(operator, tensors):
-    """Of a TRANSPOSE: dimension i of the output is dimension permutation[i] of the input."""
-    found = tuple(int(i) for i in tensors[operator.inputs[1]].data.ravel())
-    if sorted(found) != list(range(len(tensors[operator.inputs[0]].shape))):
-        raise ValueError(f"permutation {list(found)}")
-    return found
-
-
-def transpose(attributes, shapes, tensors, operator):
-    return tuple(shapes[0][i] for i in permutation(operator, tensors))
-
-
-def reshape(attributes, shapes, tensors, operator):
-    shape = tensors[operator.outputs[0]].shape
-    if math.prod(shape) != math.prod(shapes[0]):
-        raise ValueError(f"{list(shapes[0])} to {list(shape)}")
-    return shape
-
-
-def same(attributes, shapes, tensors, operator):
-    return shapes[0]
+def same(operator, tensors):
+    """The shape of the first input, as a shape rule."""
+    return tensors[operator.inputs[0]].shape
