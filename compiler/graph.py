@@ -200,3 +200,12 @@ class Graph:
         """The only output's tensor."""
         (i,) = self.outputs
         return self.tensors[i]
+
+
+def by_input(graph, inputs):
+    """[array [runs, elements]] for each input of a graph.
+
+    inputs: integers [runs, ...]; of a graph of several inputs a list of such, one for each.
+    """
+    several = [inputs] if len(graph.inputs) == 1 else inputs
+    return [np.asarray(values).reshape(len(values), -1) for values in several]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cli import UserError
+from compiler import trace
 from compiler.compiled import Compiled
 from compiler.graph import ARENA
 from compiler.trace import Layout, Result
@@ -48,18 +49,17 @@ class Harness:
     program: Path
 
     def run(self, inputs):
-        """The `Result` for `inputs` [runs, ...] of the input's dtype. Raises `UserError`."""
+        """The `Result` for `inputs`, as `graph.by_input` takes them. Raises `UserError`."""
         graph = self.compiled.graph
-        layout, output = Layout.of(graph), graph.output.bytes
-        given = np.ascontiguousarray(inputs, graph.input.dtype)
+        layout, given = Layout.of(graph), trace.inputs_of(graph, inputs)
         done = subprocess.run([self.program], input=given.tobytes(), capture_output=True)
-        if done.returncode or len(done.stdout) != len(inputs) * (layout.bytes + output):
+        size = layout.bytes + trace.bytes_of(graph, graph.outputs)
+        if done.returncode or len(done.stdout) != len(given) * size:
             raise UserError(
                 f"{self.program} failed ({done.returncode}): {done.stderr.decode(errors='replace')}"
             )
-        rows = np.frombuffer(done.stdout, np.uint8).reshape(len(inputs), -1)
-        returned = np.ascontiguousarray(rows[:, layout.bytes :]).view(graph.output.dtype)
-        return Result(layout.read(rows), returned)
+        rows = np.frombuffer(done.stdout, np.uint8).reshape(len(given), size)
+        return Result(layout.read(rows), trace.outputs_of(graph, rows[:, layout.bytes :]))
 
 
 def build(compiled, emitted, folder, compiler=None):
@@ -92,6 +92,7 @@ def plan_header(compiled, run):
     `run`, C that executes the network."""
     graph, last = compiled.graph, len(compiled.graph.operators) - 1
     ranges, counts, offsets = [], [], []
+    written = [len(step.outputs) for step in graph.operators]
     for number, step in enumerate(graph.operators):
         live = [b for b in compiled.blocks if b.first <= number < b.last]
         if number == last:
@@ -103,11 +104,11 @@ def plan_header(compiled, run):
         offsets.append(compiled.offset(value) if graph.tensors[value].storage == ARENA else -1)
     rows = ",\n    ".join(f"{{{row or '{0, 0}'}}}" for row in ranges)
     return f"""#define ARENA_BYTES {compiled.arena}u
-#define INPUT_BYTES {graph.input.bytes}
-#define OUTPUT_BYTES {graph.output.bytes}
-#define STEPS {len(graph.operators)}u
+#define INPUT_BYTES {trace.bytes_of(graph, graph.inputs)}
+#define OUTPUT_BYTES {trace.bytes_of(graph, graph.outputs)}
 
 static const int32_t value_offsets[] = {{{", ".join(map(str, offsets))}}};
+static const uint32_t written_counts[] = {{{", ".join(map(str, written))}}};
 static const uint32_t live_counts[] = {{{", ".join(map(str, counts))}}};
 static const Range live_after[][{max([1, *counts])}] = {{
     {rows},

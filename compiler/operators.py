@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.graph import DTYPES, INT32, LOCAL, STORAGE, Step
+from compiler.graph import DTYPES, INT32, LOCAL, STORAGE, Step, by_input
 from compiler.selection import nothing
 
 
@@ -29,12 +29,12 @@ class Row:
     """An operator of lowered graphs.
 
     sizes: fields -> elements of each input and then of each output; dtypes: theirs, int8 all if
-    None; ranges: fields -> theirs, as far as proofs take them from the fields, else None. rule:
-    (fields, *inputs) -> the output, or a tuple of outputs, arrays [runs, elements]: exactly, in
-    integers, what all kernels compute. kernels: `selection.Kernel`s, the fastest first; the last
-    one takes everything; none if lowering leaves no such step. bound: fields -> the largest
-    magnitude of an accumulator, for any input in range. macs: fields -> multiply-accumulates;
-    padding counts as if it were multiplied. weights: fields -> bytes of its weights and biases
+    None, or fields -> theirs; ranges: fields -> theirs, as far as proofs take them from the fields,
+    else None. rule: (fields, *inputs) -> the output, or a tuple of outputs, arrays [runs,
+    elements]: exactly, in integers, what all kernels compute. kernels: `selection.Kernel`s, the
+    fastest first; the last one takes everything; none if lowering leaves no such step. bound:
+    fields -> the largest magnitude of an accumulator, for any input in range. macs: fields ->
+    multiply-accumulates; padding counts as if it were multiplied. weights: fields -> bytes of its weights and biases
     before a kernel packs them. words: fields -> short words for tables and pictures, ([for its box
     in a picture], [more, for a table]); colour: of the box.
     """
@@ -43,7 +43,7 @@ class Row:
     sizes: Callable
     rule: Callable
     kernels: tuple
-    dtypes: tuple | None = None
+    dtypes: tuple | Callable | None = None
     ranges: Callable = not_given
     bound: Callable = nothing
     macs: Callable = nothing
@@ -71,20 +71,22 @@ def table(*rows):
 def execute(graph, inputs):
     """Runs a lowered graph by the rules of its rows, the reference of all executors.
 
-    inputs: integers [runs, ...] in the range of the graph's only input. Returns {index of a tensor:
+    inputs: as `by_input` takes them, in the range of their tensors. Returns {index of a tensor:
     array [runs, elements] of its dtype}. Runs follow one another where a graph has state, which is
     0 before the first. Raises ValueError for inputs out of range.
     """
-    rows = np.asarray(inputs).reshape(len(inputs), -1)
-    ends = graph.input.range
-    if rows.size and not ends.lowest <= rows.min() <= rows.max() <= ends.highest:
-        raise ValueError(f"inputs from {rows.min()} to {rows.max()}, not in {ends}")
+    given = dict(zip(graph.inputs, by_input(graph, inputs), strict=True))
+    for i, rows in given.items():
+        ends = graph.tensors[i].range
+        if rows.size and not ends.lowest <= rows.min() <= rows.max() <= ends.highest:
+            raise ValueError(f"inputs from {rows.min()} to {rows.max()}, not in {ends}")
     if not graph.state:
-        return _execute(graph, {graph.inputs[0]: rows})
+        return _execute(graph, given)
     tensors = [(i, graph.tensors[i]) for i in graph.state]
     state, runs = {i: np.zeros((1, tensor.size), tensor.dtype) for i, tensor in tensors}, []
-    for row in rows:
-        runs.append(_execute(graph, state | {graph.inputs[0]: row[None]}))
+    for run in range(len(given[graph.inputs[0]])):
+        now = {i: rows[run : run + 1] for i, rows in given.items()}
+        runs.append(_execute(graph, state | now))
         state = {i: runs[-1][i] for i in state}
     return {i: np.concatenate([run[i] for run in runs]) for i in runs[0]}
 
@@ -143,7 +145,8 @@ def verify(graph, executable=True):
 
 def _check_tensors(step, tensors, row):
     """Types, ranges and storage of a step's inputs and outputs."""
-    dtypes = row.dtypes or ("int8",) * len(tensors)
+    dtypes = row.dtypes(step.fields) if callable(row.dtypes) else row.dtypes
+    dtypes = dtypes or ("int8",) * len(tensors)
     ranges = row.ranges(step.fields) or (None,) * len(tensors)
     for tensor, dtype, given in zip(tensors, dtypes, ranges, strict=True):
         where = f"{step.name}: {tensor.name}"

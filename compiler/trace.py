@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.graph import LOCAL
+from compiler.graph import LOCAL, by_input
 
 DEFINITION = """/* Called after each step with what it wrote; define it to look at that. */
 #ifndef BITNETMCU_TRACE
@@ -31,14 +31,46 @@ class Result:
     """What an executor of a network computed for some inputs.
 
     values: {index of a tensor: array [runs, elements]} of all outputs of its steps; output: what
-    its function gave back, array [runs, elements]; predictions: the class that it returned of each
-    run, and counts: cycles or instructions of each run: None where there are none.
+    its function gave back, array [runs, elements], a list of such where it has several;
+    predictions: the class that it returned of each run, and counts: cycles or instructions of each
+    run: None where there are none.
     """
 
     values: dict
-    output: np.ndarray
+    output: np.ndarray | list
     predictions: np.ndarray | None = None
     counts: np.ndarray | None = None
+
+
+def bytes_of(graph, tensors):
+    """How many bytes the tensors with these indices have."""
+    return sum(graph.tensors[i].bytes for i in tensors)
+
+
+def written(graph, tensors, values):
+    """uint8 [runs, bytes]: `values` {index of a tensor: array [runs, elements]} of the tensors with
+    these indices, one behind the other."""
+    columns = [
+        np.ascontiguousarray(values[i], np.dtype(graph.tensors[i].dtype).newbyteorder("<"))
+        for i in tensors
+    ]
+    return np.concatenate([column.view(np.uint8) for column in columns], axis=1)
+
+
+def inputs_of(graph, inputs):
+    """The same of inputs, as `graph.by_input` takes them."""
+    values = dict(zip(graph.inputs, by_input(graph, inputs), strict=True))
+    return written(graph, graph.inputs, values)
+
+
+def outputs_of(graph, records):
+    """What a `Result` has as its output, of uint8 [runs, bytes]: one output behind the other."""
+    found, at = [], 0
+    for tensor in (graph.tensors[i] for i in graph.outputs):
+        part = np.ascontiguousarray(records[:, at : at + tensor.bytes])
+        found.append(part.view(np.dtype(tensor.dtype).newbyteorder("<")))
+        at += tensor.bytes
+    return found[0] if len(found) == 1 else found
 
 
 @dataclass(frozen=True)

@@ -22,23 +22,14 @@ import numpy as np
 
 import check_tflite
 import cli
-from compiler import report
-from compiler.emission import identifier
+from compiler import report, trace
 from compiler.trace import Layout, Result
 from tinyengine import emission, kernelrows, oracle, pipeline
 
 
 def compile_for_target(compiled, emitted, build):
     """What compile_tflite.py writes, tflite_plan.h, and kernels.mk, the list of its kernels."""
-    prefix = identifier(compiled.name)
-    upper = prefix.upper()
-    plan = f"""#include "model.h"
-
-#define TFLITE_INPUT {prefix}_input
-#define TFLITE_RUN {prefix}_run
-#define TFLITE_INPUT_BYTES {upper}_INPUT_BYTES
-#define TFLITE_OUTPUT_BYTES {upper}_OUTPUT_BYTES
-"""
+    plan = f'#include "model.h"\n\n{emission.access(compiled, "tflite")}'
     names = " ".join(path.stem for path in emitted.kernels)
     files = {"tflite_plan.h": plan, "kernels.mk": f"TFLITE_KERNELS = {names}\n"}
     facts = report.facts(compiled, emitted)
@@ -54,15 +45,15 @@ def run_firmware(graph, arguments, inputs, layout=None):
     """
     elf = arguments.build / f"tflite{'-trace' if layout else ''}.elf"
     qemu = machine.Qemu(machine.facts(f"targets/{arguments.target}.mk")["MACHINE"])
-    done = qemu.run(elf, inputs.tobytes())
+    given = trace.inputs_of(graph, inputs)
+    done = qemu.run(elf, given.tobytes())
     budget.read(elf).check_stack(done.stack)
     traced = layout.dtype(counted=True) if layout else []
-    output = ("output", np.int8, (graph.output.size,))
-    rows = done.rows([*traced, output, ("count", np.uint32)], len(inputs))
+    output = ("output", np.uint8, (trace.bytes_of(graph, graph.outputs),))
+    rows = done.rows([*traced, output, ("count", np.uint32)], len(given))
     values = layout.values(rows) if layout else {}
-    return Result(values, rows["output"], counts=rows["count"]), {
-        i: rows[f"count {i}"] for i in values
-    }
+    returned = trace.outputs_of(graph, rows["output"])
+    return Result(values, returned, counts=rows["count"]), {i: rows[f"count {i}"] for i in values}
 
 
 def run(compiled, constants, arguments):
@@ -74,7 +65,8 @@ def run(compiled, constants, arguments):
     reference = oracle.Oracle(arguments.model.read_bytes(), graph.inputs[0])
     wanted = check_tflite.wanted_of(graph, reference, inputs)
     different = layout.differing(traced.values, wanted)
-    different += np.count_nonzero(result.output != wanted[graph.outputs[0]])
+    ends = [result.output] if len(graph.outputs) == 1 else result.output
+    different += sum(np.count_nonzero(a != wanted[i]) for i, a in zip(graph.outputs, ends))
     for step, choice in zip(graph.operators, compiled.choices):
         count = int(counts[step.outputs[0]].mean())
         print(f"{step.index:>4}  {step.kind:18} {choice.kernel.name:26} {count:>10}")

@@ -49,7 +49,8 @@ def test_every_attribute_is_exact_on_the_target(tmp_path):
     # main() calls the models through pointers, which are followed here.
     graph = budget.calls(program, "arm-none-eabi-objdump", {*stated, "main"})
     bounds = [
-        compiled["main"] + budget.worst_stack(f"{model.name}_run", graph, stated | compiled)[0]
+        compiled["main"]
+        + budget.worst_stack(f"of_{model.name}_outputs", graph, stated | compiled)[0]
         for model in batch.models
     ]
     qemu = machine.Qemu(machine.facts("targets/cortex-m4.mk")["MACHINE"])

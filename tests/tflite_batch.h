@@ -1,10 +1,13 @@
 /* The compiled models of tflite_batch.py. */
 #include "record.h"
 
+enum { MOST = 64 }; /* inputs or outputs of a model */
+
 typedef struct {
-    int8_t *(*input)(void);
-    const int8_t *(*run)(void);
-    uint32_t bytes, output_bytes; /* of the input, of the output */
+    void (*inputs)(void **to);
+    void (*outputs)(const void **to); /* runs it */
+    uint32_t input_count, output_count;
+    const uint32_t *input_bytes, *output_bytes;
 } Model;
 
 extern const Model models[];

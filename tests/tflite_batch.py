@@ -7,7 +7,7 @@ import joblib
 import numpy as np
 
 import check_tflite
-from compiler import hostrun, selection
+from compiler import hostrun, selection, trace
 from compiler.trace import Layout
 from tinyengine import emission, kernelrows, oracle, pipeline
 
@@ -38,7 +38,10 @@ class Batch:
     @property
     def stdin(self):
         """What the program reads."""
-        return b"".join(inputs.tobytes() for inputs in self.inputs)
+        return b"".join(
+            trace.inputs_of(m.graph, inputs).tobytes()
+            for m, inputs in zip(self.models, self.inputs)
+        )
 
     def build(self, folder, command, sources):
         """Builds the program in `folder` with the compiler `command`; returns its path.
@@ -58,12 +61,13 @@ class Batch:
         objects = parallel(map(joblib.delayed(compile_one), self.models))
         names = [compiled.name for compiled in self.models]
         declared = "\n".join(
-            f"int8_t *{n}_input(void);\nconst int8_t *{n}_run(void);" for n in names
+            f'#include "{n}/model.h"\n{emission.access(m, f"of_{n}")}'
+            for n, m in zip(names, self.models)
         )
-        outputs = [m.graph.output.size for m in self.models]
         rows = ", ".join(
-            f"{{{name}_input, {name}_run, {x[0].size}, {size}}}"
-            for name, x, size in zip(names, self.inputs, outputs)
+            f"{{of_{n}_inputs, of_{n}_outputs, {len(m.graph.inputs)}, {len(m.graph.outputs)}, "
+            f"of_{n}_input_bytes, of_{n}_output_bytes}}"
+            for n, m in zip(names, self.models)
         )
         (folder / "table.c").write_text(TABLE % (declared, rows, REPEATS))
         files = [folder / "table.c", *sources, *selection.sources(self.choices), *objects]
@@ -80,12 +84,12 @@ class Batch:
             graph, layout = compiled.graph, Layout.of(compiled.graph)
             reference = oracle.Oracle(self.cases[name], graph.inputs[0])
             wanted = check_tflite.wanted_of(graph, reference, inputs)
-            size = layout.bytes + graph.output.bytes
+            size = layout.bytes + trace.bytes_of(graph, graph.outputs)
             rows = computed[: len(inputs) * size].reshape(len(inputs), size)
             computed = computed[len(inputs) * size :]
             wrong += [f"{name}: {what}" for what in layout.differences(layout.read(rows), wanted)]
-            returned = rows[:, layout.bytes :].view(np.int8)
-            if not np.array_equal(returned, wanted[graph.outputs[0]]):
+            ends = rows[:, layout.bytes :]
+            if not np.array_equal(ends, trace.written(graph, graph.outputs, wanted)):
                 wrong.append(f"{name}: output")
             if bounds:
                 used = int.from_bytes(computed[:4].tobytes(), "little")

@@ -10,13 +10,20 @@ void record(uint32_t step, const void *data, uint32_t bytes) {
 }
 
 int main(void) {
-    uint32_t i, repeat;
+    void *inputs[MOST];
+    const void *outputs[MOST];
+    const Model *model;
+    uint32_t repeat, i;
 
-    for (i = 0; i < model_count; i++)
+    for (model = models; model < models + model_count; model++)
         for (repeat = 0; repeat < repeats; repeat++) {
-            if (fread(models[i].input(), 1, models[i].bytes, stdin) != models[i].bytes)
-                return 1;
-            record(0, models[i].run(), models[i].output_bytes);
+            model->inputs(inputs);
+            for (i = 0; i < model->input_count; i++)
+                if (fread(inputs[i], 1, model->input_bytes[i], stdin) != model->input_bytes[i])
+                    return 1;
+            model->outputs(outputs);
+            for (i = 0; i < model->output_count; i++)
+                record(0, outputs[i], model->output_bytes[i]);
         }
     return 0;
 }

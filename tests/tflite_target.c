@@ -14,16 +14,23 @@ void record(uint32_t step, const void *data, uint32_t bytes) {
 }
 
 int main(void) {
-    uint32_t inputs = open_file("inputs", 1, 6), deepest = 0, i, repeat;
+    uint32_t file = open_file("inputs", 1, 6), deepest = 0, repeat, i;
+    void *inputs[MOST];
+    const void *outputs[MOST];
+    const Model *model;
 
     results = open_file("results", 5, 7);
-    for (i = 0; i < model_count; i++) {
+    for (model = models; model < models + model_count; model++) {
         uint32_t used;
 
         paint_stack();
         for (repeat = 0; repeat < repeats; repeat++) {
-            transfer(SYS_READ, inputs, models[i].input(), models[i].bytes);
-            record(0, models[i].run(), models[i].output_bytes);
+            model->inputs(inputs);
+            for (i = 0; i < model->input_count; i++)
+                transfer(SYS_READ, file, inputs[i], model->input_bytes[i]);
+            model->outputs(outputs);
+            for (i = 0; i < model->output_count; i++)
+                record(0, outputs[i], model->output_bytes[i]);
         }
         used = stack_used();
         transfer(SYS_WRITE, results, &used, sizeof used);

@@ -56,7 +56,7 @@ def describe(graph):
             fields = KINDS[operator.kind].describe(operator, graph.tensors)
         except ValueError as error:
             raise ValueError(f"{operator.name}: {error}")
-        inputs, (output,) = graph.activations(operator), operator.outputs
+        inputs, output = graph.activations(operator), operator.outputs[0]
         steps.append(Step(operator.index, operator.kind, inputs, operator.outputs, fields))
         ends = fields.get("requantise", fields)
         if "lowest" in ends:
@@ -112,11 +112,10 @@ def _fold_edge(graph, step):
 
 
 def _fold_unread(graph, step):
-    """A step whose output nobody needs."""
-    y = step.outputs[0]
-    if y in graph.outputs or graph.consumers(y):
+    """A step whose outputs nobody needs."""
+    if any(y in graph.outputs or graph.consumers(y) for y in step.outputs):
         return None
-    return without(graph, step, y, y)
+    return without(graph, step, step.outputs[0], step.outputs[0])
 
 
 def _fold_copy(graph, step):

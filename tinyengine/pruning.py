@@ -49,11 +49,10 @@ def intervals(graph):
 
     found = {i: anything(i) for i in graph.inputs}
     for step in graph.operators:
-        (output,), rule = step.outputs, _rule(step, found)
-        followed = rule and rule.interval
-        found[output] = (
-            followed(step.fields, found[step.inputs[0]]) if followed else anything(output)
-        )
+        rule = _rule(step, found)
+        found |= {i: anything(i) for i in step.outputs}
+        if rule and rule.interval:
+            found[step.outputs[0]] = rule.interval(step.fields, found[step.inputs[0]])
     return found
 
 
@@ -64,7 +63,7 @@ def _kept(graph, ranges):
     """{tensor: indices of its channels that are computed}, of tensors that can lose channels."""
     kept = {}
     for step in reversed(graph.operators):
-        (output,), rule = step.outputs, _rule(step, ranges)
+        output, rule = step.outputs[0], _rule(step, ranges)
         if not (rule and rule.interval) or output in graph.outputs:
             continue
         needed = np.zeros(len(ranges[output]), bool)

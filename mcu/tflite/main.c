@@ -8,6 +8,11 @@
 #include "cortexm/stack.h"
 #include "tflite_plan.h"
 
+enum {
+    INPUTS = sizeof tflite_input_bytes / sizeof *tflite_input_bytes,
+    OUTPUTS = sizeof tflite_output_bytes / sizeof *tflite_output_bytes
+};
+
 static uint32_t results; /* file handle */
 static uint32_t start;
 
@@ -24,19 +29,31 @@ void record(uint32_t step, const void *data, uint32_t bytes) {
     start = chip_cycles();
 }
 
+/* Whether there was one more of each. */
+static int read_inputs(uint32_t file) {
+    void *inputs[INPUTS];
+
+    tflite_inputs(inputs);
+    for (uint32_t i = 0; i < INPUTS; i++)
+        if (transfer(SYS_READ, file, inputs[i], tflite_input_bytes[i]) != 0)
+            return 0;
+    return 1;
+}
+
 int main(void) {
     uint32_t inputs = open_file("inputs", 1, 6); /* "rb" */
 
     results = open_file("results", 5, 7); /* "wb" */
     paint_stack();
-    while (transfer(SYS_READ, inputs, TFLITE_INPUT(), TFLITE_INPUT_BYTES) == 0) {
-        const int8_t *output;
+    while (read_inputs(inputs)) {
+        const void *outputs[OUTPUTS];
 
         chip_init(); /* the counter starts anew: it has 24 bits */
         start = chip_cycles();
-        output = TFLITE_RUN();
+        tflite_outputs(outputs);
         start = chip_cycles() - start;
-        transfer(SYS_WRITE, results, output, TFLITE_OUTPUT_BYTES);
+        for (uint32_t i = 0; i < OUTPUTS; i++)
+            transfer(SYS_WRITE, results, outputs[i], tflite_output_bytes[i]);
         write_count(start);
     }
     write_count(stack_used());
