@@ -1,10 +1,13 @@
 """A compiled model: its graph after each stage, the kernels of its steps, and their memory."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 from compiler import memory, operators, selection
 from compiler.graph import ARENA
 from compiler.memory import Block
+
+ALIGNMENT = 4  # of every tensor: kernels read words
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Compiled:
     def scratch_offset(self, number):
         """Where scratch memory of a step lies, None if it needs none."""
         return self.plan.offsets.get(_scratch_name(number))
+
+    def parts(self, step):
+        """Numbers of the inputs of a step that lie in its output."""
+        whole = {block.name: block.within[0] for block in self.blocks if block.within}
+        output, *names = (self.graph.tensors[i].name for i in (step.outputs[0], *step.inputs))
+        return frozenset(n for n, name in enumerate(names) if whole.get(name) == output)
 
     @property
     def arena(self):
@@ -96,44 +105,99 @@ def compile_graph(name, digest, stages, candidates):
 
 
 def _planned(graph, choices):
-    """(blocks, plan), verified: with outputs in place of inputs, or without where that is smaller.
+    """(blocks, plan), verified: the smallest with outputs in place of inputs or not, and inputs
+    within outputs or not.
 
-    What is written in place must stay where it is, so that it can cost more than it saves.
+    What is written in place must stay where it is, and an output that has parts is there as long
+    as the first of them, so that both can cost more than they save.
     """
-    found = []
-    for in_place in (True, False):
-        blocks = blocks_of(graph, choices, in_place)
+    found, tried = [], set()
+    for in_place, within in itertools.product((True, False), repeat=2):
+        blocks = blocks_of(graph, choices, in_place, within)
+        if tuple(blocks) in tried:
+            continue
+        tried.add(tuple(blocks))
         found.append((blocks, memory.plan(blocks)))
         memory.verify(*found[-1])
-        if found[-1][1].size == memory.floor(blocks):
-            break
+        if found[-1][1].size == memory.floor(blocks) and not any(b.within for b in blocks):
+            break  # what lies within others is there longer: without it, less may be enough
     return min(found, key=lambda pair: pair[1].size)
 
 
-def blocks_of(graph, choices, in_place=True):
+def blocks_of(graph, choices, in_place=True, within=True):
     """The `memory.Block`s of a lowered graph: tensors of the arena, and scratch of kernels.
 
-    in_place: kernels that can write their output over an input do. A tensor lives from the step
-    that writes it, or from step 0 for the input, to its last use.
+    in_place: kernels that can write their output over an input do; within: inputs lie in the
+    output of a kernel that would only put them there. A tensor lives from the step that writes it,
+    or from step 0 for the input, to its last use.
     """
     last = last_uses(graph)
+    overwritten = _overwritten(graph, choices, last) if in_place else {}
+    parts = _parts(graph, choices, last, overwritten) if within else {}
     blocks = [
-        Block(tensor.name, tensor.bytes, 0, last[i], kind="input")
+        Block(tensor.name, tensor.bytes, 0, last[i], kind="input", within=parts.get(i))
         for i, tensor in _in_arena(graph, graph.inputs)
     ]
     for number, (step, choice) in enumerate(zip(graph.operators, choices)):
         for i, tensor in _in_arena(graph, step.outputs):
-            shares = None
-            if in_place and i == step.outputs[0] and choice.kernel.in_place(step.fields):
-                shares = _overwritten(graph, step, number, last)
+            source = overwritten.get(i)
+            shared = source is not None and parts.get(source) == parts.get(i)
+            shares = graph.tensors[source].name if shared else None
             kind = "output" if i in graph.outputs else "activation"
+            lifetime = number, last[i]
             blocks.append(
-                Block(tensor.name, tensor.bytes, number, last[i], kind=kind, shares=shares)
+                Block(tensor.name, tensor.bytes, *lifetime, ALIGNMENT, kind, shares, parts.get(i))
             )
         if choice.scratch:
             name = _scratch_name(number)
             blocks.append(Block(name, choice.scratch, number, number, kind="scratch"))
-    return blocks
+    return _with_parts(blocks)
+
+
+def _overwritten(graph, choices, last):
+    """{index of an output: index of the input whose memory it takes}"""
+    found = {}
+    for number, (step, choice) in enumerate(zip(graph.operators, choices)):
+        if not choice.kernel.in_place(step.fields):
+            continue
+        size = graph.tensors[step.outputs[0]].bytes
+        for i, tensor in _in_arena(graph, step.inputs):
+            if last[i] == number and i not in graph.outputs and tensor.bytes >= size:
+                found[step.outputs[0]] = i
+                break
+    return found
+
+
+def _parts(graph, choices, last, overwritten):
+    """{index of a tensor: (the name of the output that it lies in, where)}
+
+    What a part is written in place of has the same place.
+    """
+    parts = {}
+    for number, (step, choice) in enumerate(zip(graph.operators, choices)):
+        for n, at in choice.kernel.parts(step.fields).items():
+            i = step.inputs[n]
+            alone = last[i] == number and step.inputs.count(i) == 1 and i not in graph.outputs
+            if alone and at % ALIGNMENT == 0 and graph.tensors[i].storage == ARENA:
+                parts[i] = graph.tensors[step.outputs[0]].name, at
+    for step in reversed(graph.operators):
+        i, source = step.outputs[0], overwritten.get(step.outputs[0])
+        sizes = {graph.tensors[each].bytes for each in (i, source) if each is not None}
+        if i in parts and source is not None and len(sizes) == 1:
+            parts[source] = parts[i]
+    return parts
+
+
+def _with_parts(blocks):
+    """The blocks, where what has parts is there from the first of them on."""
+    by_name = {block.name: block for block in blocks}
+    for part in blocks:
+        block = part
+        while block.within:
+            block = by_name[block.within[0]]
+            first = min(part.first, block.first)
+            by_name[block.name] = block = replace(block, first=first)
+    return list(by_name.values())
 
 
 def last_uses(graph):
@@ -147,15 +211,6 @@ def last_uses(graph):
 def _in_arena(graph, tensors):
     found = ((i, graph.tensors[i]) for i in tensors)
     return [(i, tensor) for i, tensor in found if tensor.storage == ARENA]
-
-
-def _overwritten(graph, step, number, last):
-    """The name of an input whose memory the step's value can take, None if there is none."""
-    size = graph.tensors[step.outputs[0]].bytes
-    for i, tensor in _in_arena(graph, step.inputs):
-        if last[i] == number and i not in graph.outputs and tensor.bytes >= size:
-            return tensor.name
-    return None
 
 
 def _scratch_name(number):

@@ -16,6 +16,8 @@ BLOCK_COLOURS = {
     "scratch": "#f0b666",
     "output": "#e39a9a",
 }
+MOST = 240  # operators of a graph, or steps of a plan with their names, in one picture
+LEAST = 24, 8  # pixels, of what has room for a word
 LINE, SKIP, FRAMES = "#555555", "#d9541e", "#dcdcdc"
 
 
@@ -133,7 +135,8 @@ def _nodes_and_edges(graph):
         writer[i] = len(nodes)
         nodes.append((["input", _shape(graph.tensors[i])], BLOCK_COLOURS["input"]))
     for operator in graph.operators:
-        edges += [(writer[i], len(nodes)) for i in dict.fromkeys(graph.activations(operator))]
+        read = dict.fromkeys(graph.activations(operator))  # of a state, what the last run wrote
+        edges += [(writer[i], len(nodes)) for i in read if i in writer]
         count, constants = graph.row(operator).costs(graph, operator)
         costs = [f"{count:,} MACs"] * bool(count) + [f"{constants:,} bytes"] * bool(constants)
         row = graph.row(operator)
@@ -243,7 +246,7 @@ def draw_plan(blocks, plan, path, steps=(), name="the arena", frames=()):
     named = len(steps) > last
     legend_rows = 2 if any(frames) else 1  # all in one would be wider than the picture
     left, right, top, bottom = 0.95, 0.2, 0.55 + 0.2 * legend_rows, 1.9 if named else 0.65
-    width, height = left + right + max(8, 0.25 * count), 5.2 + top + bottom
+    width, height = left + right + max(8, 0.25 * min(count, MOST)), 5.2 + top + bottom
     figure = Figure(figsize=(width, height))
     box = left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height
     highest = max(plan.size + max(frames, default=0), 1)
@@ -259,7 +262,7 @@ def draw_plan(blocks, plan, path, steps=(), name="the arena", frames=()):
     axes.axhline(plan.size, color="black", label=f"arena {plan.size:,} B ({plan.method})")
     dashes = {"color": SKIP, "linestyle": (0, (5, 4))}
     axes.axhline(most, **dashes, label=f"alive at once {most:,} B (bold steps)")
-    ticks = range(first, last + 1)
+    ticks = range(first, last + 1, -(-count // MOST))
     names = [steps[step] if named and step >= 0 else str(step) for step in ticks]
     axes.set_xticks([t + 0.5 for t in ticks], names, rotation=90 if named else 0, fontsize=8)
     for step, label in zip(ticks, axes.get_xticklabels()):
@@ -314,6 +317,8 @@ def _label(axes, rectangle, block, renderer):
     forms += [(f"{block.name}\n{size}", 90), (f"{block.name}  {size}", 90)]
     forms += [(block.name, 0), (block.name, 90), (size, 0), (size, 90)]
     room = rectangle.get_window_extent(renderer)
+    if min(room.width, room.height) < LEAST[1] or max(room.width, room.height) < LEAST[0]:
+        return
     x, y = rectangle.get_center()
     for (text, rotation), fontsize in itertools.product(forms, (8, 6.5)):
         label = axes.text(

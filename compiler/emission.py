@@ -68,18 +68,26 @@ class Constants:
     """Constants as C text, each content once. bytes: how much flash they take."""
 
     def __init__(self):
-        self.text, self.bytes, self._names = "", 0, {}
+        self._parts, self.bytes, self._names = [], 0, {}
+
+    @property
+    def text(self):
+        return "".join(self._parts)
+
+    def add(self, text):
+        """More of the text."""
+        self._parts.append(text)
 
     def comment(self, text):
-        self.text += f"/* {comment(text)} */\n"
+        self.add(f"/* {comment(text)} */\n")
 
     def array(self, name, values):
         """The name by which C refers to the array `values`."""
         content = (values.dtype.name, values.tobytes())
         if content not in self._names:
             self._names[content] = name
-            self.text += array(f"static const {C_TYPES[values.dtype.name]} {name}", values.ravel())
-            self.text += "\n"
+            declaration = f"static const {C_TYPES[values.dtype.name]} {name}"
+            self.add(array(declaration, values.ravel()) + "\n")
             self.bytes += values.nbytes
         return self._names[content]
 
@@ -87,7 +95,7 @@ class Constants:
         """Defines a constant of a structure type."""
         # What fields name is put into the text by and by, so it goes before this.
         lines = [f"    .{k} = {self._initialiser(f'{name}_{k}', v)}," for k, v in fields.items()]
-        self.text += "\n".join([f"static const {ctype} {name} = {{", *lines, "};", "", ""])
+        self.add("\n".join([f"static const {ctype} {name} = {{", *lines, "};", "", ""]))
 
     def _initialiser(self, name, value):
         if isinstance(value, dict):
@@ -126,7 +134,8 @@ class Place:
     """What a kernel's `emit` knows of a step besides what was packed for it.
 
     prefix: of the names that it defines. inputs, outputs: the C names of tensors. scratch: a
-    pointer to bytes of the arena, 0 if it needs none.
+    pointer to bytes of the arena, 0 if it needs none. parts: numbers of the inputs that lie in the
+    output already.
     """
 
     step: Step
@@ -135,6 +144,7 @@ class Place:
     outputs: tuple
     scratch: str
     constants: Constants
+    parts: frozenset = frozenset()
 
 
 def body(compiled, prefix):
@@ -146,7 +156,7 @@ def body(compiled, prefix):
     graph, constants, lines = compiled.graph, Constants(), []
     if graph.state:
         kept = f"static uint32_t {prefix}_state[{compiled.state // 4}];"
-        constants.text += f"{kept} /* keeps its content from run to run */\n\n"
+        constants.add(f"{kept} /* keeps its content from run to run */\n\n")
         lines.append(f"int8_t *const state = (int8_t *)(void *){prefix}_state;")
     written = (i for step in graph.operators for i in step.outputs)
     for i in (*graph.inputs, *dict.fromkeys((*graph.state, *written))):
@@ -186,7 +196,8 @@ def _calls(compiled, number, prefix, constants):
     place = "0" if scratch is None else f"arena + {scratch}"
     shape, more = graph.row(step).details(graph, step)
     constants.comment(f"{' '.join([step.name, *shape, *more])}: {choice.kernel.name}")
-    return choice.kernel.emit(choice.packed, Place(step, prefix, *names, place, constants))
+    place = Place(step, prefix, *names, place, constants, compiled.parts(step))
+    return choice.kernel.emit(choice.packed, place)
 
 
 def indented(lines):

@@ -5,6 +5,7 @@ lowering, constants are part of a step's fields, and its tensors are what is com
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,7 @@ ARENA = "arena"  # planned memory; its content is gone when the last reader has 
 CALLER = "caller"  # memory of whoever runs the model: its input, or its output
 LOCAL = "local"  # a variable of the C function: what a step says of its output, as a shift
 FLASH = "flash"  # a constant of the model
-STATE = "state"  # memory of its own, which keeps its content from run to run; 0 before the first
+STATE = "state"  # memory of its own, which keeps its content from run to run
 WITHIN = "within"  # the end of the state that is the first input of the only step that reads it
 STORAGE = (ARENA, CALLER, LOCAL, FLASH, STATE, WITHIN)
 
@@ -66,8 +67,9 @@ class Tensor:
     element in memory: one of DTYPES, or "float32" at the edges of a model. range: the integers that
     there can be, all of the dtype by default. scales (float32) and zero_points: None, or one value,
     or one for each index of `axis`. data: the array of a constant, None for what is computed.
-    storage: where it lies. channels: after pruning, which of the model's channels (the last
-    dimension) are left, None for all.
+    storage: where it lies. initial: of a state, what is in it before the first run: one integer, or
+    an array of all. channels: after pruning, which of the model's channels (the last dimension) are
+    left, None for all.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Tensor:
     channels: np.ndarray | None = None
     range: Range | None = None
     storage: str = ARENA
+    initial: int | np.ndarray = 0
 
     def __post_init__(self):
         if self.range is None:
@@ -157,9 +160,10 @@ class Step:
         return f"{self.kind} {self.index}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Graph:
-    """Operators, or after lowering steps, in the order of execution.
+    """Operators, or after lowering steps, in the order of execution. It is never changed, nor are
+    its lists: a pass makes another one (`dataclasses.replace`).
 
     inputs, outputs: indices of tensors. rows: what is known of each kind: of steps `operators.Row`,
     of a model's operators what its front end has, with the methods of a row for pictures.
@@ -174,7 +178,16 @@ class Graph:
 
     def consumers(self, tensor):
         """The operators that read the tensor with this index."""
-        return [operator for operator in self.operators if tensor in operator.inputs]
+        return list(self._consumers.get(tensor, ()))
+
+    @cached_property
+    def _consumers(self):
+        """{index of a tensor: the operators that read it}"""
+        found = {}
+        for operator in self.operators:
+            for tensor in dict.fromkeys(operator.inputs):
+                found.setdefault(tensor, []).append(operator)
+        return found
 
     def activations(self, operator):
         """The inputs of an operator that are no constants."""
@@ -184,7 +197,7 @@ class Graph:
         """The `operators.Row` of an operator or step."""
         return self.rows[operator.kind]
 
-    @property
+    @cached_property
     def state(self):
         """Indices of the tensors that keep their content from run to run."""
         return [i for i, tensor in enumerate(self.tensors) if tensor.storage == STATE]

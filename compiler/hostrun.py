@@ -93,8 +93,11 @@ def plan_header(compiled, run):
     graph, last = compiled.graph, len(compiled.graph.operators) - 1
     ranges, counts, offsets = [], [], []
     written = [len(step.outputs) for step in graph.operators]
+    writers = {
+        graph.tensors[i].name: n for n, step in enumerate(graph.operators) for i in step.outputs
+    }
     for number, step in enumerate(graph.operators):
-        live = [b for b in compiled.blocks if b.first <= number < b.last]
+        live = [b for b in compiled.blocks if writers.get(b.name, b.first) <= number < b.last]
         if number == last:
             live = [b for b in compiled.blocks if b.kind == "output"]
         spans = sorted({(compiled.plan.offsets[b.name], b.size) for b in live})

@@ -25,7 +25,9 @@ class Block:
     an input may have been written before its first step. shares: the name of the block that this
     one overwrites in place, element by element or, for a depthwise convolution, channel by channel
     (MCUNet, arXiv 2007.10319); both then have the same offset. The overwritten block must have its
-    last use in the step in which this one is written.
+    last use in the step in which this one is written. within: (the name of the block that this one
+    is a part of, where in it it starts); that one must be alive as long, and other parts of it lie
+    elsewhere.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Block:
     alignment: int = 4
     kind: str = "activation"
     shares: str | None = None
+    within: tuple | None = None
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,15 @@ class _Region:
     def __init__(self, blocks):
         self.blocks = blocks
         self.first, self.last = blocks[0].first, blocks[-1].last
-        self.sizes = [
-            max(block.size for block in blocks if block.first <= step <= block.last)
-            for step in range(self.first, self.last + 1)
-        ]
+        self.sizes = [0] * (self.last + 1 - self.first)
+        for block in blocks:
+            for step in range(block.first - self.first, block.last + 1 - self.first):
+                self.sizes[step] = max(self.sizes[step], block.size)
         self.size = max(self.sizes)
         self.alignment = max(block.alignment for block in blocks)
 
     def align(self, offset):
         return _align(offset, self.alignment)
-
-    def conflicts(self, other):
-        """(own size, other's size) in each step in which both are alive."""
-        first, last = max(self.first, other.first), min(self.last, other.last)
-        own = self.sizes[first - self.first : last + 1 - self.first]
-        return zip(own, other.sizes[first - other.first : last + 1 - other.first])
 
 
 def _align(offset, alignment):
@@ -93,14 +90,29 @@ def _regions(blocks):
         if block.shares is not None:
             _check_sharing(block, by_name, heirs)
             heirs[block.shares] = block
+        if block.within is not None:
+            _check_within(block, by_name)
     regions = []
     for block in blocks:
-        if block.shares is None:
+        if block.shares is None and block.within is None:
             chain = [block]
             while chain[-1].name in heirs:
                 chain.append(heirs[chain[-1].name])
             regions.append(_Region(chain))
     return regions
+
+
+def _check_within(block, by_name):
+    whole, offset = by_name.get(block.within[0]), block.within[1]
+    wish = f"{block.name} cannot be at {offset} of {block.within[0]}"
+    if whole is None:
+        raise ValueError(f"{wish}, which is no block")
+    if offset < 0 or offset % block.alignment or offset + block.size > whole.size:
+        raise ValueError(f"{wish}: it has {block.size} bytes, that {whole.size}")
+    if block.first < whole.first or block.last > whole.last:
+        raise ValueError(f"{wish}: it needs memory of its own")
+    if block.shares is not None and by_name[block.shares].within != block.within:
+        raise ValueError(f"{wish}: {block.shares}, whose memory it shares, is not there")
 
 
 def _check_sharing(block, by_name, heirs):
@@ -159,6 +171,8 @@ def plan(blocks):
     for name, order in ORDERS.items():
         offsets = _greedy(sorted(regions, key=order(regions)))
         plans.append((_size(offsets), f"greedy by {name}", offsets))
+        if plans[-1][0] == least:
+            break
     size, method, offsets = min(plans, key=lambda found: found[0])
     minimal = size == least
     if not minimal and len(regions) <= SEARCHED:
@@ -168,6 +182,12 @@ def plan(blocks):
         if search.found:
             size, method, offsets = search.size, "search", search.found
     named = {block.name: at for region, at in offsets.items() for block in region.blocks}
+    by_name = {block.name: block for block in blocks}
+    for block in blocks:
+        at, whole = 0, block
+        while whole.within is not None:
+            at, whole = at + whole.within[1], by_name[whole.within[0]]
+        named[block.name] = at + named[whole.name]
     return Plan({block.name: named[block.name] for block in blocks}, size, method, minimal)
 
 
@@ -192,23 +212,47 @@ ORDERS = {
 def _greedy(regions):
     """{region: offset}: each in its turn into the tightest gap that holds it, the lowest of these.
 
-    A region that is alive together with another one must not start within an open interval around
+    A block that is alive together with another one must not start within an open interval around
     that one's offset; gaps are what these intervals leave.
     """
-    offsets = {}
+    offsets, placed = {}, _Placed(sum(len(region.blocks) for region in regions))
     for region in regions:
-        forbidden = sorted(
-            (offset - own, offset + size)
-            for other, offset in offsets.items()
-            for own, size in region.conflicts(other)
-        )
-        at, best = 0, None
-        for below, above in forbidden:
-            if at <= below and (best is None or below - at < best[0]):
-                best = (below - at, at)
-            at = max(at, region.align(above))
-        offsets[region] = at if best is None else best[1]
+        around = [placed.around(block) for block in region.blocks]
+        below, above = (np.concatenate(ends) for ends in zip(*around))
+        offsets[region] = _tightest(below, region.align(above))
+        for block in region.blocks:
+            placed.add(block, offsets[region])
     return offsets
+
+
+class _Placed:
+    """Blocks that have an offset: their lifetimes and their bytes, as arrays."""
+
+    def __init__(self, room):
+        """room: how many blocks there will be."""
+        self.first, self.last, self.start, self.end = np.zeros((4, room), np.int64)
+        self.count = 0
+
+    def add(self, block, offset):
+        at, self.count = self.count, self.count + 1
+        self.first[at], self.last[at] = block.first, block.last
+        self.start[at], self.end[at] = offset, offset + block.size
+
+    def around(self, block):
+        """(lower ends, upper ends) of the open intervals in which `block` must not start."""
+        there = slice(self.count)
+        both = (self.first[there] <= block.last) & (self.last[there] >= block.first)
+        return self.start[there][both] - block.size, self.end[there][both]
+
+
+def _tightest(below, above):
+    """The start of the smallest gap that open intervals from `below` to `above` leave, or, if some
+    are equal, of the lowest; of the endless one behind them all if there is no other."""
+    order = np.argsort(below, kind="stable")
+    reached = np.maximum.accumulate([0, *above[order]])
+    gaps = below[order] - reached[:-1]
+    fits = np.flatnonzero(gaps >= 0)
+    return int(reached[fits[np.argmin(gaps[fits])]] if fits.size else reached[-1])
 
 
 class _Search:
@@ -223,18 +267,12 @@ class _Search:
     def __init__(self, regions, size, least):
         """size: to be beaten."""
         self.size, self.least, self.found, self.nodes = size, least, None, 0
-        start = min(region.first for region in regions)
-        steps = max(region.last for region in regions) + 1 - start
         by_area = sorted(regions, key=lambda region: -sum(region.sizes))
-        self.left = {
-            i: (r, range(r.first - start, r.last + 1 - start)) for i, r in enumerate(by_area)
-        }
+        table = _crowded(by_area)
+        self.left = {i: (r, *_lifetime(row)) for i, (r, row) in enumerate(zip(by_area, table))}
         self.offsets = {}
-        self.height = [0] * steps  # above all that is placed
-        self.waiting = [0] * steps  # bytes that are still to be placed
-        for region, alive in self.left.values():
-            for step, size in zip(alive, region.sizes):
-                self.waiting[step] += size
+        self.height = [0] * len(table[0])  # above all that is placed, in each of these steps
+        self.waiting = table.sum(0).tolist()  # bytes that are still to be placed
 
     def run(self, lowest=(0, -1)):
         """Places all that is left; lowest: (offset, number) of the region placed before."""
@@ -244,7 +282,7 @@ class _Search:
         height = self.height
         options = sorted(
             (region.align(max(height[alive.start : alive.stop])), i)
-            for i, (region, alive) in self.left.items()
+            for i, (region, alive, _) in self.left.items()
         )
         covered = min(offset + self.left[i][0].size for offset, i in options)
         for offset, i in options:
@@ -259,9 +297,9 @@ class _Search:
 
     def _place(self, offset, i):
         """Tries all plans in which region i is the next one."""
-        region, alive = self.left.pop(i)
+        region, alive, sizes = self.left.pop(i)
         before = self.height[alive.start : alive.stop]
-        for step, size in zip(alive, region.sizes):
+        for step, size in zip(alive, sizes):
             self.height[step] = offset + size
             self.waiting[step] -= size
         self.offsets[region] = offset
@@ -273,15 +311,37 @@ class _Search:
             self.run((offset, i))
         del self.offsets[region]
         self.height[alive.start : alive.stop] = before
-        for step, size in zip(alive, region.sizes):
+        for step, size in zip(alive, sizes):
             self.waiting[step] += size
-        self.left[i] = region, alive
+        self.left[i] = region, alive, sizes
+
+
+def _crowded(regions):
+    """int64 [regions, steps], bytes of each: without steps in which each region that is alive is so
+    in another step with as many bytes. What fits there fits everywhere."""
+    start = min(region.first for region in regions)
+    table = np.zeros((len(regions), max(region.last for region in regions) + 2 - start), np.int64)
+    for region, row in zip(regions, table):
+        row[region.first - start : region.last + 1 - start] = region.sizes
+    kept = []
+    for step in range(table.shape[1] - 1):
+        others = table[:, [*kept[-1:], step + 1]]  # the column behind the last one is empty
+        if not (table[:, [step]] <= others).all(0).any():
+            kept.append(step)
+    return table[:, kept]
+
+
+def _lifetime(row):
+    """(steps in which a region of `_crowded` is alive, its bytes in each)"""
+    alive = np.flatnonzero(row)
+    return range(alive[0], alive[-1] + 1), row[alive].tolist()
 
 
 def verify(blocks, plan):
     """Raises `PlanError` if under `plan` one block would overwrite another that is still needed.
 
-    Shares no code with the planner: paints a map of the arena's bytes in every step.
+    Shares no code with the planner: each block is painted into a map of the arena's bytes when its
+    life begins, where nothing may be that is still alive.
     """
     by_name = {block.name: block for block in blocks}
     if set(plan.offsets) != set(by_name):
@@ -298,30 +358,54 @@ def verify(blocks, plan):
                 f"{where}, but shares the memory of {block.shares}, which lies at "
                 f"{plan.offsets.get(block.shares)}"
             )
-    for step in sorted({step for b in blocks for step in range(b.first, b.last + 1)}):
-        _paint(step, [b for b in blocks if b.first <= step <= b.last], by_name, plan)
+        if block.within is not None:
+            whole, at = by_name[block.within[0]], offset - plan.offsets[block.within[0]]
+            if at != block.within[1] or at + block.size > whole.size:
+                raise PlanError(f"{where}, which is {at} of {whole.name}, not {block.within[1]}")
+            if block.first < whole.first or block.last > whole.last:
+                raise PlanError(f"{block.name} is needed when {whole.name} is not there")
+    _paint(blocks, by_name, plan)
 
 
-def _paint(step, alive, by_name, plan):
-    """A map of the arena: for each byte 0, or a number for the block that lies there."""
+def _paint(blocks, by_name, plan):
+    """A map of the arena from step to step: for each byte 0, or a number for the block there."""
+
+    def whole(block):
+        """What the block is a part of."""
+        return by_name[block.within[0]] if block.within else None
 
     def overwritten(block):
-        """What the block may overwrite in this step."""
+        """What the block may overwrite in its first step, as it is written in place."""
         source = by_name.get(block.shares)
-        return source if source and step == block.first == source.last else None
+        return source if source and source.last == block.first else None
 
-    painted, numbers = np.zeros(plan.size, np.int32), {}
-    order = sorted(alive, key=lambda b: overwritten(b) is not None)
+    def depth(block):
+        return 1 + depth(whole(block)) if block.within else 0
+
+    def number_of(block):
+        return next((n for n, other in alive.items() if other is block), 0)
+
+    painted, alive = np.zeros(plan.size, np.int32), {}
+    order = sorted(blocks, key=lambda b: (b.first, overwritten(b) is not None, depth(b)))
     for number, block in enumerate(order, 1):
-        start, end = plan.offsets[block.name], plan.offsets[block.name] + block.size
-        allowed = [0, *(n for n, b in numbers.items() if b is overwritten(block))]
-        strange = np.flatnonzero(~np.isin(painted[start:end], allowed))
+        for n in [n for n, other in alive.items() if other.last < block.first]:
+            gone = alive.pop(n)
+            place = _bytes_of(painted, gone, plan)
+            place[place == n] = number_of(whole(gone))
+        place = _bytes_of(painted, block, plan)
+        allowed = [0, number_of(whole(block)), number_of(overwritten(block))]
+        strange = np.flatnonzero(~np.isin(place, allowed))
         if strange.size:
-            other = painted[start + strange[0]]
-            count = np.count_nonzero(painted[start:end] == other)
+            other = place[strange[0]]
             raise PlanError(
-                f"{numbers[other].name} and {block.name} overlap in step {step}: {count} bytes "
-                f"from {start + strange[0]}"
+                f"{alive[other].name} and {block.name} overlap in step {block.first}: "
+                f"{np.count_nonzero(place == other)} bytes "
+                f"from {plan.offsets[block.name] + strange[0]}"
             )
-        numbers[number] = block
-        painted[start:end] = number
+        alive[number] = block
+        place[:] = number
+
+
+def _bytes_of(painted, block, plan):
+    """The part of the map in which a block lies."""
+    return painted[plan.offsets[block.name] :][: block.size]

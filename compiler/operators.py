@@ -34,9 +34,9 @@ class Row:
     elements]: exactly, in integers, what all kernels compute. kernels: `selection.Kernel`s, the
     fastest first; the last one takes everything; none if lowering leaves no such step. bound:
     fields -> the largest magnitude of an accumulator, for any input in range. macs: fields ->
-    multiply-accumulates; padding counts as if it were multiplied. weights: fields -> bytes of its weights and biases
-    before a kernel packs them. words: fields -> short words for tables and pictures, ([for its box
-    in a picture], [more, for a table]); colour: of the box.
+    multiply-accumulates; padding counts as if it were multiplied. weights: fields -> bytes of its
+    weights and biases before a kernel packs them. words: fields -> short words for tables and
+    pictures, ([for its box in a picture], [more, for a table]); colour: of the box.
     """
 
     kind: str
@@ -72,8 +72,8 @@ def execute(graph, inputs):
     """Runs a lowered graph by the rules of its rows, the reference of all executors.
 
     inputs: as `by_input` takes them, in the range of their tensors. Returns {index of a tensor:
-    array [runs, elements] of its dtype}. Runs follow one another where a graph has state, which is
-    0 before the first. Raises ValueError for inputs out of range.
+    array [runs, elements] of its dtype}. Runs follow one another where a graph has state, which has
+    its initial values before the first. Raises ValueError for inputs out of range.
     """
     given = dict(zip(graph.inputs, by_input(graph, inputs), strict=True))
     for i, rows in given.items():
@@ -83,7 +83,7 @@ def execute(graph, inputs):
     if not graph.state:
         return _execute(graph, given)
     tensors = [(i, graph.tensors[i]) for i in graph.state]
-    state, runs = {i: np.zeros((1, tensor.size), tensor.dtype) for i, tensor in tensors}, []
+    state, runs = {i: np.full((1, t.size), t.initial, t.dtype) for i, t in tensors}, []
     for run in range(len(given[graph.inputs[0]])):
         now = {i: rows[run : run + 1] for i, rows in given.items()}
         runs.append(_execute(graph, state | now))

@@ -115,14 +115,21 @@ def check_folder(folder):
 
 
 def replace_folder(compiled, files, folder):
-    """Writes `files` and all pictures as `folder`, in place of what was compiled there before."""
+    """Writes `files` and all pictures as `folder`, in place of what was compiled there before.
+
+    Of graphs that are too large for a picture it writes a table.
+    """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary) / "new"
         for name, text in files.items():
             cli.write_atomic(new / name, text)
         draw_plan(compiled, new / "memory.png")
         for number, (stage, graph) in enumerate(compiled.stages.items(), 1):
-            draw.draw_graph(graph, new / f"graph-{number}-{stage}.png")
+            name = f"graph-{number}-{stage}"
+            if len(graph.operators) <= draw.MOST:
+                draw.draw_graph(graph, new / f"{name}.png")
+            else:
+                cli.write_atomic(new / f"{name}.txt", f"{draw.print_graph(graph)}\n")
         if folder.exists():
             folder.rename(Path(temporary) / "old")
         new.rename(folder)

@@ -22,6 +22,10 @@ def never(fields):
     return False
 
 
+def nowhere(fields):
+    return {}
+
+
 def always(fields):
     return True
 
@@ -35,10 +39,11 @@ class Kernel:
     is for. pack: a step's fields -> what
     its C is given: packed weights and other values; raises `Unfit` with the reason where the kernel
     would not be exact: this is its proof. scratch: packed -> bytes of the arena that it works in.
-    in_place: fields -> whether its output may be the memory of an input. emit: (packed,
-    `emission.Place`) -> lines of C that execute the step. proven: fields -> what was proven, for
-    the report. uses: other kernels whose functions its C calls. before: its C goes in front of the
-    step that writes its last input.
+    in_place: fields -> whether its output may be the memory of an input. parts: fields -> {number
+    of an input: bytes}, where an input may lie in the output, so that its C does nothing. emit:
+    (packed, `emission.Place`) -> lines of C that execute the step. proven: fields -> what was
+    proven, for the report. uses: other kernels whose functions its C calls. before: its C goes in
+    front of the step that writes its last input.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Kernel:
     pack: Callable = _as_they_are
     scratch: Callable = nothing
     in_place: Callable = never
+    parts: Callable = nowhere
     assembly: Path | None = None
     proven: Callable = lambda fields: ""
     # Which steps it is for, besides their kind: formats of weights (None: any), cores with a

@@ -34,7 +34,7 @@ def _call(place, lines):
     """The call of a function with these lines, which it adds to the constants."""
     name = f"{place.prefix}_channels_{place.step.index}"
     body = "\n".join(f"    {line}" if line else "" for line in lines)
-    place.constants.text += FUNCTION.format(name=name, body=body)
+    place.constants.add(FUNCTION.format(name=name, body=body))
     (source,), (target,) = place.inputs, place.outputs
     return f"{name}({source}, {target}, {place.scratch});"
 

@@ -199,11 +199,13 @@ def _defined(packed, place, lines):
     for parameter, argument in packed["more"]:
         parameters.append(parameter)
         arguments.append(argument)
-    place.constants.text += FUNCTION.format(
-        name=name,
-        comment=f"Writes what {kind.comment}.",
-        parameters=", ".join(parameters),
-        body="\n".join(_indented(lines)),
+    place.constants.add(
+        FUNCTION.format(
+            name=name,
+            comment=f"Writes what {kind.comment}.",
+            parameters=", ".join(parameters),
+            body="\n".join(_indented(lines)),
+        )
     )
     return f"{name}({', '.join(arguments)});"
 

@@ -100,7 +100,7 @@ def _emit(packed, place):
     width, column = windows.kernel[1], windows.kernel[0] * windows.channels
     line, (down, right) = row_bytes(windows), windows.stride
     code = f"{prefix}_code_{index}"
-    place.constants.text += _code(code, packed)
+    place.constants.add(_code(code, packed))
     rows, pools = pool.positions
     members = (windows.kernel[0], windows.channels, line, down * line, width)
     # A window of zeros leaves what 0 becomes, unless there is a bias.
@@ -127,7 +127,7 @@ def _emit(packed, place):
     }
     way = DIRECTLY if conv.layer.inputs <= FEW else BY_COLUMN
     values |= {key: text.format(**values) for key, text in way.items()}
-    place.constants.text += FUNCTION.format(**values)
+    place.constants.add(FUNCTION.format(**values))
     (source,), (target,) = place.inputs, place.outputs
     yield f"{values['name']}({source}, {target});"
 

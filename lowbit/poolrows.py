@@ -22,7 +22,7 @@ def _pool(name, in_place=never):
             f"{place.prefix}_pool_{target}",
             ", ".join(map(str, pool_members(pool.windows))),
         )
-        place.constants.text += f"static const BitNetMCU_pool {of} = {{{values}}};\n\n"
+        place.constants.add(f"static const BitNetMCU_pool {of} = {{{values}}};\n\n")
         yield f"{function}({source}, &{of}, {target});"
 
     return Kernel(name, function, PLAIN_SOURCE, emit, in_place=in_place)

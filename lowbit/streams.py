@@ -169,12 +169,14 @@ def _emit(packed, place):
     begin = [f"    next[{part.number}] = {part.first};" for part in parts]
     rows, row_bytes = last.writes
     name = f"{place.prefix}_stream_{place.step.index}"
-    place.constants.text += DRIVER.format(
-        name=name,
-        begin="\n".join(begin),
-        rows=rows,
-        row_bytes=row_bytes,
-        write=_call(last, place, "to"),
+    place.constants.add(
+        DRIVER.format(
+            name=name,
+            begin="\n".join(begin),
+            rows=rows,
+            row_bytes=row_bytes,
+            write=_call(last, place, "to"),
+        )
     )
     yield f"{name}({source}, {target}, {place.scratch});"
 
@@ -216,6 +218,6 @@ def _define(part, packed, place):
         )
     else:
         body = READS.format(step=rows.advance * inside, **common)
-    place.constants.text += FUNCTION.format(
-        name=f"{place.prefix}_row_{part.step.index}", number=part.number, body=body
+    place.constants.add(
+        FUNCTION.format(name=f"{place.prefix}_row_{part.step.index}", number=part.number, body=body)
     )

@@ -282,7 +282,7 @@ class Pairs:
 
     def before(self, names, place, source):
         name = f"{place.prefix}_{names('code')}"
-        place.constants.text += straightline.function(name, self.choice.packed["layer"])
+        place.constants.add(straightline.function(name, self.choice.packed["layer"]))
         yield f"uint32_t *const {names('pairs')} = (uint32_t *)(void *)({place.scratch});"
 
     def sums(self, names, place, sums, count):

@@ -206,6 +206,61 @@ def test_verify_names_what_is_wrong_with_a_plan(offsets, size, message):
         memory.verify(CHAIN, Plan(GOOD | offsets, size, "by hand"))
 
 
+JOINED = [
+    Block("x", 16, 0, 2, kind="input"),
+    Block("left", 24, 0, 3, within=("joined", 0)),
+    Block("right", 8, 2, 3, within=("joined", 24)),
+    Block("joined", 32, 0, 4),
+]
+
+
+def test_parts_lie_in_their_whole_and_take_no_memory_of_their_own():
+    plan = memory.plan(JOINED)
+    assert plan.minimal and plan.size == memory.floor(JOINED) == 16 + 32
+    whole = plan.offsets["joined"]
+    assert plan.offsets["left"] == whole and plan.offsets["right"] == whole + 24
+    memory.verify(JOINED, plan)
+
+
+def test_parts_of_parts_lie_in_the_whole():
+    blocks = [Block("inner", 8, 0, 3, within=("left", 12)), *JOINED]
+    plan = memory.plan(blocks)
+    assert plan.offsets["inner"] == plan.offsets["joined"] + 12
+    memory.verify(blocks, plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"left": {"within": ("nobody", 0)}}, "left cannot be at 0 of nobody, which is no block"),
+        ({"right": {"within": ("joined", 28)}}, "right cannot be at 28 of joined: it has 8 bytes"),
+        ({"right": {"within": ("joined", 22)}}, "right cannot be at 22 of joined"),
+        ({"joined": {"first": 1}}, "left cannot be at 0 of joined: it needs memory of its own"),
+        ({"left": {"last": 5}}, "left cannot be at 0 of joined: it needs memory of its own"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(change, message):
+    blocks = [replace(block, **change.get(block.name, {})) for block in JOINED]
+    with pytest.raises(ValueError, match=message):
+        memory.plan(blocks)
+
+
+@pytest.mark.parametrize(
+    ("change", "offsets", "message"),
+    [
+        ({}, {"right": 12}, "right lies at 12, which is 12 of joined, not 24"),
+        ({"right": {"within": ("joined", 20)}}, {"right": 20}, "left and right overlap"),
+        ({}, {"x": 8}, "joined and x overlap|x and joined overlap|left and x|x and left"),
+        ({"joined": {"first": 3}}, {}, "left is needed when joined is not there"),
+    ],
+)
+def test_verify_looks_at_parts(change, offsets, message):
+    blocks = [replace(block, **change.get(block.name, {})) for block in JOINED]
+    placed = {"x": 32, "left": 0, "right": 24, "joined": 0} | offsets
+    with pytest.raises(PlanError, match=message):
+        memory.verify(blocks, Plan(placed, 48, "by hand"))
+
+
 def test_verify_refuses_sharing_with_what_is_still_needed():
     blocks = [Block("x", 8, 0, 3), Block("y", 8, 1, 3, shares="x")]
     with pytest.raises(PlanError, match="x and y overlap in step 1: 8 bytes from 0"):
