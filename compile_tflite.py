@@ -23,7 +23,8 @@ EXAMPLES = """examples:
 
 
 def last_line(facts):
-    keys = ("model", "arena", "scratch", "floor", "flash")
+    keys = ["model", "arena", "scratch", "floor", "flash"]
+    keys += ["state"] if facts["state"] else []
     return " ".join(f"{key}={facts[key]}" for key in keys)
 
 

@@ -6,6 +6,7 @@ that a C compiler makes of the kernels and of all descriptions.
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ for package in ("ai_edge_litert", "tflite", "tflite_micro"):
 import tflite_micro  # noqa: E402
 from tflite_models import cases, inputs  # noqa: E402
 
+from compiler.emission import C_TYPES, Constants, Place  # noqa: E402
 from tinyengine import importer, kernelrows, lowering, oracle, quantisation  # noqa: E402
 
 KERNELS = ROOT / "tinyengine" / "kernels"
@@ -26,8 +28,8 @@ CASES = dict(cases())
 PLAIN = {kernels[-1].name for kernels in kernelrows.KERNELS.values()}
 MAIN = """
 typedef struct {
-    void (*run)(int8_t *const *inputs, int8_t *output);
-    size_t input_sizes[2], output_size;
+    void (*run)(int8_t *const *inputs, int8_t *const *outputs, int8_t *scratch);
+    size_t inputs[MOST], outputs[MOST], scratch; /* bytes */
 } row;
 static const row rows[] = {%s};
 
@@ -35,15 +37,19 @@ static const row rows[] = {%s};
 int main(void) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (int repeat = 0; repeat < %d; repeat++) {
-            int8_t *inputs[2], *output = malloc(rows[i].output_size);
-            for (int j = 0; j < 2; j++) {
-                inputs[j] = malloc(rows[i].input_sizes[j] + !rows[i].input_sizes[j]);
-                if (fread(inputs[j], 1, rows[i].input_sizes[j], stdin) != rows[i].input_sizes[j])
+            int8_t *inputs[MOST], *outputs[MOST], *scratch = malloc(rows[i].scratch + 1);
+            for (int j = 0; j < MOST; j++) {
+                inputs[j] = malloc(rows[i].inputs[j] + !rows[i].inputs[j]);
+                outputs[j] = malloc(rows[i].outputs[j] + !rows[i].outputs[j]);
+                if (fread(inputs[j], 1, rows[i].inputs[j], stdin) != rows[i].inputs[j])
                     return 1;
             }
-            rows[i].run(inputs, output);
-            fwrite(output, 1, rows[i].output_size, stdout);
-            free(inputs[0]), free(inputs[1]), free(output);
+            rows[i].run(inputs, outputs, scratch);
+            free(scratch);
+            for (int j = 0; j < MOST; j++) {
+                fwrite(outputs[j], 1, rows[i].outputs[j], stdout);
+                free(inputs[j]), free(outputs[j]);
+            }
         }
     }
     return 0;
@@ -51,53 +57,66 @@ int main(void) {
 """
 
 
-def initialiser(value, name, tables):
-    """C for a number, array or structure; arrays become tables of their own."""
-    if isinstance(value, dict):
-        fields = (f".{k} = {initialiser(v, f'{name}_{k}', tables)}" for k, v in value.items())
-        return f"{{{', '.join(fields)}}}"
-    if isinstance(value, np.ndarray):
-        numbers = ", ".join(str(n) if n > -(2**31) else "INT32_MIN" for n in value.ravel().tolist())
-        tables.append(f"static const {value.dtype}_t {name}[] = {{{numbers}}};")
-        return name
-    if isinstance(value, list):
-        return f"{{{', '.join(initialiser(v, name, tables) for v in value)}}}"
-    return str(int(value))
-
-
 class Program:
     """C of operators to run, the bytes they read, and what they must write."""
 
     def __init__(self, models, repeats=6):
-        self.expected = []  # (name of the case, kind, int8 [repeats, ...])
-        self.stdin, text, rows = b"", ["#include <stdio.h>", "#include <stdlib.h>"], []
-        text.append('#include "tinyengine.h"')
+        self.expected = []  # (name of the case, name of the kernel, int8 [bytes])
+        self.stdin, self.rows, self.functions, self.constants = b"", [], [], Constants()
+        self.most = 0  # inputs or outputs
         rng = np.random.default_rng(1)
         for name, content in models.items():
             graph = lowering.describe(importer.parse(content, name))
             traces = oracle.run(content, inputs(content, rng, repeats))
-            for operator in graph.operators:
-                if not graph.row(operator).kernels:  # RESHAPE
-                    continue
-                place, kind = len(rows), operator.kind.lower()
-                reads = operator.inputs
-                tables = []
-                value = initialiser(operator.fields, f"table_{place}", tables)
-                arguments = ", ".join(f"inputs[{i}]" for i in range(len(reads)))
-                text += [
-                    *tables,
-                    f"static const te_{kind} op_{place} = {value};",
-                    f"static void run_{place}(int8_t *const *inputs, int8_t *output) {{",
-                    f"    te_run_{kind}(&op_{place}, {arguments}, output, NULL);",
-                    "}",
-                ]
-                sizes = [graph.tensors[i].size for i in reads] + [0] * (2 - len(reads))
-                written = operator.outputs[0]
-                size = graph.tensors[written].size
-                rows.append(f"{{run_{place}, {{{sizes[0]}, {sizes[1]}}}, {size}}}")
-                self.stdin += b"".join(trace[i].tobytes() for trace in traces for i in reads)
-                self.expected.append((name, kind, np.stack([t[written] for t in traces])))
-        self.text = "\n".join([*text, MAIN % (", ".join(rows), repeats)])
+            for step in graph.operators:
+                if graph.row(step).kernels:  # RESHAPE has none
+                    self._add(name, graph, step, traces)
+        includes = [f"#include <{name}.h>" for name in ("stdio", "stdlib", "string")]
+        includes.append('#include "tinyengine.h"')
+        includes.append(f"enum {{ MOST = {self.most} }};")
+        main = MAIN % (", ".join(self.rows), repeats)
+        self.text = "\n".join([*includes, self.constants.text, *self.functions, main])
+
+    def _add(self, name, graph, step, traces):
+        """A step, with the inputs that it has in each of the traces, and what it must write."""
+        kernel, number = graph.row(step).kernels[-1], len(self.rows)
+        packed = kernel.pack(step.fields)
+        names = {
+            t: f"({C_TYPES[graph.tensors[t].dtype]} *)(void *){what}[{i}]"
+            for what, end in (("inputs", step.inputs), ("outputs", step.outputs))
+            for i, t in enumerate(end)
+        }
+        ends = [[names[t] for t in end] for end in (step.inputs, step.outputs)]
+        states = [t for t in step.inputs if t in step.outputs]  # what lies in outputs is written
+        place = Place(replace(step, index=number), "", *ends, "scratch", self.constants)
+        self.functions += [
+            f"static void run_{number}(int8_t *const *inputs, int8_t *const *outputs, "
+            "int8_t *scratch) {",
+            "    (void)inputs, (void)outputs, (void)scratch;",
+            *(
+                f"    memcpy({names[t]}, inputs[{step.inputs.index(t)}], {graph.tensors[t].bytes});"
+                for t in states
+            ),
+            *kernel.emit(packed, place),
+            "}",
+        ]
+        self.most = max(self.most, len(step.inputs), len(step.outputs))
+        sizes = [
+            ", ".join(str(graph.tensors[i].bytes) for i in end)
+            for end in (step.inputs, step.outputs)
+        ]
+        self.rows.append(
+            f"{{run_{number}, {{{sizes[0]}}}, {{{sizes[1]}}}, {kernel.scratch(packed)}}}"
+        )
+        before = {}
+        for t in states:
+            tensor = graph.tensors[t]
+            before[t] = np.full(tensor.size, tensor.initial, tensor.dtype)
+        for trace in traces:
+            self.stdin += b"".join((trace | before)[t].tobytes() for t in step.inputs)
+            before = {t: trace[t] for t in states}
+        wanted = b"".join(trace[i].tobytes() for trace in traces for i in step.outputs)
+        self.expected.append((name, kernel.name, np.frombuffer(wanted, np.int8)))
 
     def differences(self, folder, command, *flags):
         """{name of a case: what the compiled kernels write wrongly}, empty if they are right."""

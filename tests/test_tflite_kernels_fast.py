@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from compiler.selection import Unfit
-from tinyengine import kernelrows, packing
+from tinyengine import kernelrows, packing, packing_pairs, packing_parts
 
-CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, ADD = range(4)  # as the program below counts
+CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = range(3)  # as the program below counts
+ADD, SUM, SQUARED_DIFFERENCE, MUL, PRELU = range(3, 8)
 KERNELS = Path(__file__).parent.parent / "tinyengine/kernels"
 MAIN = r"""
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "fast.h"
 
 static void *take(int32_t bytes) { /* to the byte, for the sanitizer to see what lies outside */
@@ -51,11 +53,28 @@ int main(void) {
             te_fully_connected_pairs op = {v[2], v[3], v[4], (te_rounding)v[5], r, v[0], v[1]};
 
             te_run_fully_connected_pairs(&op, input, output, scratch);
-        } else { /* two inputs, one behind the other */
-            te_add_fast op = {head[4], v[2], r[0], r[1], r[2], r[3], r[4],
-                              r[5],    r[6], r[7], r[8], v[0], v[1]};
+        } else { /* two operands, one behind the other, and the words of the description */
+            const int8_t *other = input + v[0];
+            te_add_fast add;
+            te_sum_fast sum;
+            te_mul_fast product;
+            te_prelu_fast prelu;
 
-            te_run_add_fast(&op, input, input + head[4], output, scratch);
+            if (head[0] == 3) {
+                memcpy(&add, r, sizeof add);
+                te_run_add_fast(&add, input, other, output, 0);
+            } else if (head[0] < 6) {
+                memcpy(&sum, r, sizeof sum);
+                (head[0] == 4 ? te_run_sum_fast : te_run_squared_difference_fast)(
+                    &sum, input, other, output, 0);
+            } else if (head[0] == 6) {
+                memcpy(&product, r, sizeof product);
+                te_run_mul_fast(&product, input, other, output, 0);
+            } else { /* its table behind them */
+                memcpy(&prelu, r, 32);
+                prelu.positive = (const int8_t *)(r + 8);
+                te_run_prelu_fast(&prelu, input, other, output, 0);
+            }
         }
         fwrite(output, 1, (size_t)head[4], stdout);
         free(scratch), free(v), free(r);
@@ -87,12 +106,12 @@ def program(tmp_path_factory):
 def run(program, kernel, packed, integers, x, out_size, scratch, in_place=0):
     """Runs one kernel. packed: what packing.py made; integers: the fields before records."""
     integers = [packed["lowest"], packed["highest"], *integers]
-    records = packed.get("records", np.zeros(0, np.uint32))
-    if kernel == ADD:
-        words = [packed[name] for name in packed if name not in ("swapped", "lowest", "highest")]
-        records = np.array(words, np.uint32)
-    head = [kernel, len(integers), len(records), x.size, out_size, in_place, scratch]
-    parts = (np.int32(head), np.int32(integers), records, x)
+    return execute(program, kernel, integers, packed["records"], x, out_size, in_place, scratch)
+
+
+def execute(program, kernel, integers, words, x, out_size, in_place, scratch=0):
+    head = [kernel, len(integers), len(words), x.size, out_size, in_place, scratch]
+    parts = (np.int32(head), np.int32(integers), words, x)
     stdin = b"".join(part.tobytes() for part in parts)
     done = subprocess.run(program, input=stdin, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -202,7 +221,7 @@ def test_convolution_by_pairs_is_exact(program, shape, channels, window, same, r
     packed = packing.pack_conv_2d_pairs(weights, bias, zero_point, requantise, out)
     integers = [*shape, *out, channels, *window, zero_point, packed["steps"]]
     integers.append(packed["rounding"] == "TE_RELU")
-    scratch = kernelrows.conv_2d_pairs_scratch(
+    scratch = packing_parts.scratch_of_pairs(
         packed | {"window": {"width": window[1]}, "input": {"channels": shape[2]}}
     )
     got = run(program, CONV_2D, packed, integers, x, out[0] * out[1] * channels, scratch)
@@ -294,30 +313,181 @@ def test_every_rounding_is_exact_near_every_tie(program, shift, relu):
         assert (got == tflite((bias + x)[None], requantise).ravel()).all()
 
 
-@pytest.mark.parametrize("larger", [0, 1])
-@pytest.mark.parametrize("ratio", [1.0, 0.83, 0.31, 0.002])
-@pytest.mark.parametrize("zero_points", [(3, -128, -128), (-7, 127, 5)])
-def test_add_is_exact_for_all_pairs_of_values(program, ratio, larger, zero_points):
-    def quantized(scale):
-        fraction, shift = np.frexp(scale)
-        return int(round(fraction * 2**31)), int(shift)
+PAIRS = {  # of a kind: the packing of a kernel, and as what the program counts it
+    "ADD": (packing_pairs.pack_add_fast, ADD),
+    "any ADD": (packing_pairs.pack_sum_fast, SUM),
+    "SUB": (packing_pairs.pack_difference_fast, SUM),
+    "SQUARED_DIFFERENCE": (packing_pairs.pack_difference_fast, SQUARED_DIFFERENCE),
+    "MUL": (packing_pairs.pack_mul_fast, MUL),
+    "PRELU": (packing_pairs.pack_prelu_fast, PRELU),
+}
+SUMS = list(PAIRS)[:4]
 
+
+def run_pair(program, kind, fields, one, two, in_place=0):
+    """Runs a kernel of two operands. fields: those of the step besides its clamp."""
+    fields = {"lowest": -128, "highest": 127, "constants": [None, None]} | fields
+    pack, kernel = PAIRS[kind]
+    packed = pack(fields)
+    out_size = np.prod([axis["size"] for axis in fields["axes"]])
+    numbers = packed.pop("sum", {}) | packed
+    words = [n & 0xFFFFFFFF for name, n in numbers.items() if name not in ("constants", "positive")]
+    table = packed.get("positive", np.zeros(0, np.int8))
+    words = np.append(np.uint32(words), np.pad(table, (0, -len(table) % 4)).view(np.uint32))
+    x = np.concatenate([one, two])
+    return execute(program, kernel, [one.size], words, x, out_size, in_place)
+
+
+def quantized(factor):
+    """A te_scale."""
+    fraction, shift = np.frexp(factor)
+    return {"multiplier": int(round(fraction * 2**31)), "shift": int(shift)}
+
+
+def requantised(accumulators, scale, zero_point=0, lowest=-128, highest=127):
+    multipliers = packing.Requantise(
+        [scale["multiplier"]], [scale["shift"]], zero_point, lowest, highest
+    )
+    return tflite(accumulators.reshape(-1, 1), multipliers).ravel()
+
+
+def sums(kind, fields, one, two):
+    """Of two operands; what TensorFlow Lite scales has more bits than an output."""
+    total = np.zeros(one.size, np.int64)
+    for name, values, factor in (("input", one, 1), ("other", two, 1 if "ADD" in kind else -1)):
+        scale = fields[f"{name}_scale"]
+        centred = values.astype(np.int64) - fields[f"{name}_zero_point"]
+        value = (centred << fields["left_shift"]) * scale["multiplier"] + (1 << 30) >> 31
+        half = (1 << -scale["shift"] >> 1) - (value < 0) * (scale["shift"] < 0)
+        total += factor * (value + half >> -scale["shift"])
+    total = total**2 if kind == "SQUARED_DIFFERENCE" else total
+    return requantised(total, fields["output_scale"], fields["output_zero_point"])
+
+
+def products(fields, one, two):
+    accumulators = (one.astype(np.int64) - fields["input_zero_point"]) * (
+        two.astype(np.int64) - fields["other_zero_point"]
+    )
+    return requantised(accumulators, fields["scale"], fields["output_zero_point"])
+
+
+def axes(*found):
+    """te_pair_axis axes of (size, stride of input, stride of other)."""
+    names = "size", "input_stride", "other_stride"
+    return [dict(zip(names, axis)) for axis in [(1, 0, 0)] * (5 - len(found)) + list(found)]
+
+
+ZERO_POINTS = [(3, -128, -128), (-7, 127, 5), (-128, 0, 127)]
+EVERY_PAIR = [v.ravel().astype(np.int8) for v in np.mgrid[-128:128, -128:128]]
+TOGETHER = axes((1 << 16, 1, 1))
+
+
+def zero_point_fields(zero_points):
+    names = "input_zero_point", "other_zero_point", "output_zero_point"
+    return dict(zip(names, zero_points))
+
+
+def sum_fields(kind, zero_points, ratio, larger):
+    """larger: which input has the larger scale."""
     scales = [quantized(0.5), quantized(0.5 * ratio)]
     if larger:
         scales.reverse()
-    output_scale = quantized(2 * 0.7 / 2**20)
-    one, two = (v.ravel().astype(np.int8) for v in np.mgrid[-128:128, -128:128])
-    sums = np.zeros(one.size, np.int64)
-    for x, (multiplier, shift), zero_point in zip((one, two), scales, zero_points):
-        value = (x.astype(np.int64) - zero_point << 20) * multiplier + (1 << 30) >> 31
-        half = (1 << -shift >> 1) - (value < 0) * (shift < 0)
-        sums += value + half >> -shift
-    multiplier, shift = output_scale
-    requantise = packing.Requantise([multiplier], [shift], zero_points[2], -128, 127)
-    packed = packing.pack_add_fast(zero_points[:2], scales, zero_points[2], output_scale, -128, 127)
-    x = np.concatenate([one, two])
-    got = run(program, ADD, packed, [packed["swapped"]], x, one.size, 0)
-    assert (got == tflite(sums[:, None], requantise).ravel()).all()
+    left_shift, factor = (7, 0.01 / 2**12) if kind == "SQUARED_DIFFERENCE" else (20, 1.4 / 2**20)
+    fields = zero_point_fields(zero_points) | {"axes": TOGETHER, "left_shift": left_shift}
+    names = "input_scale", "other_scale", "output_scale"
+    return fields | dict(zip(names, [*scales, quantized(factor)]))
+
+
+@pytest.mark.parametrize("kind", SUMS)
+@pytest.mark.parametrize("larger", [0, 1])
+@pytest.mark.parametrize("ratio", [1.0, 0.83, 0.31, 0.002])
+@pytest.mark.parametrize("zero_points", ZERO_POINTS)
+def test_sums_are_exact_for_all_pairs_of_values(program, zero_points, ratio, larger, kind):
+    fields = sum_fields(kind, zero_points, ratio, larger)
+    got = run_pair(program, kind, fields, *EVERY_PAIR)
+    assert (got == sums(kind, fields, *EVERY_PAIR)).all()
+
+
+@pytest.mark.parametrize("factor", [0.4999, 0.25, 0.0123, 0.00097, 3e-5, 2e-7])
+@pytest.mark.parametrize("zero_points", ZERO_POINTS)
+def test_products_are_exact_for_all_pairs_of_values(program, zero_points, factor):
+    fields = zero_point_fields(zero_points) | {"scale": quantized(factor), "axes": TOGETHER}
+    expected = products(fields, *EVERY_PAIR)
+    assert (run_pair(program, "MUL", fields, *EVERY_PAIR) == expected).all()
+    ends = {"lowest": -20, "highest": 90}
+    got = run_pair(program, "MUL", fields | ends, *EVERY_PAIR, in_place=1)
+    assert (got == expected.clip(-20, 90)).all()
+
+
+@pytest.mark.parametrize("factor", [0.4999, 0.0123, 3e-5])
+@pytest.mark.parametrize("zero_points", ZERO_POINTS)
+def test_prelu_is_exact_for_all_pairs_of_values(program, zero_points, factor):
+    fields = zero_point_fields(zero_points) | {"axes": TOGETHER}
+    fields |= {"positive_scale": quantized(0.83), "negative_scale": quantized(factor)}
+    one, two = EVERY_PAIR
+    centred = one.astype(np.int64) - zero_points[0]
+    positive = requantised(centred, fields["positive_scale"], zero_points[2])
+    negative = products(fields | {"scale": fields["negative_scale"]}, one, two)
+    got = run_pair(program, "PRELU", fields, one, two, in_place=1)
+    assert (got == np.where(centred >= 0, positive, negative)).all()
+
+
+@pytest.mark.parametrize("kind", [*SUMS, "MUL", "PRELU"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        axes((3, 7, 0), (7, 1, 1)),  # an image and its channels
+        axes((4, 0, 8), (8, 1, 1)),
+        axes((6, 5, 1), (5, 1, 0)),  # and its pixels
+        axes((6, 1, 9), (9, 0, 1)),
+        axes((11, 0, 1)),
+        axes((3, 1, 0), (4, 0, 1)),  # a column and a row
+        axes((1, 0, 0)),
+        axes((13, 1, 1)),
+    ],
+)
+def test_operands_are_repeated(program, rng, layout, kind):
+    offsets = np.zeros((1, 2), np.int64)
+    for axis in layout:
+        strides = axis["input_stride"], axis["other_stride"]
+        offsets = offsets[:, None] + np.arange(axis["size"])[:, None] * strides
+        offsets = offsets.reshape(-1, 2)
+    one, two = (rng.integers(-128, 128, n + 1).astype(np.int8) for n in offsets.max(0))
+    repeated = one[offsets[:, 0]], two[offsets[:, 1]]
+    size, *steps = layout[-1].values()
+    if 0 in steps and size > 1 and kind == "ADD":
+        pytest.skip("one value for a row")
+    if kind == "PRELU" and (one.size < len(offsets) or (steps == [1, 0] and size > 1)):
+        pytest.skip("an input that is repeated, or one alpha for a row")
+    if kind in SUMS:
+        fields = sum_fields(kind, ZERO_POINTS[1], 0.31, 1) | {"axes": layout}
+        expected = sums(kind, fields, *repeated)
+    else:
+        scale, positive = quantized(0.0123), quantized(0.83)
+        fields = zero_point_fields(ZERO_POINTS[1]) | {"axes": layout, "scale": scale}
+        fields |= {"negative_scale": scale, "positive_scale": positive}
+        expected = products(fields, *repeated)
+    if kind == "PRELU":
+        centred = repeated[0].astype(np.int64) - ZERO_POINTS[1][0]
+        expected = np.where(
+            centred < 0, expected, requantised(centred, positive, ZERO_POINTS[1][2])
+        )
+    assert (run_pair(program, kind, fields, one, two) == expected).all()
+
+
+def test_operands_that_do_not_fit_are_refused():
+    fields = sum_fields("ADD", ZERO_POINTS[0], 0.31, 0)
+    fields |= {"constants": [None, None], "lowest": -128, "highest": 127}
+    with pytest.raises(Unfit, match="more than one dimension"):
+        packing_pairs.pack_add_fast(fields | {"axes": axes((2, 8, 0), (2, 0, 4), (4, 1, 1))})
+    with pytest.raises(Unfit, match="one value for a row"):
+        packing_pairs.pack_add_fast(fields | {"axes": axes((4, 1, 0))})
+    with pytest.raises(Unfit, match="no shift by 20"):
+        packing_pairs.pack_add_fast(fields | {"left_shift": 7})
+    with pytest.raises(Unfit, match="no input with the multiplier 1/2"):
+        packing_pairs.pack_add_fast(fields | {"input_scale": quantized(0.4)})
+    with pytest.raises(Unfit, match="a multiplier outside"):
+        packing_pairs.pack_mul_fast(fields | {"scale": quantized(0.5)})
 
 
 def test_weights_that_do_not_fit_are_refused():

@@ -24,7 +24,7 @@ from tinyengine import (  # noqa: E402
     pruning,
     quantisation,
 )
-from tinyengine.families import softmax  # noqa: E402
+from tinyengine.families import recurrent, softmax  # noqa: E402
 from tinyengine.operators import ROWS  # noqa: E402
 
 MODELS = Path(os.environ.get("BITNETMCU_MODELS", "no models"))
@@ -45,6 +45,8 @@ SMALL = dict(
         *tflite_models.cases(),
         *tflite_graphs.odd(),
         *tflite_graphs.random_graphs(range(80)),
+        *tflite_graphs.random_copies(range(40)),
+        *tflite_graphs.random_convolutions(range(40)),
         *_beyond_int32(),
     ]
 )
@@ -72,10 +74,9 @@ class Model:
         wrong = []
         for name, graph in self.graphs.items():
             computed = operators.execute(graph, self.inputs)
-            for operator in graph.operators:
-                (i,) = operator.outputs
+            for operator, i in ((o, i) for o in graph.operators for i in o.outputs):
                 left = np.stack([graph.tensors[i].left_of(values[i]) for values in self.wanted])
-                assert computed[i].dtype == np.int8 and computed[i].shape == left.shape
+                assert computed[i].dtype == left.dtype and computed[i].shape == left.shape
                 count = np.count_nonzero(computed[i] != left)
                 if count:
                     wrong.append((name, operator.kind, operator.index, count))
@@ -100,7 +101,9 @@ def test_rules_match_the_oracle_on_a_real_model(name):
     assert not Model(path.read_bytes(), 2).differences()
 
 
-SCALED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN", "QUANTIZE"}
+SCALED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN"}
+SCALED |= {"SUB", "MUL", "SQUARED_DIFFERENCE", "PRELU", "TRANSPOSE_CONV"}
+SCALED |= {"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "QUANTIZE_INT16"}
 # What is wrong: (module, name, wrong value, kinds that must show it on right inputs)
 WRONG = {
     "products_are_cut_off": (
@@ -119,7 +122,19 @@ WRONG = {
         softmax,
         "FACTORS",
         (*softmax.FACTORS[:2], softmax.FACTORS[2] + (1 << 20), *softmax.FACTORS[3:]),
-        {"SOFTMAX"},
+        {"SOFTMAX", "SOFTMAX_INT16", "LOG_SOFTMAX"},
+    ),
+    "a_factor_of_the_exponential_of_16_bits": (
+        recurrent,
+        "FACTORS",
+        (*recurrent.FACTORS[:2], recurrent.FACTORS[2] + 1, *recurrent.FACTORS[3:]),
+        {"UNIDIRECTIONAL_SEQUENCE_LSTM"},
+    ),
+    "a_constant_of_the_logarithm": (
+        softmax,
+        "LOG_2",
+        softmax.LOG_2 + (1 << 22),
+        {"LOG_SOFTMAX"},
     ),
 }
 

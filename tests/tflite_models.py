@@ -7,17 +7,32 @@ without TensorFlow.
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import tflite_convolutions
+import tflite_copies
+import tflite_states
 from ai_edge_litert import schema_py_generated as schema
 
 from tinyengine.oracle import serialised
 from tinyengine.shapes import window
 
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+PAIR_OPTIONS = {  # of operators of two operands: the names of their tables
+    "ADD": "AddOptions",
+    "SUB": "SubOptions",
+    "MUL": "MulOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "SQUARED_DIFFERENCE": "SquaredDifferenceOptions",
+    "PRELU": None,
+}
+FUSED = ("ADD", "SUB", "MUL")  # which of them have a fused activation
 TYPES = {
     np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.float32): schema.TensorType.FLOAT32,
 }
@@ -40,16 +55,18 @@ class Builder:
         self.rng = np.random.default_rng(seed)
         self.tensors, self.buffers, self.operators, self.codes = [], [schema.BufferT()], [], []
 
-    def value(self, shape, scale=None, zero_point=None):
+    def value(self, shape, scale=None, zero_point=None, dtype=np.int8):
         """An activation; the scale and the zero point are random where they are not given."""
         scale = np.float32(self.rng.uniform(0.01, 0.1) if scale is None else scale)
-        zero_point = int(self.rng.integers(-128, 128) if zero_point is None else zero_point)
-        index = self._tensor(shape, np.int8, [scale], [zero_point])
+        ends = np.iinfo(dtype).min, np.iinfo(dtype).max + 1
+        zero_point = int(self.rng.integers(*ends) if zero_point is None else zero_point)
+        index = self._tensor(shape, dtype, [scale], [zero_point])
         return Value(index, tuple(shape), scale, zero_point)
 
-    def constant(self, data, scales=(), axis=0):
-        """The index of a constant."""
-        index = self._tensor(data.shape, data.dtype, scales, [0] * len(scales), axis)
+    def constant(self, data, scales=(), axis=0, zero_points=None):
+        """The index of a constant; zero points are 0 where they are not given."""
+        zero_points = [0] * len(scales) if zero_points is None else zero_points
+        index = self._tensor(data.shape, data.dtype, scales, zero_points, axis)
         self.tensors[index].buffer = len(self.buffers)
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(data.tobytes(), np.uint8)
@@ -70,13 +87,17 @@ class Builder:
         return len(self.tensors) - 1
 
     def operator(self, kind, inputs, output, options=None, **fields):
-        """Adds an operator; options: the name of its table; fields: the table's."""
+        """Adds an operator, and returns its output or list of outputs.
+
+        options: the name of its table; fields: the table's.
+        """
         number = getattr(schema.BuiltinOperator, kind)
         if number not in self.codes:
             self.codes.append(number)
         operator = schema.OperatorT()
         operator.opcodeIndex = self.codes.index(number)
-        operator.inputs, operator.outputs = list(inputs), [output.index]
+        outputs = output if isinstance(output, list) else [output]
+        operator.inputs, operator.outputs = list(inputs), [value.index for value in outputs]
         if options:
             table = getattr(schema, options + "T")()
             for name, field in fields.items():
@@ -144,13 +165,14 @@ class Builder:
         zero_point=None,
         factors="usual",
         bias=True,
+        groups=1,
     ):
         attributes = dict(zip(("stride_y", "stride_x"), stride))
         attributes |= dict(zip(("dilation_y", "dilation_x"), dilation)) | {"padding": padding}
         _, height, width = window(attributes, *kernel, x.shape[1:3])
         channels = x.shape[3]
-        shape = (1, *kernel, outputs) if depthwise else (outputs, *kernel, channels)
-        sums = math.prod(kernel) * (1 if depthwise else channels)
+        shape = (1, *kernel, outputs) if depthwise else (outputs, *kernel, channels // groups)
+        sums = math.prod(kernel) * (1 if depthwise else channels // groups)
         axis = 3 if depthwise else 0
         inputs, scale = self._weighted(x, shape, axis, sums, per_channel, factors, bias)
         y = self.value((1, height, width, outputs), scale, zero_point)
@@ -212,11 +234,24 @@ class Builder:
             return self.operator(kind, inputs, y, "Conv2DOptions", strideH=1, strideW=1)
         return self.operator(kind, inputs, y, "FullyConnectedOptions")
 
-    def average_pool(self, x, kernel, stride=(1, 1), padding="SAME", activation="NONE"):
+    def product_thresholds(self, x, kind):
+        """A product by a constant with a factor that is a power of two in float32, and in double a
+        bit less, where two halves are rounded up one after the other."""
+        while True:
+            scales = np.float32(x.scale), np.float32(self.rng.uniform(0.01, 0.1))
+            if float(scales[0] * scales[1]) > float(scales[0]) * float(scales[1]):
+                break
+        values = np.repeat([-51, -5, 5, 51], 256).reshape(1, 32, 32)  # 51 * 5 = 2^8 - 1
+        other = self.constant(values.astype(np.int8), [scales[1]])
+        y = self.value(x.shape, scales[0] * scales[1] * np.float32(512), 0)
+        inputs = [x.index, other]
+        return self.operator(kind, inputs, y, PAIR_OPTIONS[kind])
+
+    def pool(self, kind, x, kernel, stride=(1, 1), padding="SAME", activation="NONE"):
         attributes = {"stride_y": stride[0], "stride_x": stride[1], "padding": padding}
         _, height, width = window(attributes, *kernel, x.shape[1:3])
         return self.operator(
-            "AVERAGE_POOL_2D",
+            kind,
             [x.index],
             self.value((1, height, width, x.shape[3]), x.scale, x.zero_point),
             "Pool2DOptions",
@@ -229,22 +264,43 @@ class Builder:
         )
 
     def add(self, x, other, scale, activation="NONE", zero_point=None):
+        return self.pair("ADD", x, other, scale, activation, zero_point)
+
+    def pair(self, kind, x, other, scale=None, activation="NONE", zero_point=None):
+        """An operator of two operands, either of which may be repeated, as in NumPy."""
+        y = self.value(np.broadcast_shapes(x.shape, other.shape), scale, zero_point)
+        options = PAIR_OPTIONS[kind]
+        fused = {"fusedActivationFunction": getattr(schema.ActivationFunctionType, activation)}
         return self.operator(
-            "ADD",
-            [x.index, other.index],
-            self.value(x.shape, scale, zero_point),
-            "AddOptions",
-            fusedActivationFunction=getattr(schema.ActivationFunctionType, activation),
+            kind, [x.index, other.index], y, options, **fused if kind in FUSED else {}
         )
 
-    def mean(self, x, axes, keep_dims, scale=None, zero_point=None):
+    def constant_value(self, shape, scale=None, zero_point=None):
+        """A constant in place of an activation, with values all over int8."""
+        made = self.value(shape, scale, zero_point)
+        data = self.rng.integers(-128, 128, shape).astype(np.int8)
+        index = self.constant(data, [made.scale])
+        self.tensors[index].quantization.zeroPoint = [made.zero_point]
+        return replace(made, index=index)
+
+    def reduce(self, kind, x, axes, keep_dims, scale=None, zero_point=None):
         reduced = {a % len(x.shape) for a in axes}
         shape = [1 if i in reduced else n for i, n in enumerate(x.shape)]
         if not keep_dims:
             shape = [n for i, n in enumerate(x.shape) if i not in reduced]
         inputs = [x.index, self.constant(np.array(axes, np.int32))]
         y = self.value(shape, x.scale * 0.5 if scale is None else scale, zero_point)
-        return self.operator("MEAN", inputs, y, "ReducerOptions", keepDims=keep_dims)
+        return self.operator(kind, inputs, y, "ReducerOptions", keepDims=keep_dims)
+
+    def average_pool(self, x, *window, **attributes):
+        return self.pool("AVERAGE_POOL_2D", x, *window, **attributes)
+
+    def mean(self, x, *axes, **attributes):
+        return self.reduce("MEAN", x, *axes, **attributes)
+
+    def extreme(self, kind, x, axes, keep_dims):
+        """REDUCE_MAX or REDUCE_MIN."""
+        return self.reduce(kind, x, axes, keep_dims, x.scale, x.zero_point)
 
     def pad(self, x, paddings):
         shape = [n + sum(p) for n, p in zip(x.shape, paddings)]
@@ -262,24 +318,34 @@ class Builder:
         y = self.value(shape, x.scale, x.zero_point)
         return self.operator("RESHAPE", inputs, y, "ReshapeOptions", newShape=list(shape))
 
-    def quantize(self, x, scale=None, zero_point=None):
-        y = self.value(x.shape, scale, zero_point)
+    def quantize(self, x, scale=None, zero_point=None, dtype=np.int8):
+        y = self.value(x.shape, scale, zero_point, dtype)
         return self.operator("QUANTIZE", [x.index], y, "QuantizeOptions")
 
-    def softmax(self, x, beta=1.0):
-        y = self.value(x.shape, 1 / 256, -128)
+    def lookup(self, kind, x, scale=None, zero_point=None, options=None, **fields):
+        """An operator that computes each value from one value."""
+        y = self.value(x.shape, scale, zero_point)
+        return self.operator(kind, [x.index], y, options, **fields)
+
+    def softmax(self, x, beta=1.0, dtype=np.int8):
+        ends = np.iinfo(dtype)
+        y = self.value(x.shape, 1 / (1 << ends.bits), ends.min, dtype)
         return self.operator("SOFTMAX", [x.index], y, "SoftmaxOptions", beta=beta)
 
 
 def inputs(content, rng, count=6):
-    """int8 [count, ...] for a model: all -128, all 127, only extremes, and uniformly random."""
+    """[count, ...] for a model: all the lowest and all the highest value, only these two, and
+    uniformly random ones."""
     model = schema.Model.GetRootAsModel(content, 0)
     graph = model.Subgraphs(0)
-    shape = [int(n) for n in graph.Tensors(graph.Inputs(0)).ShapeAsNumpy()]
-    constants = [np.full(shape, value) for value in (-128, 127)]
-    extremes = rng.choice([-128, 127], shape)
-    random = rng.integers(-128, 128, (count - 3, *shape))
-    return np.stack([*constants, extremes, *random]).astype(np.int8)
+    tensor = graph.Tensors(graph.Inputs(0))
+    shape = [int(n) for n in tensor.ShapeAsNumpy()]
+    dtype = next(dtype for dtype, number in TYPES.items() if number == tensor.Type())
+    ends = np.iinfo(dtype).min, np.iinfo(dtype).max
+    constants = [np.full(shape, value) for value in ends]
+    extremes = rng.choice(ends, shape)
+    random = rng.integers(*ends, (count - 3, *shape), endpoint=True)
+    return np.stack([*constants, extremes, *random]).astype(dtype)
 
 
 def cases():
@@ -294,8 +360,23 @@ def _all():
     """Yields (name, shape of the input, function of builder and input, input's quantisation)."""
     for depthwise in (False, True):
         yield from _convolutions(depthwise)
-    for part in (_fully_connected, _pools, _additions, _means, _copies, _rescalings, _chains):
+    for part in (
+        _fully_connected,
+        _pools,
+        _extremes_of_axes,
+        _lookups,
+        _additions,
+        _pairs,
+        _means,
+        _copies,
+        _rescalings,
+        _wide,
+        _chains,
+    ):
         yield from part()
+    yield from tflite_copies.copies()
+    yield from tflite_convolutions.convolutions()
+    yield from tflite_states.states()
 
 
 def _extremes():
@@ -335,6 +416,10 @@ def _convolutions(depthwise):
     for stride in ((1, 1), (2, 2)):  # SAME padding of an even size is uneven
         label = f"even_size_stride_{stride[0]}"
         yield case(label, (1, 8, 10, 4), 4, kernel=(3, 3), stride=stride)
+    for stride, dilation in ((1, 1), (2, 1), (1, 3)):
+        label = f"column_stride_{stride}_dilation_{dilation}"
+        column = {"kernel": (5, 1), "stride": (stride, 1), "dilation": (dilation, 1)}
+        yield case(label, (1, 19, 1, 6), 6, **column)
     yield case("stride_larger_than_the_kernel", shape, outputs, kernel=(1, 2), stride=(3, 3))
     yield case("kernel_larger_than_the_input", (1, 3, 2, 5), outputs, kernel=(7, 5))
     yield case("one_pixel", (1, 1, 1, 5), outputs, kernel=(3, 3))
@@ -427,11 +512,16 @@ def _fully_connected():
 
 
 def _pools():
+    for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        yield from _pools_of(kind)
+
+
+def _pools_of(kind):
     def case(label, shape, kernel, given=None, **attributes):
         def build(builder, x):
-            return builder.average_pool(x, kernel, **attributes)
+            return builder.pool(kind, x, kernel, **attributes)
 
-        return f"average_pool_2d_{label}", shape, build, given or {}
+        return f"{kind.lower()}_{label}", shape, build, given or {}
 
     for padding in ("SAME", "VALID"):
         for kernel in ((1, 1), (2, 2), (3, 3), (4, 3), (2, 5)):
@@ -439,6 +529,12 @@ def _pools():
                 label = f"{padding.lower()}_{kernel[0]}x{kernel[1]}_stride_{stride[0]}x{stride[1]}"
                 yield case(label, (1, 8, 7, 5), kernel, stride=stride, padding=padding)
     yield case("global", (1, 6, 5, 13), (6, 5), stride=(6, 5), padding="VALID")
+    yield case("many", (1, 16, 17, 6), (16, 17), stride=(16, 17), padding="VALID")  # 272 values
+    yield case("window_larger_than_the_input", (1, 3, 2, 5), (5, 4))
+    for channels in (1, 3, 4, 8, 11):
+        for stride in ((1, 1), (2, 2)):
+            label = f"channels_{channels}_stride_{stride[0]}"
+            yield case(label, (1, 7, 6, channels), (3, 3), stride=stride)
     for activation in ACTIVATIONS[1:]:
         for zero_point in (-128, -5, 127):
             given = {"zero_point": zero_point, "scale": 0.05}
@@ -479,6 +575,96 @@ def _additions():
     yield "add_one_dimension", (1, 33), lambda b, x: b.add(x, b.quantize(x), x.scale * 1.3), {}
 
 
+def _pairs():
+    """Operators of two operands: the input, and a constant or what is computed of the input."""
+
+    def pair(kind, shape=None, constant=False, first=False, scales=(0.7, 1.5), **attributes):
+        """shape: of the other operand, the input itself if there is none. first: whether that is
+        the first operand. scales: of the other and of the output."""
+        zero_point = attributes.pop("other_zero_point", None)
+
+        def build(builder, x):
+            other, scale = x, x.scale * scales[1]
+            if constant:
+                other = builder.constant_value(shape, x.scale * scales[0], zero_point)
+            elif shape is not None:
+                other = builder.transpose(x, (0, 2, 1, 3)) if len(x.shape) == 4 else x
+                repeated = [i for i, n in enumerate(shape) if n < x.shape[i]]
+                other = builder.mean(other, repeated, True) if repeated else other
+                other = builder.quantize(other, x.scale * scales[0], zero_point)
+            if kind in ("MUL", "PRELU"):
+                scale *= other.scale * 64
+            if kind == "SQUARED_DIFFERENCE":
+                scale *= max(x.scale, other.scale) * 64
+            both = (other, x) if first else (x, other)
+            return builder.pair(kind, *both, scale, **attributes)
+
+        return build
+
+    image, given = (1, 5, 5, 7), {"zero_point": 20, "scale": 0.05}
+    for kind in PAIR_OPTIONS:
+        commutes = kind != "PRELU"
+        for scales in ((0.01, 0.5), (0.3, 0.2), (0.999, 1), (1, 2.3), (1.7, 3), (40, 20)):
+            label = f"with_scales_{scales[0]}_{scales[1]}"
+            same = pair(kind, image, scales=scales, zero_point=-20)
+            yield f"{kind.lower()}_{label}", image, same, given
+        for before, after in _extremes():
+            label = f"of_zero_points_{before}_{after}"
+            same = pair(kind, image, zero_point=0, other_zero_point=after)
+            yield f"{kind.lower()}_{label}", image, same, given | {"zero_point": before}
+        for activation in ACTIVATIONS[1:] if kind in FUSED else ():
+            for zero_point in (-100, 3, 127):  # two of them cut inside of int8
+                label = f"then_{activation.lower()}_zero_point_{zero_point}"
+                fused = {"activation": activation, "zero_point": zero_point, "scales": (1, 1)}
+                yield f"{kind.lower()}_{label}", image, pair(kind, image, **fused), given
+        if commutes:
+            yield f"{kind.lower()}_of_one_tensor", image, pair(kind), {}
+        for label, shape, other in (
+            ("same", image, image),
+            ("channels", image, (1, 1, 1, 7)),
+            ("four_channels", (1, 5, 3, 4), (1, 1, 1, 4)),
+            ("pixels", image, (1, 5, 5, 1)),
+            ("rows", image, (1, 5, 1, 7)),
+            ("one_value", image, (1, 1, 1, 1)),
+            ("vector", (33,), (1,)),
+        ):
+            for first in (False, True) if commutes else (False,):
+                of = {"first": first, "zero_point": -20}
+                name = f"{label}_{'first' if first else 'second'}"
+                if other != image:
+                    yield f"{kind.lower()}_{name}", shape, pair(kind, other, **of), given
+                of |= {"constant": True}
+                yield f"{kind.lower()}_constant_{name}", shape, pair(kind, other, **of), given
+        for fewer in ((7,), (5, 1), (5, 1, 1), (5, 7), ()):
+            label = f"constant_{'x'.join(map(str, fewer)) or 'scalar'}"
+            yield f"{kind.lower()}_{label}", image, pair(kind, fewer, True), given
+        many = pair(kind, (1, 40, 40), True, scales=(0.6, 1.2), zero_point=0)
+        yield f"{kind.lower()}_constant_many", (1, 40, 40), many, given
+        five = pair(kind, (1, 3, 1, 3, 1), True)
+        yield f"{kind.lower()}_five_dimensions", (2, 3, 2, 3, 4), five, given
+        if commutes:  # an input that is repeated, too
+            for shape, other in (((1, 6, 1, 5), (1, 1, 4, 1)), ((4,), (3, 1))):
+                name = f"{kind.lower()}_both_repeated_{len(shape)}"
+                yield name, shape, pair(kind, other, True), given
+            yield (
+                f"{kind.lower()}_column_and_row",
+                (3, 1),
+                lambda b, x, kind=kind: b.pair(kind, x, b.reshape(b.quantize(x), (1, 3)), 0.1),
+                {},
+            )
+    for kind in ("MUL", "PRELU"):
+        for power in (-33, -20, -1, 0, 1, 3):
+            name, scales = f"{kind.lower()}_factor_2^{power}", (1, 2.0**-power / 64)
+            yield name, image, pair(kind, (7,), True, scales=scales), {}
+        for i in range(3):
+            yield (
+                f"{kind.lower()}_thresholds_{i}",
+                (1, 32, 32),
+                lambda b, x, kind=kind: b.product_thresholds(x, kind),
+                {"zero_point": 0},
+            )
+
+
 def _means():
     def case(label, shape, axes, keep_dims=False, scale=None, zero_points=(45, 80)):
         def build(builder, x):
@@ -500,6 +686,62 @@ def _means():
     for zero_points in _extremes():
         label = f"zero_points_{zero_points[0]}_{zero_points[1]}"
         yield case(label, shape, (1,), True, 0.06, zero_points)
+
+
+def _extremes_of_axes():
+    for kind in ("REDUCE_MAX", "REDUCE_MIN"):
+        for axes in ((1, 2), (1,), (2,), (3,), (1, 3), (-3, -2), (2, 3), (1, 2, 3)):
+            for shape in ((1, 5, 7, 6), (1, 4, 3, 3)):
+                keep_dims = shape[-1] == 6
+                label = "_".join(map(str, (*axes, *shape))).replace("-", "minus")
+                yield (
+                    f"{kind.lower()}_{label}",
+                    shape,
+                    lambda b, x, k=kind, a=axes, d=keep_dims: b.extreme(k, x, a, d),
+                    {},
+                )
+
+
+def _lookups():
+    """Of so many random values that all of int8 are among them."""
+
+    def case(label, kind, given=None, after=(None, None), options=None, **fields):
+        def build(builder, x):
+            return builder.lookup(kind, x, *after, options, **fields)
+
+        return f"{kind.lower()}_{label}", (1, 16, 16, 3), build, given or {}
+
+    scales = ((0.05, 0.03), (0.11, 0.11), (0.0123, 0.047), (1.7, 0.4))
+    for before, after in scales:
+        for zero_points in (
+            ((-7, 11), (-128, -128)) if before != after else ((-128, 127), (127, -128), (9, 9))
+        ):
+            label = f"{before}_{after}_{zero_points[0]}_{zero_points[1]}"
+            ends = {"scale": before, "zero_point": zero_points[0]}, (after, zero_points[1])
+            for kind in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "TANH", "LOG", "EXP"):
+                yield case(label, kind, *ends)
+            for kind in ("HARD_SWISH", "ABS", "NEG"):
+                yield case(label, kind, *ends)
+            for alpha in (0.1, 0.3, 1.7, -0.2):
+                yield case(f"{alpha}_{label}", "LEAKY_RELU", *ends, "LeakyReluOptions", alpha=alpha)
+            for approximate in (False, True):
+                name = f"{'approximate_' * approximate}{label}"
+                yield case(name, "GELU", *ends, "GeluOptions", approximate=approximate)
+    for scale in (0.002, 0.03, 0.1, 0.6):
+        given = {"scale": scale}
+        for zero_point in (-128, 5):
+            yield case(f"scale_{scale}_{zero_point}", "LOGISTIC", given, (1 / 256, zero_point))
+        yield case(f"scale_{scale}", "TANH", given, (1 / 128, 0))
+        for kind in ("SQRT", "RSQRT"):
+            yield case(f"scale_{scale}", kind, given | {"zero_point": -128}, (0.02, -70))
+    for label, scale, zero_point in (("same", 1, 128), ("other", 0.7, 128), ("any", 2.3, 7)):
+
+        def build(b, x, scale=scale, zero_point=zero_point):
+            y = b.quantize(x, x.scale * scale, x.zero_point + zero_point, np.uint8)
+            y = b.quantize(y, x.scale * 1.1, y.zero_point // 2, np.uint8)
+            return b.quantize(y, x.scale, x.zero_point)
+
+        yield f"quantize_uint8_{label}", (1, 16, 16, 3), build, {"zero_point": 5}
 
 
 def _copies():
@@ -537,6 +779,35 @@ def _rescalings():
         name = f"softmax_beta_{beta}"
         yield name, (1, 12), lambda b, x, beta=beta: b.softmax(x, beta), {"scale": 0.06}
     yield "softmax_rows", (1, 3, 4, 11), lambda b, x: b.softmax(x), {"scale": 0.04}
+
+
+def _wide():
+    """Inputs and outputs of 16 bits, outputs of 32."""
+
+    def quantize(dtype, factor, zero_point):
+        return lambda b, x: b.quantize(x, float(x.scale) / factor, zero_point, dtype)
+
+    def case(label, dtype, factor, before=0, after=0):
+        given = {"scale": 0.0006, "zero_point": before, "dtype": np.int16}
+        return f"quantize_int16_{label}", (1, 6, 5), quantize(dtype, factor, after), given
+
+    for dtype, factors in (
+        (np.int8, (1e-9, 0.001, 0.0047, 0.3)),
+        (np.int16, (0.2, 0.999, 1.5, 40)),
+        (np.int32, (0.01, 0.5, 1.5, 1000)),
+    ):
+        for factor in factors:
+            yield case(f"to_{np.dtype(dtype)}_{factor}", dtype, factor)
+    yield case("zero_point", np.int8, 0.004, after=-128)
+    yield case("from_zero_point", np.int32, 0.5, before=-32768)
+    for scale in (0.001, 0.07, 2):
+        for size in (1, 2, 11):
+            yield (
+                f"softmax_int16_scale_{scale}_size_{size}",
+                (1, 2, size),
+                lambda b, x: b.softmax(x, 1.0, np.int16),
+                {"scale": scale},
+            )
 
 
 def _chains():

@@ -61,9 +61,18 @@ def _requantised(fields, sums):
 
 
 def interval_conv_2d(fields, interval):
+    return _interval(fields, interval, padded(fields))
+
+
+def interval_transpose_conv(fields, interval):
+    """Not all taps reach all pixels, as at the edge of a convolution."""
+    return _interval(fields, interval, True)
+
+
+def _interval(fields, interval, over_edge):
     weights = fields["weights"].astype(np.int64)
     weights = weights.reshape(len(weights), -1, weights.shape[-1])
-    return _requantised(fields, _sums(fields, weights, interval, padded(fields)))
+    return _requantised(fields, _sums(fields, weights, interval, over_edge))
 
 
 def interval_depthwise_conv_2d(fields, interval):
@@ -77,8 +86,14 @@ def interval_depthwise_conv_2d(fields, interval):
     return _requantised(fields, np.concatenate(sums))
 
 
-def interval_average_pool_2d(fields, interval):
+def interval_pool_2d(fields, interval):
     return np.clip(interval, fields["lowest"], fields["highest"])
+
+
+def interval_lookup(fields, interval):
+    results = fields["bytes"].view(fields["to"])
+    every = (results[np.arange(lowest, highest + 1) & 255] for lowest, highest in interval)
+    return np.array([(some.min(), some.max()) for some in every], np.int64)
 
 
 def of_tensor(tensor, kept, ranges):
@@ -135,24 +150,38 @@ def rebuild_depthwise_conv_2d(step, kept, ranges):
     return fields | _outputs(fields, channels) | {"weights": weights} | sizes
 
 
-def rebuild_average_pool_2d(step, kept, ranges):
+def rebuild_pool_2d(step, kept, ranges):
     channels = of_tensor(step.outputs[0], kept, ranges)
     return step.fields | _sizes(step.fields, channels, channels)
+
+
+def rebuild_lookup(step, kept, ranges):
+    fields, channels = step.fields, len(of_tensor(step.outputs[0], kept, ranges))
+    return fields | {"size": fields["size"] // fields["channels"] * channels, "channels": channels}
 
 
 def input_channels(fields):
     return fields["input"]["channels"]
 
 
-CONV_2D = Pruning(input_channels, rebuild_conv_2d, interval_conv_2d, padded=padded)
+CONV_2D = Pruning(
+    lambda fields: input_channels(fields) if fields["groups"] == 1 else -1,
+    rebuild_conv_2d,
+    interval_conv_2d,
+    padded=padded,
+)
+TRANSPOSE_CONV = Pruning(
+    input_channels, rebuild_conv_2d, interval_transpose_conv, padded=lambda fields: True
+)
 DEPTHWISE_CONV_2D = Pruning(
     lambda fields: input_channels(fields) if fields["multiplier"] == 1 else -1,
     rebuild_depthwise_conv_2d,
     interval_depthwise_conv_2d,
     one_by_one=True,
 )
-AVERAGE_POOL_2D = Pruning(
-    input_channels, rebuild_average_pool_2d, interval_average_pool_2d, one_by_one=True
+POOL_2D = Pruning(input_channels, rebuild_pool_2d, interval_pool_2d, one_by_one=True)
+LOOKUP = Pruning(
+    lambda fields: fields["channels"], rebuild_lookup, interval_lookup, one_by_one=True
 )
 FULLY_CONNECTED = Pruning(
     lambda fields: fields["inputs"] if fields["rows"] == 1 else -1, rebuild_fully_connected

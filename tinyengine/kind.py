@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import tflite
 
-from compiler.operators import Row
+from compiler.operators import Row, not_given
+from compiler.selection import never
 from tinyengine import kernelrows, words
 from tinyengine.channels import Pruning
 
@@ -24,6 +25,12 @@ class Kind:
     read it}. inputs, outputs: how many it has, at least and at most; constants: which inputs are;
     either: which may be. dtypes: of its activations. weights_axis: along which the output channels
     of its weights lie, None if it has none. pruning: how its channels are, None if they are not.
+    identity: fields -> whether it leaves all bytes as they are. other: fields -> (kind, fields) of
+    a step that computes the same, and faster, None if there is none. macs: (operator, tensors) ->
+    multiply-accumulates, where they do not follow from the axis of the weights. optional: which
+    inputs may be absent, beside those behind the fewest. variables: which inputs are states, which
+    it writes, too: they come behind the outputs of its step. intermediates: {name of an attribute:
+    which of the operator's intermediates it is the index of}.
     """
 
     shape: Callable
@@ -38,6 +45,12 @@ class Kind:
     dtypes: tuple = ("int8",)
     weights_axis: int | None = None
     pruning: Pruning | None = None
+    identity: Callable = never
+    other: Callable = not_given
+    macs: Callable | None = None
+    optional: tuple = ()
+    variables: tuple = ()
+    intermediates: dict = field(default_factory=dict)
 
     @property
     def colour(self):
@@ -47,6 +60,8 @@ class Kind:
         """As of `Row`, of the model's operator: (multiply-accumulates, bytes of constants)."""
         tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
         constants = sum(tensor.data.nbytes for tensor in tensors if tensor.data is not None)
+        if self.macs:
+            return self.macs(operator, graph.tensors), constants
         if self.weights_axis is None:
             return 0, constants
         weights, output = tensors[1], graph.tensors[operator.outputs[0]]

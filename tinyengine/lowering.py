@@ -11,8 +11,8 @@ from dataclasses import replace
 from cli import UserError
 from compiler.graph import Range, Step
 from compiler.operators import verify
-from tinyengine import descriptions
-from tinyengine.descriptions import RANK
+from tinyengine import descriptions, gathers, kernelrows, tables
+from tinyengine.families import variables
 from tinyengine.operators import KINDS, ROWS
 
 
@@ -57,7 +57,9 @@ def describe(graph):
         except ValueError as error:
             raise ValueError(f"{operator.name}: {error}")
         inputs, output = graph.activations(operator), operator.outputs[0]
-        steps.append(Step(operator.index, operator.kind, inputs, operator.outputs, fields))
+        states = [operator.inputs[place] for place in KINDS[operator.kind].variables]
+        outputs = [*operator.outputs, *states]
+        steps.append(Step(operator.index, operator.kind, inputs, outputs, fields))
         ends = fields.get("requantise", fields)
         if "lowest" in ends:
             tensors[output] = replace(tensors[output], range=Range(ends["lowest"], ends["highest"]))
@@ -65,16 +67,17 @@ def describe(graph):
 
 
 def _repeat(fold):
-    """A pass: `fold(graph, step)` of one step after the other, as long as one returns a
-    graph; None means that there is nothing to do for it."""
+    """A pass: `fold(graph, step)` of one step after the other, over and over as long as one
+    returns a graph, with which it goes on; None means that there is nothing to do for it."""
 
     def run(graph):
         while True:
-            folded = (fold(graph, step) for step in graph.operators)
-            found = next((result for result in folded if result is not None), None)
-            if found is None:
+            before, at = graph, 0
+            while at < len(graph.operators):
+                folded = fold(graph, graph.operators[at])
+                graph, at = (graph, at + 1) if folded is None else (folded, at)
+            if graph is before:
                 return graph
-            graph = found
 
     return run
 
@@ -92,7 +95,10 @@ def without(graph, gone, old, new, changed=()):
     operators = [changed.get(o.index, o) for o in graph.operators if o.index != gone.index]
     return replace(
         graph,
-        operators=[replace(o, inputs=[moved(i) for i in o.inputs]) for o in operators],
+        operators=[
+            replace(o, inputs=[moved(i) for i in o.inputs]) if old in o.inputs else o
+            for o in operators
+        ],
         outputs=[moved(i) for i in graph.outputs],
     )
 
@@ -101,11 +107,12 @@ def _fold_edge(graph, step):
     """A QUANTIZE of a float input and a DEQUANTIZE to a float output: the C boundary is int8."""
     x, y = step.inputs[0], step.outputs[0]
     if step.kind == "QUANTIZE" and graph.tensors[x].dtype == "float32":
-        if [x] != graph.inputs or len(graph.consumers(x)) > 1:
+        if x not in graph.inputs or len(graph.consumers(x)) > 1:
             raise ValueError(f"QUANTIZE {step.index} of a float tensor inside the model")
-        return replace(without(graph, step, x, y), inputs=[y])
+        inputs = [y if i == x else i for i in graph.inputs]
+        return replace(without(graph, step, x, y), inputs=inputs)
     if step.kind == "DEQUANTIZE":
-        if [y] != graph.outputs or graph.consumers(y):
+        if y not in graph.outputs or graph.consumers(y):
             raise ValueError(f"DEQUANTIZE {step.index} inside the model")
         return without(graph, step, y, x)
     return None
@@ -119,31 +126,30 @@ def _fold_unread(graph, step):
 
 
 def _fold_copy(graph, step):
-    """What leaves all bytes as they are: RESHAPE, and TRANSPOSE, PAD, QUANTIZE that do nothing."""
-    if not _is_copy(step, graph.tensors):
-        return None
+    """What leaves all bytes as they are: RESHAPE, and copies, PAD, tables that do nothing."""
+    if not KINDS[step.kind].identity(step.fields):
+        return _fold_second_copy(graph, step)
     return without(graph, step, step.outputs[0], step.inputs[0])
 
 
-def _is_copy(step, tensors):
-    if step.kind == "RESHAPE":
-        return True
-    if step.kind == "PAD":
-        return all(a["before"] == a["after"] == 0 for a in step.fields["axes"])
-    if step.kind == "TRANSPOSE":
-        moved = [a["stride"] for a in step.fields["axes"] if a["size"] > 1]
-        return moved == sorted(moved, reverse=True)
-    if step.kind == "QUANTIZE":
-        x, y = descriptions.ends(step, tensors)
-        return (x.scale, x.zero_point) == (y.scale, y.zero_point)
-    return False
+def _fold_second_copy(graph, step):
+    """A copy along axes of what was copied along others, and is read by nothing else."""
+    before = next((o for o in graph.operators if step.inputs[0] in o.outputs), None)
+    if before is None or not {before.kind, step.kind} <= {*kernelrows.GATHERED}:
+        return None
+    (y,) = before.outputs
+    fields = gathers.composed(before.fields, step.fields)
+    if y in graph.outputs or len(graph.consumers(y)) > 1 or fields is None:
+        return None
+    changed = replace(step, inputs=list(before.inputs), fields=fields)
+    return without(graph, before, y, before.inputs[0], [changed])
 
 
 def _fold_pad(graph, step):
     """A PAD of height and width into the windows of the convolutions that read it."""
-    if step.kind != "PAD":
-        return None
     x, y = step.inputs[0], step.outputs[0]
+    if step.kind not in ("PAD", "PADV2") or step.fields["value"] != graph.tensors[x].zero_point:
+        return None
     *outer, rows, columns, channels = step.fields["axes"]
     others = any(a["before"] or a["after"] for a in (*outer, channels))
     readers = graph.consumers(y)
@@ -165,28 +171,27 @@ def _fold_pad(graph, step):
 
 
 def _fold_transpose(graph, step):
-    """A TRANSPOSE into the strides of the MEANs that read it, or into the model's input."""
+    """A TRANSPOSE into the strides of the reductions that read it, or into the model's input."""
     if step.kind != "TRANSPOSE":
         return None
     x, y = step.inputs[0], step.outputs[0]
     readers = graph.consumers(y)
     if y in graph.outputs:
         return None
-    if all(reader.kind == "MEAN" for reader in readers):
+    if all("reduced" in reader.fields for reader in readers):
         shape = graph.tensors[y].shape
-        axes = step.fields["axes"][RANK - len(shape) :]
-        strides = {
-            s: a["stride"] for s, a in zip(descriptions.strides_of(shape), axes) if a["size"] > 1
-        }
+        pairs = zip(descriptions.strides_of(shape), step.fields["axes"], strict=True)
+        strides = {s: a["stride"] for s, a in pairs if a["size"] > 1}
         changed = [_with_strides(reader, strides) for reader in readers]
         return without(graph, step, y, x, changed)
-    if [x] == graph.inputs and len(graph.consumers(x)) == 1:
-        return replace(without(graph, step, x, y), inputs=[y])
+    if x in graph.inputs and len(graph.consumers(x)) == 1:
+        inputs = [y if i == x else i for i in graph.inputs]
+        return replace(without(graph, step, x, y), inputs=inputs)
     return None
 
 
 def _with_strides(step, strides):
-    """A MEAN of a tensor with other strides. strides: {as it is: as it will be}."""
+    """A reduction of a tensor with other strides. strides: {as it is: as it will be}."""
     fields = {
         name: [a | {"stride": strides[a["stride"]]} if a["size"] > 1 else a for a in axes]
         for name, axes in step.fields.items()
@@ -195,7 +200,19 @@ def _with_strides(step, strides):
     return replace(step, fields=step.fields | fields)
 
 
+def as_other_kinds(graph):
+    """Steps that another kind computes as well, and faster, are of that kind."""
+
+    def changed(step):
+        kind, fields = KINDS[step.kind].other(step.fields) or (step.kind, step.fields)
+        return replace(step, kind=kind, fields=fields)
+
+    return replace(graph, operators=[changed(step) for step in graph.operators])
+
+
 # Transposes before copies: behind a RESHAPE, strides would be those of another shape.
-PASSES = [
-    _repeat(fold) for fold in (_fold_unread, _fold_edge, _fold_transpose, _fold_copy, _fold_pad)
-]
+FOLDS = (_fold_unread, _fold_edge, _fold_transpose, _fold_copy, _fold_pad)
+FOLDS += (tables.as_lookup, tables.fold, tables.fold_pair, tables.fold, _fold_unread)
+# Last: from here on, the order of steps matters, for a state changes while they run.
+FOLDS += (variables.fold_read, variables.fold_assign)
+PASSES = [*map(_repeat, FOLDS), as_other_kinds]

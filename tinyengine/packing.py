@@ -16,7 +16,6 @@ from tinyengine import quantisation
 
 RELU_SHIFT = constants("tinyengine/kernels/relu_shift.h")["TE_RELU_SHIFT"]
 HIGHEST_WINDOW = constants("tinyengine/kernels/depthwise_conv_2d_planes.c")["HIGHEST_WINDOW"]
-ADD_LEFT_SHIFT = constants("tinyengine/kernels/add_fast.c")["LEFT_SHIFT"]
 
 
 @dataclass
@@ -246,36 +245,3 @@ def pack_depthwise_conv_2d_planes(
         "rounding": rounding,
         **last_fields(record, requantise),
     }
-
-
-def pack_add_fast(zero_points, scales, output_zero_point, output_scale, lowest, highest):
-    """For te_add_fast.
-
-    zero_points: of both inputs. scales, output_scale: (multiplier, shift), as of te_add with
-    left_shift ADD_LEFT_SHIFT.
-    """
-    half = (1 << 30, 0)
-    swapped = tuple(scales[0]) != half
-    larger, other = (1, 0) if swapped else (0, 1)
-    if tuple(scales[larger]) != half:
-        raise Unfit("no input with the multiplier 1/2")
-    multiplier, shift = scales[other]
-    left = ADD_LEFT_SHIFT + 1
-    if (multiplier, shift) == half:  # twice as much, halved exactly by the right shift
-        left, shift = left + 1, -1
-    if not -22 <= shift <= -1 or not -22 <= output_scale[1] <= -1:
-        raise Unfit("a multiplier outside 2^-23 .. 2^-1")
-    right = -output_scale[1]
-    values = {
-        "other_factor": 1 << left,
-        "other_offset": -zero_points[other] << left,
-        "other_multiplier": multiplier,
-        "other_addend": 1 << (-shift - 1),
-        "other_right": -shift,
-        "input_offset": -zero_points[larger] << ADD_LEFT_SHIFT,
-        "multiplier": output_scale[0],
-        "addend": (output_zero_point << right) + (1 << (right - 1)),
-        "right": right,
-    }
-    values = {name: value & 0xFFFFFFFF for name, value in values.items()}
-    return {"swapped": int(swapped), **values, "lowest": lowest, "highest": highest}

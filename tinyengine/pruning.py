@@ -47,11 +47,11 @@ def intervals(graph):
         ends = [tensor.range.lowest, tensor.range.highest]
         return np.tile(ends, (tensor.last_dimension, 1))
 
-    found = {i: anything(i) for i in graph.inputs}
+    found = {i: anything(i) for i in (*graph.inputs, *graph.state)}
     for step in graph.operators:
         rule = _rule(step, found)
         found |= {i: anything(i) for i in step.outputs}
-        if rule and rule.interval:
+        if rule and rule.interval and step.outputs[0] not in graph.state:
             found[step.outputs[0]] = rule.interval(step.fields, found[step.inputs[0]])
     return found
 
@@ -64,7 +64,7 @@ def _kept(graph, ranges):
     kept = {}
     for step in reversed(graph.operators):
         output, rule = step.outputs[0], _rule(step, ranges)
-        if not (rule and rule.interval) or output in graph.outputs:
+        if not (rule and rule.interval) or output in (*graph.outputs, *graph.state):
             continue
         needed = np.zeros(len(ranges[output]), bool)
         for reader in graph.consumers(output):

@@ -16,6 +16,7 @@ from compiler.graph import INT8
 
 LOWEST, HIGHEST = INT8.lowest, INT8.highest
 ADD_LEFT_SHIFT = 20
+SQUARED_DIFFERENCE_LEFT_SHIFT = 7
 SOFTMAX_INTEGER_BITS = 5  # of the exponent of e, a fixed-point number of 32 bits
 LARGEST_ACCUMULATOR = 2**31 - 256  # leaves room to add a zero point
 
@@ -69,7 +70,7 @@ def requantise(to, accumulators):
 
 
 def activation_range(activation, scale, zero_point):
-    """(lowest, highest) int8 output with a fused activation: NONE, RELU, RELU6, RELU_N1_TO_1.
+    """(lowest, highest) int8 output with an activation, RELU6 for example.
 
     scale, zero_point: of the output. Divides in float32, as CalculateActivationRangeQuantized of
     kernel_util.cc. Raises ValueError for other activations.
@@ -80,7 +81,8 @@ def activation_range(activation, scale, zero_point):
             quotient = np.float32(value) / np.float32(scale)
         return zero_point + round_half_away(float(np.clip(quotient, -(2.0**31), 2.0**31)))
 
-    ends = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
+    ends = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6)}
+    ends |= {"RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)}
     if activation not in ends:
         raise ValueError(f"activation {activation}; supported are {', '.join(ends)}")
     lowest, highest = ends[activation]
@@ -108,23 +110,32 @@ def convolution_multipliers(input_scale, weight_scales, output_scale, channels):
     return _arrays(_double(input_scale) * scales / _double(output_scale))
 
 
-def add_parameters(input_scale, other_scale, output_scale):
+def add_parameters(input_scale, other_scale, output_scale, left_shift=ADD_LEFT_SHIFT, power=1):
     """The te_add fields left_shift, input_scale, other_scale, output_scale (te_scales), by name.
 
-    Of kernels/add.cc. Raises ValueError where the output's scale is so much smaller than the
-    inputs' that TensorFlow Lite aborts.
+    power: 2 if the sum is squared. Of kernels/add.cc, sub.cc, squared_difference.cc. Raises
+    ValueError where the output's scale is so much smaller than the inputs' that TensorFlow Lite
+    aborts, or shifts by a negative number.
     """
     one, other = _double(input_scale), _double(other_scale)
     twice = 2 * max(one, other)
-    output = twice / (2**ADD_LEFT_SHIFT * _double(output_scale))
+    output = (twice / 2**left_shift) ** power / _double(output_scale)
     if output >= 1:
-        raise ValueError(f"ADD with scales {one}, {other} to {_double(output_scale)}")
+        raise ValueError(f"scales {one:g} and {other:g} to {_double(output_scale):g}, too small")
     return {
-        "left_shift": ADD_LEFT_SHIFT,
+        "left_shift": left_shift,
         "input_scale": quantise_multiplier(one / twice),
         "other_scale": quantise_multiplier(other / twice),
         "output_scale": quantise_multiplier(output),
     }
+
+
+def product_scale(input_scale, other_scale, output_scale):
+    """The te_scale of products, computed in float32: of kernels/mul.cc, and of PRELU,
+    kernels/activations.cc, where what is not multiplied has an other_scale of 1."""
+    with np.errstate(over="ignore", under="ignore"):
+        factor = np.float32(input_scale) * np.float32(other_scale) / np.float32(output_scale)
+    return quantise_multiplier(float(factor))
 
 
 def rescale(input_scale, output_scale):
@@ -156,6 +167,18 @@ def softmax_parameters(beta, input_scale):
     multiplier, shift = quantise_multiplier(factor)
     largest = (2**SOFTMAX_INTEGER_BITS - 1) * 2**fractional_bits >> shift
     return {"input_scale": (multiplier, shift), "lowest_difference": -largest}
+
+
+def reciprocal_scale(multiplier, shift):
+    """The te_scale from Q5.26 back to differences of inputs, of the te_scale there.
+
+    Of PreprocessLogSoftmaxScalingExp of internal/quantization_util.cc. Raises ValueError where
+    TensorFlow Lite aborts.
+    """
+    factor = 2 ** (31 - shift) / multiplier
+    if not factor < 1:
+        raise ValueError(f"LOG_SOFTMAX with an input scale of {1 / factor / 2**26:g}")
+    return quantise_multiplier(factor)
 
 
 def accumulator_bounds(weights, bias, input_zero_point):

@@ -45,9 +45,10 @@ def taps(fields, images):
 
 
 def offsets(axes):
-    """int64 [elements]: where in the input the elements of te_axis axes lie, in their order."""
+    """int64 [elements]: where in the input the elements of te_axis or te_gathered_axis axes lie, in
+    their order."""
     offsets = np.zeros(1, np.int64)
     for axis in axes:
-        steps = np.arange(axis["size"]) * axis["stride"]
+        steps = axis.get("places", np.arange(axis["size"])).astype(np.int64) * axis["stride"]
         offsets = (offsets[:, None] + steps).ravel()
     return offsets

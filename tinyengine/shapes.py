@@ -18,21 +18,23 @@ def window(attributes, height, width, size):
     """({field of te_window: value}, output height, output width).
 
     attributes: of the operator; height, width: of the window; size: of the input. SAME padding puts
-    the odd element behind, as TensorFlow does.
+    the odd element behind, as TensorFlow does. padding can also be ((above, below), (left, right)).
     """
     stride = attributes["stride_y"], attributes["stride_x"]
     dilation = attributes.get("dilation_y", 1), attributes.get("dilation_x", 1)
     if min(*stride, *dilation, height, width) < 1:
         raise ValueError(f"window {height}x{width}, strides {stride}, dilations {dilation}")
+    given = attributes["padding"]
+    pairs = {"SAME": (None, None), "VALID": ((0, 0), (0, 0))}.get(given, given)
     before, output = [], []
-    for n, k, s, d in zip(size, (height, width), stride, dilation):
+    for n, k, s, d, padding in zip(size, (height, width), stride, dilation, pairs):
         reach = (k - 1) * d + 1
-        if attributes["padding"] == "SAME":
+        if padding is None:
             out = -(-n // s)
             before.append(max((out - 1) * s + reach - n, 0) // 2)
         else:
-            out = (n - reach) // s + 1
-            before.append(0)
+            out = (n + sum(padding) - reach) // s + 1
+            before.append(padding[0])
         if out < 1:
             raise ValueError(f"a window that reaches {reach} does not fit into {n}")
         output.append(out)

@@ -1,4 +1,4 @@
-"""AVERAGE_POOL_2D."""
+"""AVERAGE_POOL_2D, MAX_POOL_2D."""
 
 import math
 
@@ -6,6 +6,7 @@ import numpy as np
 import tflite
 
 from compiler.graph import INT8
+from compiler.selection import nothing
 from tinyengine import channels, descriptions, measures, rules
 from tinyengine.kind import CLAMP, PADDING, STRIDES, Kind, plain, row
 from tinyengine.shapes import height_width_channels, window
@@ -18,7 +19,8 @@ def pool_shape(operator, tensors):
     return (1, h, w, channels)
 
 
-def describe_average_pool_2d(operator, tensors):
+def describe_pool_2d(operator, tensors):
+    """The reference does not rescale: tensors of different scales mean an error of a converter."""
     x, y = descriptions.ends(operator, tensors)
     descriptions.same_quantisation(x, y)
     fields = operator.attributes
@@ -46,14 +48,26 @@ def average_pool_2d_bound(fields):
     return count * INT8.largest + count // 2
 
 
-WINDOW = {"window_y": plain("FilterHeight"), "window_x": plain("FilterWidth")}
-KINDS = (
-    Kind(
+def max_pool_2d(fields, x):
+    """Of what of a window is inside the input."""
+    heights = rules.images(fields, x).astype(np.int64) - INT8.lowest  # padding is 0, the lowest
+    largest = np.max(list(rules.taps(fields, heights)), axis=0)
+    return rules.clamped(largest + INT8.lowest, fields["lowest"], fields["highest"])
+
+
+def _kind(name, rule, bound):
+    return Kind(
         pool_shape,
-        describe_average_pool_2d,
-        row("AVERAGE_POOL_2D", measures.image_sizes, average_pool_2d, bound=average_pool_2d_bound),
+        describe_pool_2d,
+        row(name, measures.image_sizes, rule, bound=bound),
         tflite.Pool2DOptions,
         STRIDES | PADDING | CLAMP | WINDOW,
-        pruning=channels.AVERAGE_POOL_2D,
-    ),
+        pruning=channels.POOL_2D,
+    )
+
+
+WINDOW = {"window_y": plain("FilterHeight"), "window_x": plain("FilterWidth")}
+KINDS = (
+    _kind("AVERAGE_POOL_2D", average_pool_2d, average_pool_2d_bound),
+    _kind("MAX_POOL_2D", max_pool_2d, nothing),
 )

@@ -29,6 +29,17 @@ typedef struct {
 void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                           void *scratch);
 
+/* A convolution that is a part of a larger operator: from `part.input.channels` of the input's
+ * channels, from first_channel on, to `rows` rows of pixels that lie apart in the output, from
+ * `first` on. part.output.height: rows at a time; used: bytes of scratch that `part` works in. */
+typedef struct {
+    te_conv_2d_pairs part;
+    int32_t rows, input_channels, first_channel, first, row_stride, pixel_stride, used;
+} te_conv_2d_part;
+
+void te_run_conv_2d_part(const te_conv_2d_part *op, const int8_t *input, int8_t *output,
+                         void *scratch);
+
 /* Depthwise convolution with multiplier 1, stride_x 1 or 2, no dilation, a window of at most 8
  * rows. The output may be the input's memory where it is no higher and no wider. plane_words:
  * of a row of a channel in scratch. window_words, record_words: of a row of a window, of a channel.
@@ -45,6 +56,32 @@ typedef struct {
 void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, const int8_t *input,
                                      int8_t *output, void *scratch);
 
+/* As te_run_max_pool_2d, of at least 4 channels. */
+typedef te_max_pool_2d te_max_pool_2d_fast;
+
+void te_run_max_pool_2d_fast(const te_max_pool_2d_fast *op, const int8_t *input, int8_t *output,
+                             void *scratch);
+
+/* As te_run_average_pool_2d, of windows of at most 256 values. */
+typedef te_average_pool_2d te_average_pool_2d_fast;
+
+void te_run_average_pool_2d_fast(const te_average_pool_2d_fast *op, const int8_t *input,
+                                 int8_t *output, void *scratch);
+
+/* Of each channel the sum over all pixels of a row, less offset, times scale. */
+typedef struct {
+    int32_t rows, pixels, channels, offset, output_zero_point;
+    te_scale scale;
+} te_mean_fast;
+
+void te_run_mean_fast(const te_mean_fast *op, const int8_t *input, int8_t *output, void *scratch);
+
+/* Depthwise convolution with multiplier 1, four channels and more, any window. */
+typedef te_depthwise_conv_2d te_depthwise_conv_2d_taps;
+
+void te_run_depthwise_conv_2d_taps(const te_depthwise_conv_2d_taps *op, const int8_t *input,
+                                   int8_t *output, void *scratch);
+
 /* Four outputs at a time; what is not there of the last four has weights 0. records: for each four
  * biases, words of weights for two inputs of outputs 0, 1 and of 2, 3, requantisations. */
 typedef struct {
@@ -57,10 +94,13 @@ typedef struct {
 void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8_t *input,
                                   int8_t *output, void *scratch);
 
-/* input + other, of `size` values; `input` is the one with the larger scale. The output may be the
- * memory of either. */
+/* Kernels of two operands take rows of `size` values; behind a row an operand moves on by its jump,
+ * or back. swapped: whether input is the second one, other the first. The output may be the memory
+ * of an operand that has its size. */
+
+/* input + other; input is the one with the larger scale. */
 typedef struct {
-    int32_t size, swapped;
+    int32_t rows, size, input_jump, other_jump, swapped;
     uint32_t other_factor, other_offset, other_multiplier, other_addend, other_right;
     uint32_t input_offset, multiplier, addend, right;
     int32_t lowest, highest;
@@ -68,5 +108,98 @@ typedef struct {
 
 void te_run_add_fast(const te_add_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
                      void *scratch);
+
+/* The same where either may be one value for a row, with a step of 0, not 1, or is subtracted.
+ * input_factor: 2^19, or that less than 0; other_sign: 1 or -1. */
+typedef struct {
+    te_add_fast sum;
+    int32_t input_step, other_step;
+    uint32_t input_factor, other_sign;
+} te_sum_fast;
+
+void te_run_sum_fast(const te_sum_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
+                     void *scratch);
+
+/* (one - two)^2; input_factor: 2^6. */
+typedef te_sum_fast te_squared_difference_fast;
+
+void te_run_squared_difference_fast(const te_squared_difference_fast *op, const int8_t *one,
+                                    const int8_t *two, int8_t *output, void *scratch);
+
+/* input * other. other_fixed: whether other is one value for all of a row. */
+typedef struct {
+    int32_t rows, size, input_jump, other_jump, swapped, other_fixed;
+    int32_t input_zero_point, other_zero_point;
+    uint32_t multiplier, addend, right;
+    int32_t lowest, highest;
+} te_mul_fast;
+
+void te_run_mul_fast(const te_mul_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
+                     void *scratch);
+
+/* positive: the outputs of inputs from their zero point on. */
+typedef struct {
+    int32_t rows, size, alpha_jump, input_zero_point, alpha_zero_point;
+    uint32_t multiplier, addend, right;
+    const int8_t *positive;
+} te_prelu_fast;
+
+void te_run_prelu_fast(const te_prelu_fast *op, const int8_t *input, const int8_t *alpha,
+                       int8_t *output, void *scratch);
+
+/* exponentials: of each difference to the largest value of a row, from 0 on, Q0.31. Of the
+ * `entries` and beyond, they are too small to count. The output may be the input's memory. */
+typedef struct {
+    int32_t rows, size, entries;
+    const int32_t *exponentials;
+} te_softmax_fast;
+
+void te_run_softmax_fast(const te_softmax_fast *op, const int8_t *input, int8_t *output,
+                         void *scratch);
+
+/* A te_scale of sums. half: of 2^right, 0 where right is 0; left: one more than the shift. */
+typedef struct {
+    uint32_t multiplier, half, left, right;
+} te_sum_scale;
+
+/* As te_quantize_int16, of factors below 2^14. */
+typedef struct {
+    int32_t size, input_zero_point, output_zero_point, output_bytes;
+    te_sum_scale scale;
+} te_quantize_int16_fast;
+
+void te_run_quantize_int16_fast(const te_quantize_int16_fast *op, const int16_t *input,
+                                void *output, void *scratch);
+
+enum { TE_SUMS = 1073741696 }; /* 2^30 - 128, where sums of outputs are cut off */
+
+/* features: for each four filters, with zeros for those that are not there, what their sums begin
+ * with, and for each four inputs a word of weights of each. times: as of te_svdf; bias: with the
+ * state's zero point in it, and 0 behind the last one. */
+typedef struct {
+    int32_t inputs, units, rank, memory, state_zero_point, output_zero_point, wide;
+    const uint32_t *features;
+    const void *times;
+    const int32_t *bias;
+    te_sum_scale state_scale, output_scale;
+} te_svdf_fast;
+
+void te_run_svdf_fast(const te_svdf_fast *op, const int8_t *input, void *state, int8_t *output,
+                      void *scratch);
+
+/* As te_unidirectional_sequence_lstm. weights: for each cell the biases for input and state, then
+ * for each four of the inputs, and of the state, a word of weights of each gate. Gates: forget,
+ * cell, output, input. */
+typedef struct {
+    int32_t steps, inputs, cells, coupled;
+    const uint32_t *weights;
+    te_sum_scale input_scales[4], state_scales[4];
+    int32_t cell_bits, cell_limit, output_zero_point;
+    te_sum_scale output_scale;
+} te_unidirectional_sequence_lstm_fast;
+
+void te_run_unidirectional_sequence_lstm_fast(const te_unidirectional_sequence_lstm_fast *op,
+                                              const int8_t *input, int8_t *state, int16_t *cells,
+                                              int8_t *output, void *scratch);
 
 #endif

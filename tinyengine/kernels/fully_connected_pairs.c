@@ -1,24 +1,8 @@
 /* FULLY_CONNECTED with the weights of two outputs in a halfword, as conv_2d_pairs.c explains, four
  * outputs at a time. The input is expanded to int16 once. */
 
+#include "expand.h"
 #include "fast.h"
-#include "simd.h"
-
-/* To words of two int16: of each four bytes, 0 and 2, then 1 and 3; zeros at the end. */
-static void expand(const int8_t *input, int32_t count, uint32_t *words, const uint32_t *end) {
-    uint32_t four;
-
-    for (; count >= 4; input += 4, count -= 4) {
-        four = te_load(input);
-        te_store_two(&words, te_sxtb16(four), te_sxtb16_ror8(four));
-    }
-    if (count) {
-        four = te_load_part(input, count);
-        te_store_two(&words, te_sxtb16(four), te_sxtb16_ror8(four));
-    }
-    while (words != end)
-        *words++ = 0;
-}
 
 /* An input, expanded, for all fours of outputs in the records. fully_connected_m4.S knows it. */
 typedef struct {
@@ -78,7 +62,7 @@ void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8
 
     tile.columns = scratch, tile.columns_end = tile.columns + steps;
     for (row = 0; row < op->rows; row++, input += op->inputs, output += op->outputs) {
-        expand(input, op->inputs, scratch, tile.columns_end);
+        te_expand(input, op->inputs, scratch, tile.columns_end);
         tile.records = op->records, tile.records_end = op->records + op->outputs / 4 * words;
         tile.output = output;
         if (op->outputs >= 4)

@@ -46,6 +46,18 @@ static inline void te_store(int16_t *address, uint32_t word) {
 #endif
 }
 
+/* Four bytes to any address. */
+static inline void te_store_bytes(int8_t *address, uint32_t word) {
+#if TE_DSP
+    __builtin_memcpy(address, &word, 4);
+#else
+    int byte;
+
+    for (byte = 0; byte < 4; byte++, word >>= 8)
+        address[byte] = (int8_t)(word & 0xff);
+#endif
+}
+
 /* Two words in one instruction; *address moves on. GCC would take two. */
 static inline void te_load_two(const uint32_t **address, uint32_t *first, uint32_t *second) {
 #if TE_DSP
@@ -112,6 +124,7 @@ TE_INSTRUCTION_2(te_sxtab16_ror8, "sxtab16 %0, %1, %2, ror #8")
 TE_INSTRUCTION_2(te_pkhbt, "pkhbt %0, %1, %2, lsl #16")
 TE_INSTRUCTION_2(te_pkhtb, "pkhtb %0, %1, %2, asr #16")
 TE_INSTRUCTION_1(te_ssat8, "ssat %0, #8, %1")
+TE_INSTRUCTION_1(te_ssat16, "ssat %0, #16, %1")
 TE_INSTRUCTION_3(te_smlad, "smlad %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smlabt, "smlabt %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smlatb, "smlatb %0, %1, %2, %3")
@@ -160,7 +173,40 @@ static inline uint32_t te_ssat8(uint32_t a) {
 
     return (uint32_t)(value < -128 ? -128 : value > 127 ? 127 : value);
 }
+/* clamp(a, -32768, 32767) */
+static inline uint32_t te_ssat16(uint32_t a) {
+    int32_t value = (int32_t)a;
+
+    return (uint32_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
+}
 #endif
+
+/* a * multiplier * 2^(-31 - right) with both roundings of gemmlowp. doubled: twice a; addend: half
+ * of 2^right, with which a zero point can be. */
+static inline uint32_t te_rounded(uint32_t doubled, uint32_t multiplier, uint32_t addend,
+                                  uint32_t right) {
+    return te_asr(te_smmlar(doubled, multiplier, addend + te_asr(doubled, 31)), right);
+}
+
+/* Of each of four int8 the larger one. */
+static inline uint32_t te_larger_bytes(uint32_t a, uint32_t b) {
+#if TE_DSP
+    uint32_t result;
+
+    __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(a), "r"(b) : "cc");
+    return result;
+#else
+    uint32_t result = 0;
+    int byte;
+
+    for (byte = 24; byte >= 0; byte -= 8) {
+        int8_t of_a = (int8_t)(a >> byte & 0xff), of_b = (int8_t)(b >> byte & 0xff);
+
+        result = result << 8 | (uint8_t)(of_a > of_b ? of_a : of_b);
+    }
+    return result;
+#endif
+}
 
 /* clamp(each of `size` values, lowest, highest), in place, unless that is what int8 does */
 static inline void te_clamp_all(int8_t *values, int32_t size, int32_t lowest, int32_t highest) {
