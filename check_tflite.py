@@ -101,7 +101,7 @@ def each_run(graph, inputs):
 def wanted_of(graph, reference, inputs):
     """{index of a tensor: what the `oracle.Oracle` says of it, [runs, elements]}, of steps."""
     runs = [reference.run(values) for values in each_run(graph, inputs)]
-    computed = [i for step in graph.operators for i in step.outputs]
+    computed = [*graph.inputs, *(i for step in graph.operators for i in step.outputs)]
     return {i: np.array([graph.tensors[i].left_of(run[i]) for run in runs]) for i in computed}
 
 

@@ -175,6 +175,8 @@ def _parts(graph, choices, last, overwritten):
     """
     parts = {}
     for number, (step, choice) in enumerate(zip(graph.operators, choices)):
+        if graph.tensors[step.outputs[0]].storage != ARENA:
+            continue
         for n, at in choice.kernel.parts(step.fields).items():
             i = step.inputs[n]
             alone = last[i] == number and step.inputs.count(i) == 1 and i not in graph.outputs

@@ -158,7 +158,8 @@ def body(compiled, prefix):
         kept = f"static uint32_t {prefix}_state[{compiled.state // 4}];"
         constants.add(f"{kept} /* keeps its content from run to run */\n\n")
         lines.append(f"int8_t *const state = (int8_t *)(void *){prefix}_state;")
-    written = (i for step in graph.operators for i in step.outputs)
+    written = [i for step in graph.operators for i in step.outputs]
+    named = {*written, *(i for step in graph.operators for i in step.inputs)}
     for i in (*graph.inputs, *dict.fromkeys((*graph.state, *written))):
         tensor = graph.tensors[i]
         places = {ARENA: ("arena", compiled.offset), STATE: ("state", compiled.state_offset)}
@@ -168,6 +169,8 @@ def body(compiled, prefix):
             cast = "" if tensor.dtype == "int8" else f"({ctype} *)(void *)"
             at = f"{memory} + {offset_of(i)}"
             lines.append(f"{ctype} *const {tensor.name} = {f'{cast}({at})' if cast else at};")
+            if i not in named:  # an input that nothing reads
+                lines.append(f"(void){tensor.name};")
         elif tensor.storage == WITHIN:
             (reader,) = graph.consumers(i)
             whole = graph.tensors[reader.inputs[0]]

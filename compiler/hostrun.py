@@ -99,7 +99,8 @@ def plan_header(compiled, run):
     for number, step in enumerate(graph.operators):
         live = [b for b in compiled.blocks if writers.get(b.name, b.first) <= number < b.last]
         if number == last:
-            live = [b for b in compiled.blocks if b.kind == "output"]
+            ends = {graph.tensors[i].name for i in graph.outputs}
+            live = [b for b in compiled.blocks if b.name in ends]
         spans = sorted({(compiled.plan.offsets[b.name], b.size) for b in live})
         ranges.append(", ".join(f"{{{start}, {start + size}}}" for start, size in spans))
         counts.append(len(spans))

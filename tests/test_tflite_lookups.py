@@ -115,12 +115,17 @@ def test_activations_that_only_clamp_go_into_what_clamps_by_itself():
     assert kinds_of(lambda b, x: relu(b, b.mean(x, (1, 2), True))) == ["MEAN", "RELU"]
 
 
-def test_what_something_else_reads_stays():
+def test_what_something_else_reads_stays_where_it_is_no_table_of_both():
     def twice(b, x):
         y = b.convolution(x, 8)
         return b.add(y, relu(b, y), y.scale * 2)
 
-    assert kinds_of(twice) == ["CONV_2D", "RELU", "ADD"]
+    def elsewhere(b, x):
+        y = b.convolution(x, 8)
+        return b.add(b.pool("MAX_POOL_2D", y, (1, 1)), relu(b, y), y.scale * 2)
+
+    assert kinds_of(elsewhere) == ["CONV_2D", "MAX_POOL_2D", "RELU", "ADD"]
+    assert kinds_of(twice) == ["CONV_2D", "QUANTIZE"]  # both inputs follow from one value
 
 
 def test_a_clamp_is_told_from_other_tables():

@@ -21,6 +21,7 @@ DIMENSIONS = 4  # of weights, which biases may name as theirs
 LARGEST = 1 << 26  # elements of a tensor: more is a damaged file, or nothing for a microcontroller
 WINDOW, LARGEST_STEP = ("stride_", "dilation_", "window_"), 2**15 - 1
 WITH_DIMENSIONS = {"SOFTMAX", "LOG_SOFTMAX"}  # whose input is no single value
+WITH_INT64 = {"PAD", "PADV2", "MIRROR_PAD", "SLICE", "GATHER", "TILE"}
 WITH_LISTS = {"REVERSE_V2", "TRANSPOSE", "SLICE", "STRIDED_SLICE"}  # whose constants are lists
 BIAS_DIFFERENCE = 0.02  # of a FULLY_CONNECTED, in steps of its output: more is refused by all
 NEWEST = 14  # no operator has a later version
@@ -119,7 +120,9 @@ def check(graph, faults, unknown, missing):
             if i not in written | unknown and graph.tensors[i].storage != STATE:
                 raise ValueError(f"{operator.name} reads tensor {i} too early")
         for i in operator.outputs:
-            if i in written or graph.tensors[i].data is not None:
+            if i in written and graph.tensors[i].storage == STATE:
+                missing.place("a variable that is assigned twice", operator.name)
+            elif i in written or graph.tensors[i].data is not None:
                 raise ValueError(f"tensor {i} is written twice")
             written.add(i)
         written.update(operator.inputs[place] for place in KINDS[operator.kind].variables)
@@ -179,10 +182,15 @@ def _check_inputs(graph, operator, written, unknown, missing):
             missing.place("a variable that several operators write", operator.name)
         elif known.weights_axis is not None or known.variables:  # looks at the types itself
             continue
-        elif place in known.constants and tensor.dtype != "int32":
+        elif place in known.constants and tensor.dtype not in _integers(operator.kind):
             missing.place(f"an input {place} of type {tensor.dtype}", operator.name)
     if known.either and not graph.activations(operator):
         missing.place("nothing but constants as inputs", operator.name)
+
+
+def _integers(kind):
+    """Types of the constants of operators without weights."""
+    return ("int32", "int64") if kind in WITH_INT64 else ("int32",)
 
 
 def _check_activations(graph, operator, unknown, missing):
@@ -199,7 +207,7 @@ def _check_activations(graph, operator, unknown, missing):
             missing.type(f"{tensor.dtype} activations", i)
         elif tensor.storage == STATE and i not in variables and operator.kind not in MOVES:
             missing.type("variables", i)
-        elif tensor.dtype in QUANTISED:
+        elif tensor.dtype in (*QUANTISED, "int32"):
             _check_scale(tensor, i, missing)
 
 

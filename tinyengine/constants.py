@@ -82,7 +82,7 @@ def _reshaped(operator, tensors):
 
 def _strided_slice(attributes, x, begin, end, strides):
     """Masks have a bit for each index, the lowest for the first."""
-    if attributes["ellipsis_mask"] or attributes["new_axis_mask"]:
+    if any(attributes[name] for name in ("ellipsis_mask", "new_axis_mask", "offset")):
         return None
     index = []
     for place, (first, last, step) in enumerate(zip(begin, end, strides, strict=True)):
@@ -117,7 +117,9 @@ VALUES = {
     "SLICE": _slice,
     "PACK": lambda attributes, *values: np.stack(values, attributes["axis"]),
     "CONCATENATION": lambda attributes, *values: np.concatenate(values, attributes["axis"]),
-    "GATHER": lambda attributes, x, indices: np.take(x, indices, attributes["axis"]),
+    "GATHER": lambda attributes, x, indices: (
+        None if attributes["batch_dims"] else np.take(x, indices, attributes["axis"])
+    ),
     "REDUCE_PROD": lambda attributes, x, axes: np.prod(
         x, tuple(int(n) for n in axes.ravel()), keepdims=attributes["keep_dims"]
     ),

@@ -43,6 +43,8 @@ def _folded(graph, first):
     steps = attributes["stride_y"], attributes["stride_x"]
     if attributes["padding"] != "VALID" or steps != (1, 1) or not _quantised_alike(graph, chain):
         return None
+    if -1 in (*first.inputs, *last.inputs):
+        return None
     x = graph.tensors[first.inputs[0]]
     block, added = (graph.tensors[i].data for i in first.inputs[1:])
     block_again, cropped = (graph.tensors[i].data for i in last.inputs[1:])

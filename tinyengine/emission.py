@@ -4,6 +4,7 @@ import numpy as np
 
 from compiler import trace
 from compiler.emission import C_TYPES, EXTERN_C, Emitted, body, identifier
+from compiler.graph import STATE
 from tinyengine import kernelrows
 
 
@@ -22,6 +23,7 @@ def emit(compiled):
         "end_extern_c": EXTERN_C[1],
         "constants": constants.text,
         "arena": compiled.arena,
+        "outputs": OUTPUTS[len(compiled.graph.outputs) > 1],
         "body": code,
     }
     texts = {name: "\n".join(lines) for name, lines in ends.items()}
@@ -52,10 +54,14 @@ def _ctype(compiled, i):
 
 def _pointer(compiled, i):
     """C of where a tensor lies in the model's memory."""
-    ctype, at = _ctype(compiled, i), compiled.offset(i)
-    if compiled.graph.tensors[i].dtype in ("int8", "uint8"):
-        return f"({ctype} *)words + {at}"
-    return f"({ctype} *)(words + {at // 4})"
+    ctype, tensor, memory = _ctype(compiled, i), compiled.graph.tensors[i], "words"
+    if tensor.storage == STATE:
+        memory, at = f"{identifier(compiled.name)}_state", compiled.state_offset(i)
+    else:
+        at = compiled.offset(i)
+    if tensor.dtype in ("int8", "uint8"):
+        return f"({ctype} *){memory} + {at}"
+    return f"({ctype} *)({memory} + {at // 4})"
 
 
 def _ends(compiled, prefix):
@@ -63,26 +69,26 @@ def _ends(compiled, prefix):
 
     One output is what the function that runs the model returns, several have functions each.
     """
-    inputs = {i: f"{_ctype(compiled, i)} *{prefix}_{name}(void)" for i, name in _inputs(compiled)}
-    outputs = {
-        i: f"const {_ctype(compiled, i)} *{prefix}_{name}(void)" for i, name in _outputs(compiled)
-    }
+    inputs = [(i, f"{_ctype(compiled, i)} *{prefix}_{n}(void)") for i, n in _inputs(compiled)]
+    outputs = [
+        (i, f"const {_ctype(compiled, i)} *{prefix}_{n}(void)") for i, n in _outputs(compiled)
+    ]
     run, returned = f"void {prefix}_run(void)", []
     if len(outputs) == 1:
-        ((i, _),) = outputs.items()
+        ((i, _),) = outputs
         run = f"const {_ctype(compiled, i)} *{prefix}_run(void)"
-        returned, outputs = [f"    return {compiled.graph.tensors[i].name};"], {}
+        returned, outputs = [f"    return {compiled.graph.tensors[i].name};"], []
 
     def defined(heads):
-        return [f"{head} {{ return {_pointer(compiled, i)}; }}\n" for i, head in heads.items()]
+        return [f"{head} {{ return {_pointer(compiled, i)}; }}\n" for i, head in heads]
 
     return {
         "defines": list(_defines(compiled, prefix.upper())),
-        "declared_inputs": [f"{head};" for head in inputs.values()],
+        "declared_inputs": [f"{head};" for _, head in inputs],
         "defined_inputs": defined(inputs),
         "run": [run],
         "returned": returned,
-        "declared_outputs": [f"{head};" for head in (run, *outputs.values())],
+        "declared_outputs": [f"{head};" for head in (run, *(head for _, head in outputs))],
         "defined_outputs": ["", *defined(outputs)] if outputs else [],
     }
 
@@ -191,7 +197,7 @@ HEADER = """{head}
 /* Where to write the input. It is not kept: write all of it before each run. */
 {declared_inputs}
 
-/* Runs the model; returns its output, which is there until the next input is written. */
+/* Runs the model{outputs} there until the next input is written. */
 {declared_outputs}
 {declared_reset}
 {end_extern_c}
@@ -215,6 +221,7 @@ static uint32_t words[({arena} + 3) / 4];
 }}
 {defined_outputs}"""
 
+OUTPUTS = "; returns its output, which is", " for its outputs, which are"
 FORMS = {"model.c": SOURCE, "model.h": HEADER}
 
 RUN = """#include "model.h"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import tflite
-from flatbuffers.number_types import Int32Flags
 from tflite.BuiltinOperator import BuiltinOperator  # fails where mcu/tflite is taken for it
 
 from cli import UserError
@@ -116,7 +115,8 @@ def _check_graphs(kinds, missing):
 def _code(code):
     """The name of an operator by its code in the model."""
     place = code._tab.Offset(10)  # BuiltinCode() does not say what is there if it is below 127
-    number = code._tab.Get(Int32Flags, place + code._tab.Pos) if place else 0
+    at = place + code._tab.Pos
+    (number,) = struct.unpack_from("<i", code._tab.Bytes, at) if place else (0,)
     number = max(number, code.DeprecatedBuiltinCode())
     kind = NAMES.get(number, f"operator type {number}")
     if kind == "CUSTOM":

@@ -9,7 +9,7 @@ import itertools
 from dataclasses import replace
 
 from cli import UserError
-from compiler.graph import Range, Step
+from compiler.graph import ARENA, Range, Step
 from compiler.operators import verify
 from tinyengine import descriptions, gathers, kernelrows, tables
 from tinyengine.families import variables
@@ -26,6 +26,9 @@ def lower(graph, source="model"):
         raise UserError(f"{source}: {error}")
     if not graph.operators:
         raise UserError(f"{source}: nothing is left to compute; the output is the input")
+    for place, tensor in enumerate(graph.tensors[i] for i in graph.inputs):
+        if tensor.dtype == "float32" or tensor.scales is None:
+            raise UserError(f"{source}: input {place} of the model is {tensor.dtype}, and unread")
     return verify(graph)
 
 
@@ -107,8 +110,10 @@ def _fold_edge(graph, step):
     """A QUANTIZE of a float input and a DEQUANTIZE to a float output: the C boundary is int8."""
     x, y = step.inputs[0], step.outputs[0]
     if step.kind == "QUANTIZE" and graph.tensors[x].dtype == "float32":
-        if x not in graph.inputs or len(graph.consumers(x)) > 1:
+        if x not in graph.inputs:
             raise ValueError(f"QUANTIZE {step.index} of a float tensor inside the model")
+        if len(graph.consumers(x)) > 1:
+            raise ValueError(f"QUANTIZE {step.index} of a float input that is read more than once")
         inputs = [y if i == x else i for i in graph.inputs]
         return replace(without(graph, step, x, y), inputs=inputs)
     if step.kind == "DEQUANTIZE":
@@ -200,6 +205,14 @@ def _with_strides(step, strides):
     return replace(step, fields=step.fields | fields)
 
 
+def without_unused_state(graph):
+    """Variables that no step is left of take no memory."""
+    used = {i for step in graph.operators for i in (*step.inputs, *step.outputs)}
+    gone = {*graph.state} - used - {*graph.outputs}
+    tensors = [replace(t, storage=ARENA) if i in gone else t for i, t in enumerate(graph.tensors)]
+    return replace(graph, tensors=tensors)
+
+
 def as_other_kinds(graph):
     """Steps that another kind computes as well, and faster, are of that kind."""
 
@@ -215,4 +228,4 @@ FOLDS = (_fold_unread, _fold_edge, _fold_transpose, _fold_copy, _fold_pad)
 FOLDS += (tables.as_lookup, tables.fold, tables.fold_pair, tables.fold, _fold_unread)
 # Last: from here on, the order of steps matters, for a state changes while they run.
 FOLDS += (variables.fold_read, variables.fold_assign)
-PASSES = [*map(_repeat, FOLDS), as_other_kinds]
+PASSES = [*map(_repeat, FOLDS), without_unused_state, as_other_kinds]

@@ -14,7 +14,7 @@ from tinyengine import descriptions
 from tinyengine.families.copies import integers
 from tinyengine.kind import CLAMP, Kind, plain, row
 
-MOST = 64  # parts
+MOST = 1024  # parts
 
 
 def _axis(axis, rank):

@@ -119,6 +119,8 @@ def fold_assign(graph, step):
     (value,), (state,) = step.inputs, step.outputs
     if value == state:
         return replace(graph, operators=[o for o in graph.operators if o is not step])
+    if graph.tensors[value].storage == STATE:  # another variable's, which keeps it
+        return None
     writers = [o for o in graph.operators if o.outputs[:1] == [value]]
     if len(graph.consumers(value)) > 1 or value in graph.outputs or len(writers) != 1:
         return None
