@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
-from compiler.graph import INT8
+from compiler.graph import DTYPES, INT8
 
+INT16 = DTYPES["int16"]
 LOWEST, HIGHEST = INT8.lowest, INT8.highest
 ADD_LEFT_SHIFT = 20
 SQUARED_DIFFERENCE_LEFT_SHIFT = 7
@@ -53,6 +54,11 @@ def rounding_shift(values, shifts):
     """int64 values * 2^-shifts, halves round away from zero: te_rounding_shift. shifts: >= 0."""
     half = (np.int64(1) << shifts) >> 1
     return (values + half - ((values < 0) & (shifts > 0))) >> shifts
+
+
+def saturated_16(values):
+    """Within int16."""
+    return np.clip(values, INT16.lowest, INT16.highest)
 
 
 def scaled(values, multipliers, shifts):

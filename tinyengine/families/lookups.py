@@ -14,9 +14,8 @@ import tflite
 from compiler.graph import DTYPES, INT8
 from tinyengine import channels, descriptions, measures, quantisation, shapes, tables
 from tinyengine.kind import Kind, copy_row, plain, row
-from tinyengine.quantisation import doubling_high_multiply, rounding_shift
+from tinyengine.quantisation import INT16, doubling_high_multiply, rounding_shift, saturated_16
 
-INT16 = DTYPES["int16"]
 HARD_SWISH_BITS = 7  # by which an input is shifted to the left
 RELUISH_SCALE = np.float32(3) / np.float32(1 << 15)  # of Q0.15 that is 1 where x is 3
 INVERSE_SQRT_SHIFT = 20  # fractional bits of RSQRT
@@ -109,16 +108,12 @@ def hard_swish(attributes, x, y, values):
     if not -15 <= right <= 0 or left > 31:
         raise ValueError(f"scales {x.scale:g}, {y.scale:g}; their quotient does not fit 16 bits")
     centred = (values - x.zero_point) << HARD_SWISH_BITS
-    share = _saturated(centred << max(left - 1, 0))  # from -1 to 1, then from 0 to 1
+    share = saturated_16(centred << max(left - 1, 0))  # from -1 to 1, then from 0 to 1
     share = _high_multiply_16(share, _upper_half(reluish), rounded=True)
-    share = _saturated(share << (left > 0))
+    share = saturated_16(share << (left > 0))
     share = (rounding_shift(share, max(-left, 0)) + (1 << 15)) >> 1
     scaled = _high_multiply_16(centred, _upper_half(output), rounded=True)
     return rounding_shift(_high_multiply_16(share, scaled), -right) + y.zero_point
-
-
-def _saturated(values):
-    return np.clip(values, INT16.lowest, INT16.highest)
 
 
 def _upper_half(multiplier):

@@ -15,9 +15,8 @@ import tflite
 from compiler.graph import DTYPES, INT8
 from tinyengine import descriptions, quantisation, rules
 from tinyengine.kind import CLAMP, Kind, plain, row
-from tinyengine.quantisation import rounding_shift
+from tinyengine.quantisation import INT16, rounding_shift, saturated_16
 
-INT16 = DTYPES["int16"]
 BIAS_TOLERANCE = 1e-5  # of the scale of an SVDF's bias
 
 
@@ -325,7 +324,7 @@ def lstm(fields, x, state, cell):
         forget = shares["forget_gate"]
         share = ONE - forget if fields["coupled"] else shares["input_gate"]
         cell = rounding_shift(forget * cell, 15) + rounding_shift(share * new, 15 + bits)
-        cell = _saturated_16(cell)
+        cell = saturated_16(cell)
         if fields["cell_limit"] <= INT16.highest:
             cell = np.clip(cell, -fields["cell_limit"], fields["cell_limit"])
         products = shares["output_gate"] * _tanh(cell, bits)
@@ -340,7 +339,7 @@ def _gate_sums(gate, x, state):
     total = 0
     for name, values in (("input", x), ("state", state)):
         sums = values @ gate[f"{name}_weights"].T.astype(np.int64) + gate[f"{name}_bias"]
-        total = _saturated_16(total + rules.scaled(sums, gate[f"{name}_scale"]))
+        total = saturated_16(total + rules.scaled(sums, gate[f"{name}_scale"]))
     return total
 
 
@@ -350,10 +349,6 @@ def _gate_sums(gate, x, state):
 FACTORS = (25520, 19875, 12055, 4435, 600, 11, 0)
 E_TO_MINUS_EIGHTH, THIRD = 28918, 10923  # Q0
 START, SLOPE = 23130, -15420  # Q2: 48/17, -32/17
-
-
-def _saturated_16(values):
-    return np.clip(values, INT16.lowest, INT16.highest)
 
 
 def _multiply(a, b):
@@ -369,7 +364,7 @@ def _exponential(x, bits):
     t2 = _multiply(t, t)
     t3, t4 = _multiply(t2, t), _multiply(t2, t2)
     series = t + rounding_shift(_multiply(rounding_shift(t4, 2) + t3, THIRD) + t2, 1)
-    result = _saturated_16(E_TO_MINUS_EIGHTH + _multiply(E_TO_MINUS_EIGHTH, series))
+    result = saturated_16(E_TO_MINUS_EIGHTH + _multiply(E_TO_MINUS_EIGHTH, series))
     for k, factor in enumerate(FACTORS[: bits + 2]):
         there = (fraction - x) & (quarter << k) != 0
         result = np.where(there, _multiply(result, factor), result)
@@ -390,14 +385,14 @@ def _reciprocal(x):
 
 def _sigmoid(x):
     """Q0, of x, Q3."""
-    positive = _saturated_16(_reciprocal(_exponential(-np.abs(x), GATE_BITS)) << 1)
+    positive = saturated_16(_reciprocal(_exponential(-np.abs(x), GATE_BITS)) << 1)
     return np.where(x == 0, 1 << 14, np.where(x > 0, positive, ONE - positive))
 
 
 def _tanh(x, bits):
     """Q0, of x, Qbits."""
     exponential = _exponential(-np.abs(x), bits + 1)  # e^-2x
-    positive = _saturated_16((_reciprocal(exponential) - (1 << 13)) << 2)
+    positive = saturated_16((_reciprocal(exponential) - (1 << 13)) << 2)
     return np.where(x == 0, 0, np.where(x > 0, positive, -positive))
 
 

@@ -1,8 +1,6 @@
 /* AVERAGE_POOL_2D. Input and output share their scale and zero point. */
+#include "clip.h"
 #include "requantise.h"
-
-static int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 void te_run_average_pool_2d(const te_average_pool_2d *op, const int8_t *input, int8_t *output,
                             void *scratch) {
@@ -11,11 +9,12 @@ void te_run_average_pool_2d(const te_average_pool_2d *op, const int8_t *input, i
     (void)scratch;
     for (int32_t y = 0; y < op->output.height; y++) {
         int32_t above = y * window->stride_y - window->pad_top;
-        int32_t top = larger(above, 0), bottom = smaller(above + window->height, op->input.height);
+        int32_t top = te_larger(above, 0),
+                bottom = te_smaller(above + window->height, op->input.height);
         for (int32_t x = 0; x < op->output.width; x++) {
             int32_t before = x * window->stride_x - window->pad_left;
-            int32_t left = larger(before, 0),
-                    right = smaller(before + window->width, op->input.width);
+            int32_t left = te_larger(before, 0),
+                    right = te_smaller(before + window->width, op->input.width);
             int32_t count = (bottom - top) * (right - left);
             for (int32_t channel = 0; channel < channels; channel++) {
                 int32_t sum = 0;

@@ -1,5 +1,6 @@
 /* AVERAGE_POOL_2D, four channels at a time, of windows of at most 256 values: their sums fit int16,
  * and a multiplication by 2^24 / count, rounded up, divides exactly. */
+#include "clip.h"
 #include "fast.h"
 #include "simd.h"
 
@@ -7,9 +8,6 @@ typedef struct {
     int32_t bias, ties; /* ties: of negative sums, -1 where the count is even, else 0 */
     uint32_t factor;
 } divisor;
-
-static int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 /* Sums become positive by 128 * count, which is 128 in the mean. Half of the count rounds; ties of
  * negative sums round down. */
@@ -65,12 +63,12 @@ void te_run_average_pool_2d_fast(const te_average_pool_2d *op, const int8_t *inp
     (void)scratch;
     for (y = 0; y < op->output.height; y++) {
         above = y * op->window.stride_y - op->window.pad_top;
-        top = larger(above, 0);
-        rows = smaller(above + op->window.height, op->input.height) - top;
+        top = te_larger(above, 0);
+        rows = te_smaller(above + op->window.height, op->input.height) - top;
         for (x = 0; x < op->output.width; x++) {
             before = x * op->window.stride_x - op->window.pad_left;
-            left = larger(before, 0);
-            width = smaller(before + op->window.width, op->input.width) - left;
+            left = te_larger(before, 0);
+            width = te_smaller(before + op->window.width, op->input.width) - left;
 
             const divisor by = divisor_of(rows * width);
 

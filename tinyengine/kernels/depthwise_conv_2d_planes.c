@@ -4,6 +4,7 @@
  * have been read, so an output no higher and no wider may take the place of the input. The
  * zero point is taken off when a row is expanded: padding is 0 and rows of it are left out. */
 
+#include "clip.h"
 #include "fast.h"
 #include "simd.h"
 
@@ -203,8 +204,6 @@ OUT_OF_LINE void row_of_channel(const te_depthwise_conv_2d_planes *op, const uin
         ROW(2, 4);
 }
 
-static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-
 void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, const int8_t *input,
                                      int8_t *output, void *scratch) {
     const int32_t channels = op->input.channels, height = op->window.height;
@@ -226,18 +225,18 @@ void te_run_depthwise_conv_2d_planes(const te_depthwise_conv_2d_planes *op, cons
     for (i = 0; i < 2 * height; i++)
         ring[i] = planes + i % height * slot;
     for (channel = 0; channel < channels; channel += 4) {
-        lanes = smaller(channels - channel, 4);
+        lanes = te_smaller(channels - channel, 4);
         row.records = row.records_end, row.records_end += lanes * op->record_words;
         row.output = output + channel;
         next = 0;
         for (y = 0; y < op->output.height; y++, row.output += width * channels) {
             top = y * op->window.stride_y - op->window.pad_top;
             next = next < top ? top : next;
-            last = smaller(op->input.height - top, height);
+            last = te_smaller(op->input.height - top, height);
             for (; next < top + last; next++)
                 expand_row(op, input + next * op->input.width * channels + channel,
                            (int16_t *)(planes + next % height * slot) + op->window.pad_left, lanes);
-            first = top < 0 ? smaller(-top, height) : 0;
+            first = top < 0 ? te_smaller(-top, height) : 0;
             last = last < first ? first : last;
             if (last - first == height) {
                 rows = ring + top % height;

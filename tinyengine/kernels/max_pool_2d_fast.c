@@ -1,11 +1,9 @@
 /* MAX_POOL_2D, four channels at a time. Where they are no multiple of 4, the last four overlap the
  * four before: what is computed twice may read its own output, in place, which is the largest, too.
  */
+#include "clip.h"
 #include "fast.h"
 #include "simd.h"
-
-static int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-static int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 /* Of pixels that are `step` bytes apart, and rows that are `row` bytes apart. */
 static inline uint32_t of_1x2(const int8_t *at, int32_t step) {
@@ -58,12 +56,12 @@ void te_run_max_pool_2d_fast(const te_max_pool_2d *op, const int8_t *input, int8
     (void)scratch;
     for (y = 0; y < op->output.height; y++) {
         above = y * op->window.stride_y - op->window.pad_top;
-        top = larger(above, 0);
-        rows = smaller(above + op->window.height, op->input.height) - top;
+        top = te_larger(above, 0);
+        rows = te_smaller(above + op->window.height, op->input.height) - top;
         for (x = 0; x < op->output.width; x++, output += channels) {
             before = x * op->window.stride_x - op->window.pad_left;
-            left = larger(before, 0);
-            width = smaller(before + op->window.width, op->input.width) - left;
+            left = te_larger(before, 0);
+            width = te_smaller(before + op->window.width, op->input.width) - left;
             window = input + top * row + left * channels;
             height = rows, step = channels;
             if (width == 1) /* a column is a row of other steps */
