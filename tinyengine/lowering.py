@@ -165,12 +165,14 @@ def _fold_pad(graph, step):
             return None
     if others or y in graph.outputs:
         return None
+    # Not the shape of tensor x, which may be another one: in front of a RESHAPE that is gone.
+    unpadded = descriptions.shape_fields([axis["size"] for axis in step.fields["axes"]][-4:])
     changed = []
     for reader in readers:
         window = dict(reader.fields["window"])
         window["pad_top"] += rows["before"]
         window["pad_left"] += columns["before"]
-        fields = {"window": window, "input": descriptions.shape_fields(graph.tensors[x].shape)}
+        fields = {"window": window, "input": unpadded}
         changed.append(replace(reader, fields=reader.fields | fields))
     return without(graph, step, y, x, changed)
 

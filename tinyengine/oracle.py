@@ -90,14 +90,20 @@ class Oracle:
         operators, known = [], set(self.inputs)
         known.update(i for i, tensor in enumerate(self.graph.tensors) if tensor.isVariable)
         self.handles, self.initial = {}, {}  # {index of a tensor: variable}, {variable: array}
+        valued = set()  # variables that have a value
         for o in self.graph.operators:
             read = {int(i) for i in o.inputs if i >= 0 and not constant(self.model, i)}
             if self._kind(o) == "CALL_ONCE":
                 self.initial |= self._assigned(o.builtinOptions.initSubgraphIndex)
+                valued.update(self.initial)
             elif self._kind(o) == "VAR_HANDLE":
                 known.add(int(o.outputs[0]))
                 self.handles[int(o.outputs[0])] = _variable(o)
+            elif self._kind(o) == "READ_VARIABLE" and self._moved(o) not in valued:
+                continue  # what assigns it does not follow from the inputs that are given
             elif read <= known and not self._at_float_boundary(o):
+                if self._kind(o) == "ASSIGN_VARIABLE":
+                    valued.add(self._moved(o))
                 operators.append(o)
                 known.update(int(i) for i in o.outputs)
         self.parts, self.variables = [], dict(self.initial)
@@ -142,6 +148,10 @@ class Oracle:
     def _kind(self, operator):
         code = self.model.operatorCodes[operator.opcodeIndex]
         return KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    def _moved(self, operator):
+        """The variable that a READ_VARIABLE or an ASSIGN_VARIABLE names."""
+        return self.handles[int(operator.inputs[0])]
 
     def _alone(self, operator):
         kind = self._kind(operator)
