@@ -52,6 +52,9 @@ FIVE = {  # the floor of DESIGN: live tensors, with PAD folded and depthwise con
 }
 
 
+FIELD = sorted((MODELS / "field").glob("*.tflite"))
+
+
 def chain():
     """The case with the most operators, as bytes."""
     return max(CASES.values(), key=lambda content: len(importer.parse(content).operators))
@@ -71,6 +74,17 @@ def test_a_real_model_is_exact_on_every_value(name, optimise, tmp_path):
     assert not wrong
     if optimise == "speed":  # the plain depthwise kernel does not work in place
         assert compiled.arena <= FIVE[name] + compiled.scratch
+
+
+@pytest.mark.parametrize("path", FIELD, ids=lambda path: path.stem)
+def test_a_model_from_the_field_is_exact_on_every_value(path, tmp_path):
+    """What others have published, as it is."""
+    compiled = pipeline.load(path)
+    found = [compiled.graph.tensors[i] for i in compiled.graph.inputs]
+    inputs = check_tflite.all_inputs(found, 2)
+    harness = hostrun.build(compiled, emission.emit(compiled), tmp_path)
+    given = inputs if len(found) > 1 else inputs[0]
+    assert not check_tflite.differences(harness, path.read_bytes(), given)
 
 
 def check_on_host(batch, folder, command):
