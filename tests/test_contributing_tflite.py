@@ -8,7 +8,7 @@ import pytest
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
-import tflite_models  # noqa: E402
+import tflite_builder  # noqa: E402
 
 import check_tflite  # noqa: E402
 from compiler import hostrun  # noqa: E402
@@ -52,7 +52,7 @@ RELU = Kind(
 def test_a_new_operator_goes_from_a_tflite_file_to_c(monkeypatch, tmp_path):
     monkeypatch.setitem(KINDS, "RELU", RELU)
     monkeypatch.setitem(ROWS, "RELU", RELU.row)
-    builder = tflite_models.Builder(1)
+    builder = tflite_builder.Builder(1)
     x = builder.value((1, 4, 5, 8), 0.05, 5)
     y = builder.value((1, 4, 5, 8), 0.05, 5)
     builder.operator("RELU", [x.index], y)

@@ -12,7 +12,7 @@ from conftest import ROOT, refused, run_script
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
-import tflite_models  # noqa: E402
+import tflite_builder  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -31,7 +31,7 @@ RED = (255, 0, 0)
 
 def model_of(depths=(21, 21, 21), strides=STRIDES, shape=(1, HEIGHT, WIDTH, 3)):
     """The bytes of a model with an output for each stride, as a detector has it; random weights."""
-    b = tflite_models.Builder(0)
+    b = tflite_builder.Builder(0)
     x = b.value(shape, 0.011, 5)
     ends = [b.convolution(x, d, (3, 3), (s, s)) for d, s in zip(depths, strides)]
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(b.model(x, ends[0]), 0))

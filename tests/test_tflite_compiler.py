@@ -14,6 +14,7 @@ from conftest import compiler as compiler_named
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
+import tflite_builder  # noqa: E402
 import tflite_graphs  # noqa: E402
 import tflite_models  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
@@ -125,7 +126,7 @@ def test_poison_finds_a_plan_in_which_tensors_overlap(tmp_path):
     content = next(c for n, c in CASES.items() if len(pipeline.compile_model(c, "m").choices) > 2)
     compiled = pipeline.compile_model(content, "model")
     compiled.plan.offsets.update(dict.fromkeys(compiled.plan.offsets, 0))
-    inputs = tflite_models.inputs(content, np.random.default_rng(0))
+    inputs = tflite_builder.inputs(content, np.random.default_rng(0))
     harness = hostrun.build(compiled, emission.emit(compiled), tmp_path)
     assert check_tflite.differences(harness, content, inputs)
 

@@ -8,7 +8,7 @@ for package in ("ai_edge_litert", "tflite", "tflite_micro"):
 
 import tflite_copies  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
-from tflite_models import Builder  # noqa: E402
+from tflite_builder import Builder  # noqa: E402
 
 from cli import UserError  # noqa: E402
 from tinyengine import emission, gathers, pipeline  # noqa: E402

@@ -11,7 +11,7 @@ for package in ("ai_edge_litert", "tflite", "tflite_micro"):
 
 import tflite_convolutions  # noqa: E402
 from conftest import SANITIZE  # noqa: E402
-from tflite_models import Builder  # noqa: E402
+from tflite_builder import Builder  # noqa: E402
 
 from cli import UserError  # noqa: E402
 from compiler import hostrun, operators  # noqa: E402

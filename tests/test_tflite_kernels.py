@@ -17,7 +17,8 @@ for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
 import tflite_micro  # noqa: E402
-from tflite_models import cases, inputs  # noqa: E402
+from tflite_builder import inputs  # noqa: E402
+from tflite_models import cases  # noqa: E402
 
 from compiler.emission import C_TYPES, Constants, Place  # noqa: E402
 from tinyengine import importer, kernelrows, lowering, oracle, quantisation  # noqa: E402

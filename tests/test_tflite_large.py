@@ -10,7 +10,7 @@ import pytest
 for package in ("ai_edge_litert", "tflite"):
     pytest.importorskip(package)
 
-from tflite_models import Builder, inputs  # noqa: E402
+from tflite_builder import Builder, inputs  # noqa: E402
 
 from compiler import hostrun, operators  # noqa: E402
 from compiler.trace import Layout  # noqa: E402

@@ -7,7 +7,7 @@ import pytest
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
-from tflite_models import Builder  # noqa: E402
+from tflite_builder import Builder  # noqa: E402
 
 from cli import UserError  # noqa: E402
 from tinyengine import importer, lowering, oracle, pipeline, tables  # noqa: E402

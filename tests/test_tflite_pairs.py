@@ -8,7 +8,7 @@ import pytest
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
-from tflite_models import PAIR_OPTIONS, Builder  # noqa: E402
+from tflite_builder import PAIR_OPTIONS, Builder  # noqa: E402
 
 from cli import UserError  # noqa: E402
 from tinyengine import importer, lowering, pipeline, rules  # noqa: E402

@@ -12,6 +12,7 @@ import pytest
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
+import tflite_builder  # noqa: E402
 import tflite_models  # noqa: E402
 import tflite_mutations  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
@@ -31,7 +32,7 @@ BIAS_AXIS = "quantized_dimension must be in range [0, 1)"  # of TensorFlow Lite,
 
 def build(layers, shape=(1, 6, 5, 4)):
     """The bytes of a model; layers: (builder, input) -> output."""
-    builder = tflite_models.Builder(0)
+    builder = tflite_builder.Builder(0)
     x = builder.value(shape, 0.05, 3)
     return builder.model(x, layers(builder, x))
 

@@ -12,6 +12,7 @@ import pytest
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
+import tflite_builder  # noqa: E402
 import tflite_graphs  # noqa: E402
 import tflite_models  # noqa: E402
 
@@ -34,7 +35,7 @@ REAL = ("ad01_int8", "kws_ref_model", "mcunet_vww", "pretrainedResnet_quant", "v
 def _beyond_int32():
     """Yields (name, bytes of a model): bits that a te_scale shifts out of int32 are lost."""
     for power in (23, 26, 30):
-        builder = tflite_models.Builder(power)
+        builder = tflite_builder.Builder(power)
         x = builder.value((1, 4, 5, 8), 0.05, 5)
         quantized = builder.quantize(x, x.scale / 2**power, 3)
         yield f"quantize_by_2^{power}", builder.model(x, quantized)

@@ -11,6 +11,7 @@ from conftest import SANITIZE
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
 
+import tflite_builder  # noqa: E402
 import tflite_copies  # noqa: E402
 import tflite_models  # noqa: E402
 import tflite_states  # noqa: E402
@@ -56,7 +57,7 @@ int main(void) { /* all inputs, a reset, and all inputs once more */
 
 def build(make, values=None, shape=(1, 6), **given):
     """The bytes of a model; make: (builder, input) -> output. values: of variables, at first."""
-    builder = tflite_models.Builder(3)
+    builder = tflite_builder.Builder(3)
     x = builder.value(shape, **{"scale": 0.05, "zero_point": 3} | given)
     content = builder.model(x, make(builder, x))
     return content if values is None else beginning(builder, content, values)

@@ -1,7 +1,7 @@
 """Small models of convolutions in groups, dilated ones as three operators, transposed ones, of
 computed shapes, and of long rows of SOFTMAX and LOG_SOFTMAX.
 
-The functions add operators to a `tflite_models.Builder` b and return its output; `convolutions()`
+The functions add operators to a `tflite_builder.Builder` b and return its output; `convolutions()`
 yields the cases of `tflite_models.cases()`.
 """
 

@@ -1,6 +1,6 @@
 """Small models of what moves values and leaves them as they are, and of resized images.
 
-The functions add one operator to a `tflite_models.Builder` b and return its output, or a list of
+The functions add one operator to a `tflite_builder.Builder` b and return its output, or a list of
 its outputs; `copies()` yields the cases of `tflite_models.cases()`.
 """
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import tflite_copies
 from ai_edge_litert import schema_py_generated as schema
+from tflite_builder import PAIR_OPTIONS, Value
 from tflite_graphs import DeadBuilder
-from tflite_models import PAIR_OPTIONS, Value
 from tflite_states import assign, beginning, call_once, handle, lstm, read, svdf
 
 from tinyengine.oracle import serialised

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import tflite_convolutions
 import tflite_copies
-from tflite_models import ACTIVATIONS, FUSED, PAIR_OPTIONS, Builder
+from tflite_builder import ACTIVATIONS, FUSED, PAIR_OPTIONS, Builder
 from tflite_states import lstm, svdf
 
 

@@ -1,6 +1,6 @@
 """Models with operators that keep a state from run to run: SVDF, UNIDIRECTIONAL_SEQUENCE_LSTM, and
-variables that are read and assigned. As the cases of tflite_models.py, of whose builder these are
-functions.
+variables that are read and assigned. They are for tflite_models.py; the functions add operators to
+a `tflite_builder.Builder`.
 """
 
 import copy
