@@ -26,7 +26,7 @@ ENGINE = $(KERNELS) BitNetMCU_inference.h $(wildcard kernels/*.h)
 	study-fc-choices study-few-bits study-few-bits-choices study-small-choices study-requantisers \
 	study-windows study-window-choices study-pruning \
 	study-muon study-muon-choices study-formats study-bias study-sensors study-watch \
-	study-convolutions study-convolution-choices bench-training bench bench-firmware bench-tflite figures ctest clean
+	study-convolutions study-convolution-choices bench-training bench bench-firmware bench-tflite bench-layers figures ctest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,7 @@ setup-all: $(READY_ALL) ## the same, and what tests, lint and TensorFlow Lite ne
 lint: $(READY_ALL) ## check style: ruff and clang-format
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c kernels/*.h compiler/*.c compiler/*.h tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h
+	$(BIN)/clang-format --dry-run --Werror *.c *.h kernels/*.c kernels/*.h compiler/*.c compiler/*.h tinyengine/kernels/*.c tinyengine/kernels/*.h tests/*.c mcu/*.c mcu/*.h mcu/*/*.c mcu/*/*.h benchmarks/*.c
 
 PACKAGES = gcc g++ clang libclang-rt-dev make gcc-riscv64-unknown-elf gcc-arm-none-eabi qemu-system-arm
 
@@ -169,6 +169,9 @@ bench-firmware: $(READY) ## the fast firmware, all test images -> docs/firmware.
 
 bench-tflite: $(READY_ALL) ## int8 TFLite models in BITNETMCU_MODELS on a Cortex-M4 -> docs/bench-tflite.csv
 	$(PYTHON) benchmarks/tflite_instructions.py
+
+bench-layers: $(READY_ALL) ## single layers beside CMSIS-NN's kernels -> docs/bench-layers.csv
+	$(PYTHON) benchmarks/layer_instructions.py
 
 figures: $(READY) ## draw the figures of docs/
 	$(PYTHON) benchmarks/figures.py

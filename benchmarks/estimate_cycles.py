@@ -1,10 +1,9 @@
 """Estimate the cycles of compiled TensorFlow Lite models on a Cortex-M4 from what they execute.
 
-QEMU counts instructions, and an LDM of eight words counts as one. Here each executed instruction
-has a weight: LDM, STM, PUSH and POP of n words 1 + n cycles, LDRD and STRD 3, other loads 2, or 1
-straight behind one of these, all others 1; and each taken branch 2 more. That is still no latency:
-flash has no wait states here, and a division takes one cycle. The firmware is that of
-`make -C mcu tflite`; Unicorn (QEMU's core as a library) executes it and reports its basic blocks.
+The firmware is that of `make -C mcu tflite`, on a board with 4 MB of flash and of RAM. The rules,
+and what wait states of the flash cost, stand in cortex_m4.py. --operators prints each operator,
+from the build that is traced, and the three that take most of what their multiplications and bytes
+need. cycle_model_m4.py holds the model against published cycles.
 """
 
 import sys
@@ -15,129 +14,112 @@ if __name__ == "__main__":
     import startup  # noqa: F401  first: errors while the rest loads
 
 import argparse
-import re
+import os
 import subprocess
-from collections import Counter
+import tempfile
+from dataclasses import dataclass
 
-import numpy as np
-import unicorn
-from elftools.elf.elffile import ELFFile
-from unicorn import arm_const as arm
+import cortex_m4
+from cortex_m4 import Cost
 
 import check_tflite
 import cli
+from compiler import report
 from compiler.emission import identifier
-from tinyengine import pipeline
+from compiler.trace import Layout
+from tinyengine import measures, pipeline
 
 EXAMPLES = """examples:
   python benchmarks/estimate_cycles.py models/*.tflite
+  python benchmarks/estimate_cycles.py --operators --wait-states 5 models/kws_ref_model.tflite
 """
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "mcu" / "build" / "estimate"
 TARGET = "cortex-m4"
-HOME = 0x000FFFF0  # where the model returns to: behind all code
-INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t[0-9a-f ]+\t(\S+)\s*([^;@<]*)")
-MULTIPLE, DOUBLE = ("ldm", "stm", "push", "pop"), ("ldrd", "strd")
+MEMORIES = {"FLASH_SIZE": "4194304", "SRAM_SIZE": "4194304"}  # more than most chips have
 
 
-def build(model):
-    """The firmware of the .tflite file `model`."""
-    command = ["make", "-s", "-C", ROOT / "mcu", "tflite-build", f"MODEL={model.resolve()}"]
-    command += [f"TARGET={TARGET}", f"OUT={BUILD}", f"PYTHON={sys.executable}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+@dataclass(frozen=True)
+class Estimate:
+    """What a model takes in one inference.
+
+    whole: its `Cost`. operators: [(step, kernel's name, `Cost`, what its multiplications and bytes
+    need)], none where nobody asked.
+    """
+
+    compiled: object
+    whole: Cost
+    operators: list
+
+
+def build(model, folder):
+    """The folder of the firmware of the .tflite file `model`, built in `folder`."""
+    command = ["make", "-es", "-C", ROOT / "mcu", "tflite-build", f"MODEL={model.resolve()}"]
+    command += [f"TARGET={TARGET}", f"OUT={folder}", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | MEMORIES)
     if done.returncode:
         raise cli.UserError(f"{model} cannot be built: {done.stderr.strip().splitlines()[-1]}")
-    return BUILD / f"{TARGET}-tflite-speed" / model.stem / "tflite.elf"
+    return Path(folder) / f"{TARGET}-tflite-speed" / model.stem
 
 
-def listed(registers):
-    """How many registers a list like {r0, r4-r7, lr} names."""
-    count = 0
-    for part in re.search(r"{(.*)}", registers)[1].split(","):
-        first, _, last = part.strip().partition("-")
-        count += int(last.lstrip("rsd")) - int(first.lstrip("rsd")) + 1 if last else 1
-    return count
-
-
-def instructions(elf):
-    """{address: (mnemonic, operands)} of the code in `elf`."""
-    command = ["arm-none-eabi-objdump", "-d", elf]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = filter(None, map(INSTRUCTION.match, text.splitlines()))
-    return {int(line[1], 16): (line[2], line[3]) for line in found}
-
-
-def weigh(code, first, size):
-    """(instructions, cycles) of one pass through the block of `size` bytes at `first`."""
-    count = cycles = 0
-    behind_load = False
-    for address in range(first, first + size, 2):
-        if address not in code:  # the second half of an instruction
-            continue
-        name, operands = code[address]
-        load = name.startswith("ldr") and not name.startswith(DOUBLE)
-        if name.startswith(MULTIPLE):
-            cycles += 1 + listed(operands)
-        elif name.startswith(DOUBLE):
-            cycles += 3
-        else:
-            cycles += 2 if load and not behind_load else 1
-        behind_load = load
-        count += 1
-    return count, cycles
-
-
-class Machine:
-    """A Cortex-M4 with the firmware `elf` loaded, which counts the blocks that it executes."""
-
-    def __init__(self, elf):
-        mode = unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
-        self.engine = unicorn.Uc(unicorn.UC_ARCH_ARM, mode)
-        self.engine.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_M4)
-        self.engine.mem_map(0, 0x100000)
-        self.engine.mem_map(0x20000000, 0x40000)
-        with Path(elf).open("rb") as file:
-            image = ELFFile(file)
-            for segment in image.iter_segments("PT_LOAD"):
-                self.engine.mem_write(segment["p_paddr"], segment.data())
-                self.engine.mem_write(segment["p_vaddr"], segment.data())  # .data, where it runs
-            table = image.get_section_by_name(".symtab")
-            self.symbols = {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
-        self.blocks, self.taken, self.end = Counter(), 0, None
-        self.engine.hook_add(unicorn.UC_HOOK_BLOCK, self.enter)
-
-    def enter(self, engine, address, size, _):
-        self.blocks[address, size] += 1
-        self.taken += address != self.end
-        self.end = address + size
-
-    def call(self, name):
-        """Call a function without arguments; returns its result, and counts anew."""
-        self.blocks.clear()
-        self.taken = 0
-        self.end = self.symbols[name] & ~1
-        self.engine.reg_write(arm.UC_ARM_REG_SP, self.symbols["__stack_top"])
-        self.engine.reg_write(arm.UC_ARM_REG_LR, HOME | 1)
-        self.engine.emu_start(self.symbols[name] | 1, HOME)
-        return self.engine.reg_read(arm.UC_ARM_REG_R0)
-
-
-def estimate(model, inputs):
-    """(instructions, cycles) of one inference, the mean of `inputs` inputs."""
-    compiled = pipeline.load(model)
-    elf = build(model)
-    machine, code = Machine(elf), instructions(elf)
-    tensor = compiled.graph.tensors[compiled.graph.inputs[0]]
-    prefix = identifier(compiled.name)
-    sums = np.zeros(2)
-    for values in check_tflite.make_inputs(tensor, inputs):
-        machine.engine.mem_write(machine.call(f"{prefix}_input"), values.tobytes())
+def run(machine, compiled, inputs):
+    """The `Cost`s of one inference up to each mark, the mean of all `inputs`; each is a list of the
+    values of every input of the model."""
+    prefix, several = identifier(compiled.name), len(compiled.graph.inputs) > 1
+    names = [f"{prefix}_input{f'_{n}' if several else ''}" for n in range(len(inputs[0]))]
+    if f"{prefix}_reset" in machine.symbols:
+        machine.call(f"{prefix}_reset")
+    runs = []
+    for values in inputs:
+        for name, each in zip(names, values, strict=True):
+            machine.engine.mem_write(machine.call(name), each.tobytes())
         machine.call(f"{prefix}_run")
-        for (first, size), count in machine.blocks.items():
-            sums += count * np.array(weigh(code, first, size))
-        sums[1] += 2 * machine.taken
-    return (sums / inputs).round().astype(int)
+        runs.append(machine.costs)
+    return [Cost.mean(costs) for costs in zip(*runs)]
+
+
+def by_step(graph, costs):
+    """[`Cost`] of each step of a graph; costs: up to each mark, one for each output of a step."""
+    found, at = [], 0
+    for step in graph.operators:
+        found.append(Cost.total(costs[at : at + len(step.outputs)]))
+        at += len(step.outputs)
+    return found
+
+
+def estimate(model, inputs=1, wait_states=0, operators=False):
+    """The `Estimate` of the .tflite file `model`, the mean of `inputs` inputs."""
+    compiled = pipeline.load(model)
+    graph = compiled.graph
+    tensors = [graph.tensors[i] for i in graph.inputs]
+    given = list(zip(*check_tflite.all_inputs(tensors, inputs), strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        built = build(model, folder)
+        machine = cortex_m4.Machine(built / "tflite.elf", wait_states)
+        (whole,) = run(machine, compiled, given)
+        if not operators:
+            return Estimate(compiled, whole, [])
+        marks = len(Layout.of(graph).fields)
+        options = {"mark": "record", "most": marks + 1}
+        traced = cortex_m4.Machine(built / "tflite-trace.elf", wait_states, **options)
+        costs = by_step(graph, run(traced, compiled, given))
+    rows = [
+        (step, choice.kernel.name, cost, measures.needed(*report.work(graph, step)))
+        for step, choice, cost in zip(graph.operators, compiled.choices, costs, strict=True)
+    ]
+    return Estimate(compiled, whole, rows)
+
+
+def print_operators(found):
+    """A line for each operator, and the three that take most of what they need."""
+    head = ("instructions", "cycles", "stalls", "needed")
+    print(f"{'':>4}  {'':18} {'':26} {' '.join(f'{name:>12}' for name in head)}")
+    for step, kernel, cost, needed in found.operators:
+        numbers = (cost.instructions, cost.cycles, cost.stalls, needed)
+        numbers = " ".join(f"{number:>12}" for number in numbers)
+        print(f"{step.index:>4}  {step.kind:18} {kernel:26} {numbers}")
+    worst = measures.worst((s.name, cost.cycles, need) for s, _, cost, need in found.operators)
+    print(f"most cycles for what they need: {worst}")
 
 
 def main():
@@ -146,12 +128,27 @@ def main():
     )
     parser.add_argument("models", type=Path, nargs="+", help=".tflite files")
     parser.add_argument("--inputs", type=int, default=1, help="the mean of so many (default: 1)")
+    parser.add_argument(
+        "--wait-states", type=int, default=0, help="of the flash, in cycles (default: 0)"
+    )
+    parser.add_argument("--operators", action="store_true", help="print each of them, too")
     arguments = parser.parse_args()
-    if arguments.inputs < 1:
-        raise cli.UserError(f"--inputs {arguments.inputs} is not valid; it takes 1 or more")
+    for name, least in (("inputs", 1), ("wait_states", 0)):
+        value = getattr(arguments, name)
+        if value < least:
+            option = name.replace("_", "-")
+            raise cli.UserError(f"--{option} {value} is not valid; it takes {least} or more")
     for model in arguments.models:
-        count, cycles = estimate(model, arguments.inputs)
-        print(f"model={model.stem} instructions={count} cycles={cycles}", flush=True)
+        found = estimate(model, arguments.inputs, arguments.wait_states, arguments.operators)
+        if arguments.operators:
+            print_operators(found)
+        whole = found.whole
+        print(
+            f"model={model.stem} instructions={whole.instructions} "
+            f"cycles={whole.cycles + whole.stalls} wait_states={arguments.wait_states} "
+            f"stalls={whole.stalls}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 Each model is compiled, compared with the reference on 100 inputs on this computer, then on a few
 under QEMU as a Cortex-M4, whose executed instructions are counted; with plain kernels, too, where
-there are figures of peers. Writes docs/bench-tflite.csv and docs/tinyengine-memory.png. Models come
-from the folder that BITNETMCU_MODELS or --models names, and from those in it.
+there are figures of peers. Cycles are modelled (cortex_m4.py). Writes docs/bench-tflite.csv,
+docs/bench-tflite-operators.csv with every operator beside what it needs, and
+docs/tinyengine-memory.png. Models come from the folder that BITNETMCU_MODELS or --models names, and
+from those in it.
 """
 
 import sys
@@ -17,9 +19,12 @@ import argparse
 import os
 import subprocess
 
+import estimate_cycles
+from layer_instructions import LAYERS
+
 import cli
 from compiler import report
-from tinyengine import pipeline
+from tinyengine import measures, pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,11 +43,19 @@ PEERS = {
     "ad01_int8": (583_000, 2_580, "0.802M", ""),
     "mcunet_vww": (49_170_000, 219_808, "43.35M", 93_992),
 }
-MEMORIES = ("FLASH_SIZE=4194304", "SRAM_SIZE=4194304")  # of the board: more than most chips have
+LAYER_PEERS = {(layer.model, layer.index): layer.cmsis_nn for layer in LAYERS if layer.model}
+WAIT_STATES = 5  # of the flash, in one column: an STM32F4 at its highest clock
+CYCLES = f"cycles_{WAIT_STATES}_wait_states"
 DRAWN = "mcunet_vww"  # whose memory is a picture beside the table
 COLUMNS = ("model", "kernels", "target", "inputs", "differing_values", "arena", "scratch", "floor")
-COLUMNS += ("flash", "constants", "ram", "instructions", "cmsis_nn_instructions", "ratio")
+COLUMNS += ("flash", "constants", "ram", "instructions", "cycles", CYCLES)
+COLUMNS += ("cmsis_nn_instructions", "ratio")
 COLUMNS += ("cmsis_nn_arena", "tinyengine_instructions", "tinyengine_ram")
+
+
+def beside(path, name):
+    """The CSV file of more rows beside that at `path`."""
+    return path.with_name(f"{path.stem}-{name}{path.suffix}")
 
 
 def place(path):
@@ -64,7 +77,8 @@ def measure(model, kernels, inputs, target="cortex-m4"):
     host = last_line(
         [sys.executable, "check_tflite.py", model, "--inputs", str(inputs), "--optimise", kernels]
     )
-    command = ["env", *MEMORIES, "make", "-es", "-C", "mcu", "tflite"]
+    memories = [f"{name}={size}" for name, size in estimate_cycles.MEMORIES.items()]
+    command = ["env", *memories, "make", "-es", "-C", "mcu", "tflite"]
     command += [f"MODEL={model.resolve()}", f"TARGET={target}"]
     command += [f"OPTIMISE={kernels}", f"PYTHON={sys.executable}"]
     found = last_line(command)
@@ -77,6 +91,33 @@ def measure(model, kernels, inputs, target="cortex-m4"):
         row["ratio"] = f"{instructions / int(found['instructions']):.2f}"
         row |= {"tinyengine_instructions": tinyengine, "tinyengine_ram": ram}
     return row
+
+
+def operators(found):
+    """Rows of an `estimate_cycles.Estimate`, one for each operator."""
+    graph, rows = found.compiled.graph, []
+    for step, kernel, cost, needed in found.operators:
+        words, more = graph.row(step).details(graph, step)
+        macs, size = report.work(graph, step)
+        rows.append(
+            {
+                "model": found.compiled.name,
+                "operator": step.index,
+                "kind": step.kind,
+                "kernel": kernel,
+                "output": "x".join(map(str, graph.tensors[step.outputs[0]].shape)),
+                "words": " ".join([*words, *more]),
+                "macs": macs,
+                "bytes": size,
+                "instructions": cost.instructions,
+                "cycles": cost.cycles,
+                CYCLES: cost.cycles + cost.stalls,
+                "needed": needed,
+                "times_needed": f"{cost.cycles / max(needed, 1):.1f}",
+                "cmsis_nn_instructions": LAYER_PEERS.get((found.compiled.name, step.index), ""),
+            }
+        )
+    return rows
 
 
 def main():
@@ -93,7 +134,7 @@ def main():
             f"no .tflite files in {arguments.models}; name a folder with --models or "
             "BITNETMCU_MODELS (the models are those of MLPerf Tiny and of MCUNet)"
         )
-    rows = []
+    rows, steps = [], []
     cases = [
         (model, kernels)
         for model in models
@@ -101,6 +142,14 @@ def main():
     ]
     for model, kernels in cli.progress(cases, unit="model"):
         rows.append(measure(model, kernels, arguments.inputs))
+        if kernels == "speed":
+            found = estimate_cycles.estimate(model, 4, WAIT_STATES, operators=True)
+            cycles = found.whole.cycles
+            rows[-1] |= {"cycles": cycles, CYCLES: cycles + found.whole.stalls}
+            steps += operators(found)
+            worst = measures.worst((s.name, c.cycles, need) for s, _, c, need in found.operators)
+            print(f"{model.stem}: most cycles for what they need: {worst}", flush=True)
+            cli.write_atomic(beside(arguments.out, "operators"), cli.csv_text(steps))
         cli.write_atomic(arguments.out, cli.csv_text(rows))
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for row in rows:

@@ -49,6 +49,12 @@ def facts(compiled, emitted):
     }
 
 
+def work(graph, step):
+    """(multiply-accumulates, bytes of inputs, outputs, weights and biases) of a step."""
+    macs, constants = graph.row(step).costs(graph, step)
+    return macs, constants + sum(graph.tensors[i].bytes for i in (*step.inputs, *step.outputs))
+
+
 def table(report, skipped=True):
     """The steps of a report and their memory, as lines to read; skipped: and why not faster."""
     names = f"{'offset':>8} {'bytes':>8} {'scratch':>8}"

@@ -4,7 +4,8 @@
     python mcu/run_tflite.py run MODEL.tflite --build DIR --target cortex-m4
 
 `run` compares every value of every operator with the reference, and prints instructions per
-operator and for the whole model, one line for machines last.
+operator, beside what its multiplications and bytes need, which three take most of that, and the
+whole model, one line for machines last.
 """
 
 import sys
@@ -24,7 +25,7 @@ import check_tflite
 import cli
 from compiler import report, trace
 from compiler.trace import Layout, Result
-from tinyengine import emission, kernelrows, oracle, pipeline
+from tinyengine import emission, kernelrows, measures, oracle, pipeline
 
 
 def compile_for_target(compiled, emitted, build):
@@ -67,9 +68,14 @@ def run(compiled, constants, arguments):
     different = layout.differing(traced.values, wanted)
     ends = [result.output] if len(graph.outputs) == 1 else result.output
     different += sum(np.count_nonzero(a != wanted[i]) for i, a in zip(graph.outputs, ends))
+    print(f"{'':>4}  {'':18} {'':26} {'counted':>10} {'needed':>10}")
+    steps = []
     for step, choice in zip(graph.operators, compiled.choices):
         count = int(counts[step.outputs[0]].mean())
-        print(f"{step.index:>4}  {step.kind:18} {choice.kernel.name:26} {count:>10}")
+        needed = measures.needed(*report.work(graph, step))
+        print(f"{step.index:>4}  {step.kind:18} {choice.kernel.name:26} {count:>10} {needed:>10}")
+        steps.append((step.name, count, needed))
+    print(f"most instructions for what they need: {measures.worst(steps)}")
     needs = budget.read(arguments.build / "tflite.elf")
     report.draw_plan(compiled, arguments.build / "memory.png", needs.depths)
     print(

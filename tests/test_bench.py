@@ -94,23 +94,122 @@ def test_a_selection_of_nothing_is_refused():
     assert "selects nothing that can be built" in refused(done)
 
 
-def test_estimated_cycles_weigh_words_and_loads():
+@pytest.fixture(scope="module")
+def cortex_m4():
     pytest.importorskip("unicorn")
     sys.path.insert(0, str(ROOT / "benchmarks"))
+    import cortex_m4
+
+    return cortex_m4
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "cycles"),
+    [
+        ("adds r0, r1", None, 1),
+        ("smlad r0, r1, r2, r0", None, 1),
+        ("udiv r0, r1, r2", None, 12),
+        ("push {r4, r5, r6, r7, lr}", None, 6),
+        ("push {r4-r7, lr}", None, 6),
+        ("ldmia.w r0!, {r2, r3, r5}", "ldr r1, [r4, #0]", 4),
+        ("ldrd r2, r3, [r0], #8", "ldr r1, [r4, #0]", 3),
+        ("ldr r0, [r1, #0]", None, 2),
+        ("ldr r0, [r1, #0]", "ldrsb.w r2, [r3, r4]", 1),
+        ("ldr r0, [r1, #0]", "ldr r1, [r3, #0]", 2),  # loaded in front: no pipelining
+        ("ldr r0, [r1, #0]", "str r2, [r3, #0]", 2),
+        ("ldr r0, [r1, #0]", "adds r1, #4", 3),  # no forwarding into an address
+        ("ldr r0, [sl, #0]", "add.w r10, r10, #4", 3),
+        ("ldmia.w r1, {r2, r3}", "umull r0, r1, r2, r3", 4),
+        ("ldr r0, [r1, #0]", "cmp r1, #4", 2),
+        ("ldr.w pc, [r1, #0]", None, 3),  # and the refill
+        ("tbb [pc, r0]", None, 4),
+        ("str r0, [r1, #4]", None, 1),
+        ("str.w r0, [r1], #4", None, 1),
+        ("strb r0, [r1, r2]", None, 2),
+        ("strb r0, [r1, r2]", "ldrb r0, [r3, #0]", 1),
+        ("it eq", "adds r0, r1", 0),  # folded into 16 bits
+        ("it eq", None, 1),
+        ("bne.n 0", "subs r0, #1", 1),
+    ],
+)
+def test_an_instruction_of_a_cortex_m4_takes_what_the_manual_says(cortex_m4, text, before, cycles):
+    def parse(line):
+        return line and cortex_m4.Instruction(*line.split(maxsplit=1))
+
+    assert cortex_m4.weigh(parse(text), parse(before)) == cycles
+
+
+FIRMWARE = """
+    .syntax unified
+    .thumb
+    .global loop, record, marked
+    .type loop, %function
+    .type record, %function
+    .type marked, %function
+loop:                       // 1, 3 passes of 2 + 1 + 1 + a refill but behind the last, 1
+    movs r1, #3
+1:  ldr r2, [r0, #0]
+    subs r1, #1
+    bne 1b
+    bx lr
+record:
+    b record                // would not end
+marked:                     // 3, then 1 + 2 and the refill of a call of what is not executed
+    push {r4, lr}
+    bl record
+    movs r0, #1
+    pop {r4, pc}
+"""
+
+
+def test_what_is_executed_is_counted_up_to_each_mark(cortex_m4, tmp_path):
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("no Arm compiler; make toolchain installs it")
+    source, elf = tmp_path / "code.s", tmp_path / "code.elf"
+    source.write_text(FIRMWARE)
+    options = ["-mcpu=cortex-m4", "-nostdlib", "-Wl,-Ttext=0x100,--defsym=__stack_top=0x20008000"]
+    command = ["arm-none-eabi-gcc", *options, "-Wl,-e0,--no-warn-rwx-segments", "-o", elf, source]
+    subprocess.run(command, check=True)
+    sram, flash = cortex_m4.SRAM, 0x1000
+
+    def costs(name, *arguments, **options):
+        machine = cortex_m4.Machine(elf, **options)
+        machine.call(name, *arguments)
+        return machine.costs
+
+    cost = cortex_m4.Cost
+    assert costs("loop", sram) == [cost(11, 1 + 3 * 4 + 2 * 2 + 1, 0)]
+    assert costs("loop", sram, refill=1) == [cost(11, 1 + 3 * 4 + 2 + 1, 0)]
+    assert costs("loop", sram + 2)[0].cycles == 18 + 3  # words at an odd halfword
+    assert costs("loop", sram + 1)[0].cycles == 18 + 6
+    (waiting,) = costs("loop", flash, wait_states=5)
+    assert (waiting.cycles, waiting.stalls) == (18, 5 + 5)  # a line of code, one of data; once
+    first, second = costs("marked", mark="record", most=2)
+    assert first == cost(2, 3 + 1, 0) and second == cost(2, 1 + 3, 0)
+
+
+def test_the_operators_of_a_model_add_up_to_the_whole(cortex_m4):
+    for package in ("ai_edge_litert", "tflite"):
+        pytest.importorskip(package)
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("no Arm compiler; make toolchain installs it")
     import estimate_cycles
 
-    code = {
-        0: ("push", "{r4-r7, lr}"),  # 1 + 5
-        2: ("ldr", "r0, [r1, #0]"),  # 2
-        4: ("ldr.w", "r2, [r1, #4]"),  # 1: straight behind a load
-        8: ("ldrd", "r2, r3, [r0], #8"),  # 3
-        12: ("ldrb", "r4, [r0, #0]"),  # 2
-        14: ("str", "r4, [r0, #0]"),  # 1
-        16: ("ldmia.w", "r0!, {r2, r3, r5-r8}"),  # 1 + 6
-        20: ("bne.n", "0"),  # 1
-    }
-    assert estimate_cycles.weigh(code, 0, 22) == (8, 6 + 2 + 1 + 3 + 2 + 1 + 7 + 1)
-    assert estimate_cycles.weigh(code, 4, 4) == (1, 2)
+    model = ROOT / "examples" / "digits.tflite"
+    found = estimate_cycles.estimate(model, inputs=2, wait_states=5, operators=True)
+    assert len(found.operators) == len(found.compiled.graph.operators)
+    assert all(cost.cycles > needed / 2 for *_, cost, needed in found.operators)
+    whole = sum(cost.cycles for _, _, cost, _ in found.operators)
+    assert abs(whole - found.whole.cycles) < 0.02 * whole
+    assert found.whole.stalls > 0 and found.whole.instructions < found.whole.cycles
+
+
+def test_the_worst_steps_are_those_with_a_share():
+    from tinyengine import measures
+
+    assert measures.needed(9, 5) == 5 + 2
+    steps = [("a", 1000, 100), ("b", 900, 30), ("c", 10, 0), ("d", 800, 800), ("e", 500, 100)]
+    assert measures.worst(steps) == "b (30.0 times), a (10.0 times), e (5.0 times)"
 
 
 def test_a_part_of_the_benchmark_runs_whole(mnist, tmp_path):

@@ -66,7 +66,7 @@ def test_without_the_environment_a_script_names_the_way_to_it(script):
         ("compile_tflite.py", "tflite"),
         ("check_tflite.py", "ai_edge_litert"),
         ("mcu/run_tflite.py", "ai_edge_litert"),  # beside mcu/tflite/, which is no package
-        ("benchmarks/tflite_instructions.py", "tflite"),
+        ("benchmarks/tflite_instructions.py", "ai_edge_litert"),
         ("tests/fuzz.py", "pytest"),
     ],
 )
