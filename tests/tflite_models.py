@@ -85,6 +85,20 @@ def _convolutions(depthwise):
         label = f"column_stride_{stride}_dilation_{dilation}"
         column = {"kernel": (5, 1), "stride": (stride, 1), "dilation": (dilation, 1)}
         yield case(label, (1, 19, 1, 6), 6, **column)
+    if not depthwise:  # in tiles of 4x4 outputs, also a part of one, for few tiles and for many
+        for size, channels, out in (
+            ((8, 8), 16, 16),
+            ((9, 10), 20, 7),
+            ((16, 12), 20, 7),
+            ((15, 14), 5, 6),
+            ((8, 8), 40, 4),
+        ):
+            for padding in ("SAME", "VALID"):
+                for activation in ("NONE", "RELU"):
+                    words = f"{size[0]}x{size[1]}_{channels}_to_{out}"
+                    label = f"tiles_{padding.lower()}_{activation.lower()}_{words}"
+                    tiled = {"kernel": (3, 3), "padding": padding, "activation": activation}
+                    yield case(label, (1, *size, channels), out, **tiled)
     yield case("stride_larger_than_the_kernel", shape, outputs, kernel=(1, 2), stride=(3, 3))
     yield case("kernel_larger_than_the_input", (1, 3, 2, 5), outputs, kernel=(7, 5))
     yield case("one_pixel", (1, 1, 1, 5), outputs, kernel=(3, 3))

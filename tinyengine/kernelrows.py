@@ -19,6 +19,7 @@ from tinyengine import (
     packing_parts,
     packing_states,
 )
+    packing_winograd,
 
 FOLDER = Path(__file__).resolve().parent / "kernels"
 LARGEST_AVERAGE = 256  # values of a window whose sums fit int16
@@ -379,6 +380,20 @@ KERNELS = {
             in_place=_no_larger_than_int16,
         ),
         _kernel("quantize_int16", in_place=_no_larger_than_int16),
+        _kernel(
+            "depthwise_conv_2d_3x3", pack=_of_one_channel(_pack_depthwise_conv_2d_3x3), **OF_3X3
+        ),
+        _kernel(
+            "depthwise_conv_2d_planes",
+            pack=_of_one_channel(_pack_depthwise_conv_2d_planes),
+            **PLANES,
+        ),
+        _kernel(
+            "conv_2d_winograd",
+            "conv_2d_winograd_m4.S",
+            pack=packing_winograd.pack_conv_2d_winograd,
+            scratch=packing_winograd.scratch,
+        ),
     ),
     "SOFTMAX_INT16": (_kernel("softmax_int16"),),
     "SVDF": (

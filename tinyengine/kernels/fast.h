@@ -29,6 +29,21 @@ typedef struct {
 void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                           void *scratch);
 
+/* Convolution of 3x3 with stride 1 by Winograd's F(4x4, 3x3). weights: for each pair of output
+ * channels U as conv_2d_winograd.c has it where they are transformed, else for each two inputs nine
+ * words of a tap of both inputs and outputs. records: for each output channel 36 times its bias,
+ * the inverse of 9 shifted left, multiplier, addend, right shift. */
+typedef struct {
+    te_shape input, output;
+    int32_t pad_top, pad_left, input_zero_point, transformed;
+    te_rounding rounding;
+    const uint32_t *weights, *records;
+    int32_t lowest, highest;
+} te_conv_2d_winograd;
+
+void te_run_conv_2d_winograd(const te_conv_2d_winograd *op, const int8_t *input, int8_t *output,
+                             void *scratch);
+
 /* A convolution that is a part of a larger operator: from `part.input.channels` of the input's
  * channels, from first_channel on, to `rows` rows of pixels that lie apart in the output, from
  * `first` on. part.output.height: rows at a time; used: bytes of scratch that `part` works in. */
