@@ -6,7 +6,10 @@ from pathlib import Path
 
 
 class Unfit(Exception):
-    """The kernel would not be exact, or is not for this step; the message says why."""
+    """The kernel would not be exact, or is not for this step; the message says why.
+
+    Without one, the kernel is for steps of another sort, which no report needs to say.
+    """
 
 
 def _as_they_are(fields):
@@ -91,7 +94,7 @@ def choose(step, kernels):
         try:
             return Choice(kernel, kernel.pack(step.fields), tuple(skipped))
         except Unfit as reason:
-            skipped.append(f"{kernel.name}: {reason}")
+            skipped += [f"{kernel.name}: {reason}"] if reason.args else []
     raise AssertionError(f"{step.name}: no plain kernel takes it: {'; '.join(skipped)}")
 
 

@@ -11,8 +11,8 @@ import pytest
 from compiler.selection import Unfit
 from tinyengine import kernelrows, packing, packing_pairs, packing_parts
 
-CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = range(3)  # as the program below counts
-ADD, SUM, SQUARED_DIFFERENCE, MUL, PRELU = range(3, 8)
+CONV_2D, FULLY_CONNECTED = 0, 2  # as the program below counts
+LINEAR, SUM, SQUARED_DIFFERENCE, MUL, PRELU, LINEAR_MUL = range(3, 9)
 KERNELS = Path(__file__).parent.parent / "tinyengine/kernels"
 MAIN = r"""
 #include <stdio.h>
@@ -40,15 +40,10 @@ int main(void) {
             te_shape in = {v[2], v[3], v[4]}, out = {v[5], v[6], v[7]};
             te_window window = {v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15]};
 
-            if (head[0] == 0) {
-                te_conv_2d_pairs op = {in, out, window, v[16], v[17], (te_rounding)v[18],
-                                       r,  v[0], v[1]};
-                te_run_conv_2d_pairs(&op, input, output, scratch);
-            } else {
-                te_depthwise_conv_2d_planes op = {in, out, window, v[16], v[17], v[18], v[19],
-                                                  (te_rounding)v[20], r, v[0], v[1]};
-                te_run_depthwise_conv_2d_planes(&op, input, output, scratch);
-            }
+            te_conv_2d_pairs op = {in, out, window, v[16], v[17], (te_rounding)v[18],
+                                   r,  v[0], v[1]};
+
+            te_run_conv_2d_pairs(&op, input, output, scratch);
         } else if (head[0] == 2) {
             te_fully_connected_pairs op = {v[2], v[3], v[4], (te_rounding)v[5], r, v[0], v[1]};
 
@@ -91,7 +86,8 @@ int main(void) {
 def program(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fast")
     (folder / "main.c").write_text(MAIN)
-    sources = [path for name in ("pairs", "planes", "fast") for path in KERNELS.glob(f"*_{name}.c")]
+    names = ("pairs", "fast", "linear")
+    sources = [path for name in names for path in KERNELS.glob(f"*_{name}.c")]
     flags = "-std=c99 -O1 -g -Wall -Wextra -Werror -pedantic -fsanitize=address,undefined"
     flags += " -fno-sanitize-recover=all"
     compiler = os.environ.get("CC", "gcc")
@@ -225,51 +221,6 @@ def test_convolution_by_pairs_is_exact(program, shape, channels, window, same, r
         packed | {"window": {"width": window[1]}, "input": {"channels": shape[2]}}
     )
     got = run(program, CONV_2D, packed, integers, x, out[0] * out[1] * channels, scratch)
-    assert (got == tflite(sums + bias, requantise).ravel()).all()
-
-
-DEPTHWISE = [  # input, window height, width, strides
-    ((5, 5, 4), (3, 3, 1, 1)),
-    ((6, 4, 8), (3, 3, 1, 1)),
-    ((7, 6, 5), (3, 3, 2, 2)),
-    ((4, 9, 3), (3, 3, 1, 1)),
-    ((9, 5, 4), (5, 5, 1, 1)),
-    ((10, 11, 4), (7, 7, 2, 2)),
-    ((3, 3, 8), (7, 7, 1, 1)),
-    ((6, 5, 4), (2, 4, 1, 1)),
-    ((8, 8, 1), (4, 2, 2, 2)),
-    ((9, 4, 6), (3, 1, 3, 1)),
-    ((1, 1, 4), (3, 3, 1, 1)),
-]
-
-
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("same", [False, True])
-@pytest.mark.parametrize("shape, window", DEPTHWISE)
-def test_depthwise_convolution_is_exact_also_in_place(program, shape, window, same, relu):
-    rng = np.random.default_rng(sum(shape))
-    out, window = geometry(shape, (*window, 1, 1), same)
-    if min(out) < 1:
-        pytest.skip("the window does not fit")
-    channels = shape[2]
-    weights, bias, zero_point, requantise = random_layer(
-        rng, (*window[:2], channels), channels, window[0] * window[1], relu
-    )
-    x = rng.integers(-128, 128, shape, np.int8)
-    sums = np.einsum(
-        "yxabc,abc->yxc", windows(x, window, out, zero_point), weights.astype(np.int64)
-    )
-    packed = packing.pack_depthwise_conv_2d_planes(
-        weights, bias, zero_point, requantise, (*window[2:6], window[7]), shape, out
-    )
-    integers = [*shape, *out, channels, *window, zero_point]
-    integers += [packed[k] for k in ("plane_words", "window_words", "record_words")]
-    integers.append(packed["rounding"] == "TE_RELU")
-    in_place = shape[0] >= out[0] and shape[1] >= out[1] and window[6] < window[0]
-    size = out[0] * out[1] * channels
-    packed["window"] = {"height": window[0]}
-    scratch = kernelrows.depthwise_conv_2d_planes_scratch(packed)
-    got = run(program, DEPTHWISE_CONV_2D, packed, integers, x, size, scratch, in_place)
     assert (got == tflite(sums + bias, requantise).ravel()).all()
 
 

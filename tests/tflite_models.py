@@ -147,6 +147,17 @@ def _convolutions(depthwise):
                 )
     if depthwise:  # the reference kernel of CONV_2D demands one
         yield case("no_bias", shape, outputs, kernel=(3, 3), bias=False)
+        for kernel in ((3, 3), (4, 5), (7, 7), (9, 9), (1, 9), (1, 16)):
+            for stride, width in ((1, 15), (1, 4), (2, 13)):
+                for activation, zero_point in (("RELU", -128), ("NONE", -4)):
+                    size = f"{kernel[0]}x{kernel[1]}_of_width_{width}"
+                    label = f"{size}_stride_{stride}_{activation.lower()}"
+                    attributes = {"stride": (stride, stride), "activation": activation}
+                    attributes |= {"kernel": kernel, "zero_point": zero_point}
+                    yield case(label, (1, 7, width, 6), 6, **attributes)
+        for channels, multiplier in ((2, 2), (5, 3)):
+            label = f"multiplier_{multiplier}_of_{channels}"
+            yield case(label, (1, 6, 9, channels), channels * multiplier, kernel=(3, 3))
     else:
         for i in range(3):
             yield (

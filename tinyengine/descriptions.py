@@ -6,6 +6,8 @@ Here is what the families of operators share. What cannot be executed exactly ra
 
 import math
 
+import numpy as np
+
 from compiler.csource import constants
 from tinyengine import quantisation, shapes
 
@@ -72,3 +74,16 @@ def axes(pairs):
 def copy(operator, tensors):
     """Of operators that leave no step behind them."""
     return {"size": ends(operator, tensors)[0].size}
+
+
+def turned(fields):
+    """Fields of an operator with a window, with height and width exchanged."""
+    others = {"height": "width", "width": "height", "pad_top": "pad_left", "pad_left": "pad_top"}
+    for name in ("stride", "dilation"):
+        others |= {f"{name}_y": f"{name}_x", f"{name}_x": f"{name}_y"}
+    turned = {
+        name: {others.get(side, side): size for side, size in fields[name].items()}
+        for name in ("input", "output", "window")
+    }
+    weights = np.ascontiguousarray(fields["weights"].swapaxes(1, 2))
+    return fields | turned | {"weights": weights}

@@ -15,6 +15,7 @@ from tinyengine import (
     gathers,
     packing,
     packing_copies,
+    packing_depthwise,
     packing_pairs,
     packing_parts,
     packing_states,
@@ -136,8 +137,17 @@ def _pack_conv_2d_pairs(fields):
 
 
 def depthwise_conv_2d_planes_scratch(packed):
-    """Rows of four channels, and zeros."""
-    return 16 * (packed["window"]["height"] + 1) * packed["plane_words"]
+    """Where the runs of each row lie that is computed at once, and rows of four channels, or of the
+    only one."""
+    planes = 4 if packed["input"]["channels"] > 1 else 1
+    rows = 1 if packed["kept_rows"] < packed["input"]["height"] else packed["output"]["height"]
+    runs = packed["window"]["height"] * packed["row_runs"] + 2
+    return 4 * (rows * runs + packed["kept_rows"] * planes * packed["plane_words"])
+
+
+def depthwise_conv_2d_3x3_scratch(packed):
+    """Rows of four channels in pairs, and what lies in front of the first column."""
+    return 4 * (packed["plane_words"] + packed["window"]["stride_x"] + 1)
 
 
 def fully_connected_pairs_scratch(packed):
@@ -145,25 +155,50 @@ def fully_connected_pairs_scratch(packed):
     return -(-packed["inputs"] // 8) * 16
 
 
-def _pack_depthwise_conv_2d_planes(fields):
-    if fields["multiplier"] != 1:
-        raise Unfit(f"{fields['multiplier']} outputs for each channel")
-    names = ("stride_y", "stride_x", "dilation_y", "dilation_x", "pad_left")
+def _pack_depthwise(fields, pack):
+    """pack: of packing_depthwise."""
     weights, *others = _weights(fields)
-    packed = packing.pack_depthwise_conv_2d_planes(
-        weights[0],
-        *others,
-        [fields["window"][name] for name in names],
-        _size(fields["input"]),
-        _size(fields["output"]),
-    )
-    return _geometry(fields) | packed
+    window = [fields["window"][name] for name in WINDOW]
+    sizes = _size(fields["input"]), _size(fields["output"])
+    return _geometry(fields) | pack(weights[0], *others, window, *sizes)
+
+
+def _pack_depthwise_conv_2d_3x3(fields):
+    if fields["weights"].shape[1:3] != (3, 3):
+        fields = packing_depthwise.trimmed(fields)
+    fields = packing_depthwise.exchange(fields)
+    packed = _pack_depthwise(fields, packing_depthwise.pack_depthwise_conv_2d_3x3)
+    return {name: fields[name] for name in ("multiplier", "exchanged")} | packed
+
+
+def _pack_depthwise_conv_2d_planes(fields):
+    several = fields["multiplier"] > 1 or fields["input"]["channels"] < 4
+    if _size(fields["output"]) == (1, 1) and not several:
+        raise Unfit("one output for each channel, for which expanding its inputs is too much")
+    fields = packing_depthwise.trimmed(fields)
+    packed = _pack_depthwise(fields, packing_depthwise.pack_depthwise_conv_2d_planes)
+    return {"multiplier": fields["multiplier"]} | packed
+
+
+def _of_one_channel(pack):
+    """Of a CONV_2D of an input of one channel, which is a DEPTHWISE_CONV_2D with many outputs."""
+
+    def packed(fields):
+        outputs = fields["output"]["channels"]
+        if fields["input"]["channels"] > 1 or outputs >= MANY_OUTPUTS:
+            raise Unfit
+        weights = fields["weights"].transpose(3, 1, 2, 0)
+        return pack(fields | {"weights": weights, "multiplier": outputs})
+
+    return packed
 
 
 def _pack_depthwise_conv_2d_taps(fields):
     if fields["multiplier"] != 1 or fields["input"]["channels"] < 4:
         raise Unfit("less than four channels with an output each")
-    return fields
+    weights, *others = _weights(fields)
+    packed = packing_depthwise.pack_depthwise_conv_2d_taps(weights[0], *others)
+    return _geometry(fields) | packed
 
 
 def _behind_input(fields):
@@ -321,14 +356,14 @@ KERNELS = {
     "DEPTHWISE_CONV_2D": (
         _kernel(
             "depthwise_conv_2d_planes",
-            "planes_m4.S",
             pack=_pack_depthwise_conv_2d_planes,
-            scratch=depthwise_conv_2d_planes_scratch,
             in_place=_behind_input,
         ),
         _kernel("depthwise_conv_2d_taps", pack=_pack_depthwise_conv_2d_taps),
         _kernel("depthwise_conv_2d"),
     ),
+OF_3X3 = {"assembly": "depthwise_3x3_m4.S", "scratch": depthwise_conv_2d_3x3_scratch}
+PLANES = {"assembly": "planes_m4.S", "scratch": depthwise_conv_2d_planes_scratch}
     "FULLY_CONNECTED": (
         _kernel("fully_connected_pairs", pack=_pack_fully_connected_pairs, **FULLY_CONNECTED_PAIRS),
         _kernel("fully_connected"),
@@ -343,18 +378,39 @@ KERNELS = {
         _kernel("mean", pack=_pack_reduction),
     ),
     "MINIMUM": (_kernel("minimum", pack=_pair, in_place=always),),
+        _kernel(
+            "depthwise_conv_2d_3x3", pack=_of_one_channel(_pack_depthwise_conv_2d_3x3), **OF_3X3
+        ),
+        _kernel(
+            "depthwise_conv_2d_planes",
+            pack=_of_one_channel(_pack_depthwise_conv_2d_planes),
+            **PLANES,
+        ),
+        _kernel(
+            "conv_2d_winograd",
+            "conv_2d_winograd_m4.S",
+            pack=packing_winograd.pack_conv_2d_winograd,
+            scratch=packing_winograd.scratch,
+        ),
     "MUL": (
         _kernel("mul_fast", pack=packing_pairs.pack_mul_fast, in_place=always),
         _kernel("mul", pack=_pair, in_place=always),
     ),
     **dict.fromkeys(("PAD", "PADV2"), (_kernel("pad", pack=packing_copies.pack_pad),)),
     "PRELU": (
+        _kernel(
+            "depthwise_conv_2d_3x3",
+            pack=_pack_depthwise_conv_2d_3x3,
+            in_place=_behind_input,
+            **OF_3X3,
+        ),
         _kernel("prelu_fast", pack=packing_pairs.pack_prelu_fast, in_place=always),
         _kernel("prelu", pack=_pair, in_place=always),
     ),
     "REDUCE_MAX": (
         _kernel("max_pool_2d_fast", pack=_pack_reduce_max_fast),
         _kernel("reduce_max", pack=_pack_reduction),
+            **PLANES,
     ),
     "REDUCE_MIN": (_kernel("reduce_min", pack=_pack_reduction),),
     "LOG_SOFTMAX": (_kernel("log_softmax", in_place=always),),
@@ -380,20 +436,6 @@ KERNELS = {
             in_place=_no_larger_than_int16,
         ),
         _kernel("quantize_int16", in_place=_no_larger_than_int16),
-        _kernel(
-            "depthwise_conv_2d_3x3", pack=_of_one_channel(_pack_depthwise_conv_2d_3x3), **OF_3X3
-        ),
-        _kernel(
-            "depthwise_conv_2d_planes",
-            pack=_of_one_channel(_pack_depthwise_conv_2d_planes),
-            **PLANES,
-        ),
-        _kernel(
-            "conv_2d_winograd",
-            "conv_2d_winograd_m4.S",
-            pack=packing_winograd.pack_conv_2d_winograd,
-            scratch=packing_winograd.scratch,
-        ),
     ),
     "SOFTMAX_INT16": (_kernel("softmax_int16"),),
     "SVDF": (

@@ -15,7 +15,6 @@ from compiler.selection import Unfit
 from tinyengine import quantisation
 
 RELU_SHIFT = constants("tinyengine/kernels/relu_shift.h")["TE_RELU_SHIFT"]
-HIGHEST_WINDOW = constants("tinyengine/kernels/depthwise_conv_2d_planes.c")["HIGHEST_WINDOW"]
 
 
 @dataclass
@@ -201,47 +200,3 @@ def pack_fully_connected_pairs(weights, bias, input_zero_point, requantise):
         record += list(np.stack([pairs.words(c) for c in both], 1).ravel())
         record += [word for c in both for word in pairs.requantisations(c)]
     return {"rounding": pairs.rounding, **last_fields(record, requantise)}
-
-
-def pack_depthwise_conv_2d_planes(
-    weights, bias, input_zero_point, requantise, window, input_shape, output_shape
-):
-    """For te_depthwise_conv_2d_planes. weights: int8 [height, width, channels].
-
-    window: stride_y, stride_x, dilation_y, dilation_x, pad_left.
-    """
-    height, width, channels = weights.shape
-    _, stride, *dilation, pad_left = window
-    if stride not in (1, 2) or dilation != [1, 1] or height > HIGHEST_WINDOW:
-        raise Unfit(f"only stride 1 and 2, no dilation, windows of at most {HIGHEST_WINDOW} rows")
-    weights = weights.transpose(2, 0, 1).reshape(channels, -1).astype(np.int64)
-    folded, least, greatest = accumulator_ranges(weights, bias, input_zero_point)
-    constant = freeze_constant_channels(weights, folded, least, greatest, requantise)
-    if max(greatest.max(), -least.min()) >= 2**30:
-        raise Unfit("sums of 2^30 and more")
-    rounding = "TE_RELU" if cuts_at_zero(requantise, constant) else "TE_SIGNED"
-    window_words = max(2, (width + (3 - stride)) // 2)
-    if window_words > 4:
-        raise Unfit(f"a window {width} wide")
-    record = []
-    for channel in range(channels):
-        _, *others = requantisation(channel, requantise, "TE_SIGNED", constant)
-        padded = np.zeros((height, 3 - stride, 2 * window_words), np.int64)
-        for odd in range(3 - stride):
-            padded[:, odd, odd : odd + width] = 2 * weights[channel].reshape(height, width)
-        pairs = halves(padded[..., 0::2], padded[..., 1::2]).transpose(0, 2, 1)
-        if (height, width) == (3, 3):
-            w = 2 * weights[channel].reshape(3, 3)
-            pairs = np.stack([halves(w[:, 0], w[:, 1]), halves(w[:, 1], w[:, 2])], 1)
-        start = 0 if channel in constant else 2 * int(bias[channel])
-        record += [start, *others, *pairs.ravel()]
-    # four outputs at a time read this far
-    plane_words = 2 * stride * -(-output_shape[1] // 4) + window_words + 4
-    plane_words = max(plane_words, (pad_left + input_shape[1] + 2) // 2)
-    return {
-        "plane_words": plane_words,
-        "window_words": window_words,
-        "record_words": len(record) // channels,
-        "rounding": rounding,
-        **last_fields(record, requantise),
-    }

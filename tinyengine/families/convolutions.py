@@ -164,21 +164,8 @@ def as_faster(fields):
         return "CONV_2D", _with(fields, "multiplier", weights=weights, groups=1)
     widths = {fields[name]["width"] for name in ("input", "output", "window")}
     if widths == {1} and fields["window"]["pad_left"] == 0:
-        return "DEPTHWISE_CONV_2D", _turned(fields)
+        return "DEPTHWISE_CONV_2D", descriptions.turned(fields)
     return None
-
-
-def _turned(fields):
-    """Fields with height and width exchanged, where the bytes stay as they are."""
-    others = {"height": "width", "width": "height", "pad_top": "pad_left", "pad_left": "pad_top"}
-    for name in ("stride", "dilation"):
-        others |= {f"{name}_y": f"{name}_x", f"{name}_x": f"{name}_y"}
-    turned = {
-        name: {others.get(side, side): size for side, size in fields[name].items()}
-        for name in ("input", "output", "window")
-    }
-    weights = np.ascontiguousarray(fields["weights"].swapaxes(1, 2))
-    return fields | turned | {"weights": weights}
 
 
 def _with(fields, gone, **others):

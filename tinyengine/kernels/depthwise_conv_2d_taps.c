@@ -1,7 +1,7 @@
-/* DEPTHWISE_CONV_2D tap by tap, four channels at a time: of any window, stride and dilation. */
+/* DEPTHWISE_CONV_2D of four channels at a time, two taps of a row at once: of any window, stride
+ * and dilation. */
+#include "depthwise.h"
 #include "fast.h"
-#include "requantise.h"
-#include "simd.h"
 
 /* The taps of a window that lie inside of the input: where they and their weights start, how many
  * there are, and how far apart. */
@@ -22,26 +22,43 @@ static int32_t first_inside(int32_t start, int32_t step, int32_t size, int32_t *
     return first;
 }
 
-/* Adds the sums of four channels from number `channel` on. offset: the zero point, negated, in both
- * halves. */
-static void add_four(const te_taps *taps, int32_t channel, uint32_t offset, int32_t *sums) {
-    const int8_t *row = taps->input + channel, *weights_row = taps->weights + channel;
-    int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
+typedef struct {
+    uint32_t a, b, c, d;
+} te_four;
 
-    for (int32_t i = 0; i < taps->rows; i++) {
-        const int8_t *x = row, *w = weights_row;
-        for (int32_t j = taps->columns; j; j--, x += taps->column_step, w += taps->channels) {
-            uint32_t pixel = te_load(x), weights = te_load(w);
-            uint32_t even = te_sxtab16(offset, pixel), odd = te_sxtab16_ror8(offset, pixel);
-            uint32_t even_w = te_sxtb16(weights), odd_w = te_sxtb16_ror8(weights);
-            a += te_low(even) * te_low(even_w);
-            b += te_low(odd) * te_low(odd_w);
-            c += te_high(even) * te_high(even_w);
-            d += te_high(odd) * te_high(odd_w);
-        }
-        row += taps->row_step, weights_row += taps->weights_row;
+/* Adds the products of two taps, of four channels each. offset: the zero point, negated, in both
+ * halves. */
+FORCE_INLINE void add_taps(te_four *sums, uint32_t x, uint32_t other_x, uint32_t w,
+                           uint32_t other_w, uint32_t offset) {
+    uint32_t low = te_pkhbt(x, other_x), high = te_pkhtb(other_x, x);
+    uint32_t low_w = te_pkhbt(w, other_w), high_w = te_pkhtb(other_w, w);
+
+    sums->a = te_smlad(te_sxtab16(offset, low), te_sxtb16(low_w), sums->a);
+    sums->b = te_smlad(te_sxtab16_ror8(offset, low), te_sxtb16_ror8(low_w), sums->b);
+    sums->c = te_smlad(te_sxtab16(offset, high), te_sxtb16(high_w), sums->c);
+    sums->d = te_smlad(te_sxtab16_ror8(offset, high), te_sxtb16_ror8(high_w), sums->d);
+}
+
+/* Sums of the four channels from number `channel` on, two taps of a row at a time. */
+static te_four four_sums(const te_taps *taps, int32_t channel, uint32_t offset) {
+    const int8_t *row = taps->input + channel, *weights = taps->weights + channel;
+    const int32_t step = taps->column_step, next = taps->channels;
+    te_four sums = {0, 0, 0, 0};
+
+    for (int32_t i = taps->rows; i > 0; i--, row += taps->row_step, weights += taps->weights_row) {
+        const int8_t *x = row, *w = weights;
+        int32_t left = taps->columns;
+
+        for (; left > 1; left -= 2, x += 2 * step, w += 2 * next)
+            add_taps(&sums, te_load(x), te_load(x + step), te_load(w), te_load(w + next), offset);
+        if (left)
+            add_taps(&sums, te_load(x), 0, te_load(w), 0, offset);
     }
-    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+    return sums;
+}
+
+static int8_t requantise(uint32_t sum, const uint32_t *to) {
+    return (int8_t)te_ssat8(te_rounded(2 * sum + to[BIAS], to[MULTIPLIER], to[ADDEND], to[RIGHT]));
 }
 
 void te_run_depthwise_conv_2d_taps(const te_depthwise_conv_2d_taps *op, const int8_t *input,
@@ -71,13 +88,16 @@ void te_run_depthwise_conv_2d_taps(const te_depthwise_conv_2d_taps *op, const in
             for (int32_t channel = 0; channel < channels; channel += 4) {
                 if (channel > last) /* the last ones: some of them again */
                     channel = last;
-                int32_t sums[4];
-                for (int32_t i = 0; i < 4; i++)
-                    sums[i] = op->bias[channel + i];
-                add_four(&taps, channel, offset, sums);
-                for (int32_t i = channel; i < channel + 4; i++)
-                    output[i] = te_requantised(&op->requantise, sums[i - channel], i);
+                const uint32_t *to = op->records + REQUANTISATION * channel;
+                te_four sums = four_sums(&taps, channel, offset);
+
+                output[channel] = requantise(sums.a, to);
+                output[channel + 1] = requantise(sums.b, to + REQUANTISATION);
+                output[channel + 2] = requantise(sums.c, to + 2 * REQUANTISATION);
+                output[channel + 3] = requantise(sums.d, to + 3 * REQUANTISATION);
             }
         }
     }
+    output -= op->output.height * op->output.width * channels;
+    te_clamp_all(output, op->output.height * op->output.width * channels, op->lowest, op->highest);
 }

@@ -55,15 +55,29 @@ typedef struct {
 void te_run_conv_2d_part(const te_conv_2d_part *op, const int8_t *input, int8_t *output,
                          void *scratch);
 
-/* Depthwise convolution with multiplier 1, stride_x 1 or 2, no dilation, a window of at most 8
- * rows. The output may be the input's memory where it is no higher and no wider. plane_words:
- * of a row of a channel in scratch. window_words, record_words: of a row of a window, of a channel.
- */
+/* Depthwise convolution with a window of 3x3, stride 1 or 2 in both directions. The output may be
+ * the input's memory where it is no higher and no wider, and the multiplier 1. exchanged: whether
+ * heights and widths are, which may be where input and output are of one size. plane_words: of
+ * scratch. */
 typedef struct {
     te_shape input, output;
     te_window window;
-    int32_t input_zero_point, plane_words, window_words, record_words;
-    te_rounding rounding;
+    int32_t multiplier, exchanged, input_zero_point, plane_words;
+    const uint32_t *records;
+    int32_t lowest, highest;
+} te_depthwise_conv_2d_3x3;
+
+void te_run_depthwise_conv_2d_3x3(const te_depthwise_conv_2d_3x3 *op, const int8_t *input,
+                                  int8_t *output, void *scratch);
+
+/* Depthwise convolution with stride_x 1 or 2, no dilation. The output may be the input's memory
+ * where it is no higher and no wider, and the multiplier 1. Of each channel kept_rows rows are in
+ * scratch, of plane_words each: those of the input or of the window. A row of the window is
+ * row_runs runs of run_words words of weights, 2 to 4. */
+typedef struct {
+    te_shape input, output;
+    te_window window;
+    int32_t multiplier, input_zero_point, kept_rows, plane_words, run_words, row_runs;
     const uint32_t *records;
     int32_t lowest, highest;
 } te_depthwise_conv_2d_planes;
@@ -91,8 +105,27 @@ typedef struct {
 
 void te_run_mean_fast(const te_mean_fast *op, const int8_t *input, int8_t *output, void *scratch);
 
-/* Depthwise convolution with multiplier 1, four channels and more, any window. */
-typedef te_depthwise_conv_2d te_depthwise_conv_2d_taps;
+/* Of each channel, at least 4 of them, the largest of all pixels of a row. */
+typedef struct {
+    int32_t rows, pixels, channels;
+} te_reduce_max_fast;
+typedef te_reduce_max_fast te_reduce_min_fast;
+
+void te_run_reduce_max_fast(const te_reduce_max_fast *op, const int8_t *input, int8_t *output,
+                            void *scratch);
+void te_run_reduce_min_fast(const te_reduce_min_fast *op, const int8_t *input, int8_t *output,
+                            void *scratch);
+
+/* Depthwise convolution with multiplier 1, four channels and more, any window. weights as of
+ * te_depthwise_conv_2d; records: of each channel twice its bias and its requantisation. */
+typedef struct {
+    te_shape input, output;
+    te_window window;
+    int32_t input_zero_point;
+    const int8_t *weights;
+    const uint32_t *records;
+    int32_t lowest, highest;
+} te_depthwise_conv_2d_taps;
 
 void te_run_depthwise_conv_2d_taps(const te_depthwise_conv_2d_taps *op, const int8_t *input,
                                    int8_t *output, void *scratch);
