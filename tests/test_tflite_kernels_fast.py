@@ -36,7 +36,7 @@ int main(void) {
         int8_t *input = take(head[3]), *output = head[5] ? input : malloc((size_t)head[4]);
         void *scratch = malloc((size_t)head[6]);
 
-        if (head[0] < 2) {
+        if (head[0] == 0) {
             te_shape in = {v[2], v[3], v[4]}, out = {v[5], v[6], v[7]};
             te_window window = {v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15]};
 
@@ -50,14 +50,15 @@ int main(void) {
             te_run_fully_connected_pairs(&op, input, output, scratch);
         } else { /* two operands, one behind the other, and the words of the description */
             const int8_t *other = input + v[0];
-            te_add_fast add;
+            te_sum_linear linear;
             te_sum_fast sum;
             te_mul_fast product;
+            te_mul_linear linear_product;
             te_prelu_fast prelu;
 
             if (head[0] == 3) {
-                memcpy(&add, r, sizeof add);
-                te_run_add_fast(&add, input, other, output, 0);
+                memcpy(&linear, r, sizeof linear);
+                te_run_sum_linear(&linear, input, other, output, 0);
             } else if (head[0] < 6) {
                 memcpy(&sum, r, sizeof sum);
                 (head[0] == 4 ? te_run_sum_fast : te_run_squared_difference_fast)(
@@ -65,6 +66,9 @@ int main(void) {
             } else if (head[0] == 6) {
                 memcpy(&product, r, sizeof product);
                 te_run_mul_fast(&product, input, other, output, 0);
+            } else if (head[0] == 8) {
+                memcpy(&linear_product, r, sizeof linear_product);
+                te_run_mul_linear(&linear_product, input, other, output, 0);
             } else { /* its table behind them */
                 memcpy(&prelu, r, 32);
                 prelu.positive = (const int8_t *)(r + 8);
@@ -265,24 +269,25 @@ def test_every_rounding_is_exact_near_every_tie(program, shift, relu):
 
 
 PAIRS = {  # of a kind: the packing of a kernel, and as what the program counts it
-    "ADD": (packing_pairs.pack_add_fast, ADD),
-    "any ADD": (packing_pairs.pack_sum_fast, SUM),
+    "linear ADD": (packing_pairs.pack_add_linear, LINEAR),
+    "linear SUB": (packing_pairs.pack_sub_linear, LINEAR),
+    "ADD": (packing_pairs.pack_sum_fast, SUM),
     "SUB": (packing_pairs.pack_difference_fast, SUM),
     "SQUARED_DIFFERENCE": (packing_pairs.pack_difference_fast, SQUARED_DIFFERENCE),
+    "linear MUL": (packing_pairs.pack_mul_linear, LINEAR_MUL),
     "MUL": (packing_pairs.pack_mul_fast, MUL),
     "PRELU": (packing_pairs.pack_prelu_fast, PRELU),
 }
-SUMS = list(PAIRS)[:4]
+SUMS = list(PAIRS)[:5]
 
 
 def run_pair(program, kind, fields, one, two, in_place=0):
     """Runs a kernel of two operands. fields: those of the step besides its clamp."""
-    fields = {"lowest": -128, "highest": 127, "constants": [None, None]} | fields
+    fields = LIMITS | {"constants": [None, None]} | fields
     pack, kernel = PAIRS[kind]
     packed = pack(fields)
     out_size = np.prod([axis["size"] for axis in fields["axes"]])
-    numbers = packed.pop("sum", {}) | packed
-    words = [n & 0xFFFFFFFF for name, n in numbers.items() if name not in ("constants", "positive")]
+    words = [n & 0xFFFFFFFF for name, n in packed.items() if name not in ("constants", "positive")]
     table = packed.get("positive", np.zeros(0, np.int8))
     words = np.append(np.uint32(words), np.pad(table, (0, -len(table) % 4)).view(np.uint32))
     x = np.concatenate([one, two])
@@ -328,6 +333,7 @@ def axes(*found):
     return [dict(zip(names, axis)) for axis in [(1, 0, 0)] * (5 - len(found)) + list(found)]
 
 
+LIMITS = {"lowest": -128, "highest": 127}
 ZERO_POINTS = [(3, -128, -128), (-7, 127, 5), (-128, 0, 127)]
 EVERY_PAIR = [v.ravel().astype(np.int8) for v in np.mgrid[-128:128, -128:128]]
 TOGETHER = axes((1 << 16, 1, 1))
@@ -344,6 +350,8 @@ def sum_fields(kind, zero_points, ratio, larger):
     if larger:
         scales.reverse()
     left_shift, factor = (7, 0.01 / 2**12) if kind == "SQUARED_DIFFERENCE" else (20, 1.4 / 2**20)
+    if "linear" in kind and ratio != 1:  # ties of both signs are on no line with other values
+        factor = 2**0.5 / 2**20
     fields = zero_point_fields(zero_points) | {"axes": TOGETHER, "left_shift": left_shift}
     names = "input_scale", "other_scale", "output_scale"
     return fields | dict(zip(names, [*scales, quantized(factor)]))
@@ -361,12 +369,15 @@ def test_sums_are_exact_for_all_pairs_of_values(program, zero_points, ratio, lar
 
 @pytest.mark.parametrize("factor", [0.4999, 0.25, 0.0123, 0.00097, 3e-5, 2e-7])
 @pytest.mark.parametrize("zero_points", ZERO_POINTS)
-def test_products_are_exact_for_all_pairs_of_values(program, zero_points, factor):
+@pytest.mark.parametrize("kind", ["linear MUL", "MUL"])
+def test_products_are_exact_for_all_pairs_of_values(program, zero_points, factor, kind):
+    if kind == "linear MUL" and (factor > 1 / 8 or zero_points == ZERO_POINTS[1]):
+        pytest.skip("too large a factor, or no linear function")
     fields = zero_point_fields(zero_points) | {"scale": quantized(factor), "axes": TOGETHER}
     expected = products(fields, *EVERY_PAIR)
-    assert (run_pair(program, "MUL", fields, *EVERY_PAIR) == expected).all()
+    assert (run_pair(program, kind, fields, *EVERY_PAIR) == expected).all()
     ends = {"lowest": -20, "highest": 90}
-    got = run_pair(program, "MUL", fields | ends, *EVERY_PAIR, in_place=1)
+    got = run_pair(program, kind, fields | ends, *EVERY_PAIR, in_place=1)
     assert (got == expected.clip(-20, 90)).all()
 
 
@@ -383,7 +394,7 @@ def test_prelu_is_exact_for_all_pairs_of_values(program, zero_points, factor):
     assert (got == np.where(centred >= 0, positive, negative)).all()
 
 
-@pytest.mark.parametrize("kind", [*SUMS, "MUL", "PRELU"])
+@pytest.mark.parametrize("kind", PAIRS)
 @pytest.mark.parametrize(
     "layout",
     [
@@ -406,8 +417,6 @@ def test_operands_are_repeated(program, rng, layout, kind):
     one, two = (rng.integers(-128, 128, n + 1).astype(np.int8) for n in offsets.max(0))
     repeated = one[offsets[:, 0]], two[offsets[:, 1]]
     size, *steps = layout[-1].values()
-    if 0 in steps and size > 1 and kind == "ADD":
-        pytest.skip("one value for a row")
     if kind == "PRELU" and (one.size < len(offsets) or (steps == [1, 0] and size > 1)):
         pytest.skip("an input that is repeated, or one alpha for a row")
     if kind in SUMS:
@@ -415,7 +424,8 @@ def test_operands_are_repeated(program, rng, layout, kind):
         expected = sums(kind, fields, *repeated)
     else:
         scale, positive = quantized(0.0123), quantized(0.83)
-        fields = zero_point_fields(ZERO_POINTS[1]) | {"axes": layout, "scale": scale}
+        zero_points = ZERO_POINTS[0 if kind == "linear MUL" else 1]
+        fields = zero_point_fields(zero_points) | {"axes": layout, "scale": scale}
         fields |= {"negative_scale": scale, "positive_scale": positive}
         expected = products(fields, *repeated)
     if kind == "PRELU":
@@ -428,17 +438,22 @@ def test_operands_are_repeated(program, rng, layout, kind):
 
 def test_operands_that_do_not_fit_are_refused():
     fields = sum_fields("ADD", ZERO_POINTS[0], 0.31, 0)
-    fields |= {"constants": [None, None], "lowest": -128, "highest": 127}
+    fields |= {"constants": [None, None]} | LIMITS
     with pytest.raises(Unfit, match="more than one dimension"):
-        packing_pairs.pack_add_fast(fields | {"axes": axes((2, 8, 0), (2, 0, 4), (4, 1, 1))})
-    with pytest.raises(Unfit, match="one value for a row"):
-        packing_pairs.pack_add_fast(fields | {"axes": axes((4, 1, 0))})
-    with pytest.raises(Unfit, match="no shift by 20"):
-        packing_pairs.pack_add_fast(fields | {"left_shift": 7})
+        packing_pairs.pack_sum_fast(fields | {"axes": axes((2, 8, 0), (2, 0, 4), (4, 1, 1))})
     with pytest.raises(Unfit, match="no input with the multiplier 1/2"):
-        packing_pairs.pack_add_fast(fields | {"input_scale": quantized(0.4)})
+        packing_pairs.pack_sum_fast(fields | {"input_scale": quantized(0.4)})
+    ties = sum_fields("ADD", ZERO_POINTS[1], 0.31, 0) | {"constants": [None, None]}
+    with pytest.raises(Unfit, match="no linear function"):  # ties of 0.7 * input of both signs
+        packing_pairs.pack_add_linear(ties | LIMITS)
+    with pytest.raises(Unfit, match="multiplied by 64 or more"):
+        packing_pairs.pack_add_linear(fields | {"output_scale": quantized(130 / 2**20)})
     with pytest.raises(Unfit, match="a multiplier outside"):
         packing_pairs.pack_mul_fast(fields | {"scale": quantized(0.5)})
+    with pytest.raises(Unfit, match="multiplied by 1/8 or more"):
+        packing_pairs.pack_mul_linear(fields | {"scale": quantized(0.2)})
+    with pytest.raises(Unfit, match="no linear function of products"):
+        packing_pairs.pack_mul_linear(ties | LIMITS | {"scale": quantized(0.0123)})
 
 
 def test_weights_that_do_not_fit_are_refused():

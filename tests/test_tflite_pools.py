@@ -86,7 +86,10 @@ def mean(rng, small):
     scale = {"multiplier": int(rng.integers(1 << 30, 1 << 31)), "shift": -int(rng.integers(0, 9))}
     zero_points = rng.integers(-128, 128, 2).tolist()
     names = ("input_zero_point", "output_zero_point")
-    return reduction(rng, small) | dict(zip(names, zero_points)) | {"scale": scale}
+    fields = reduction(rng, small)
+    if rng.random() < 0.3:  # a TRANSPOSE folded into it
+        fields["kept"] = fields["kept"][::-1]
+    return fields | dict(zip(names, zero_points)) | {"scale": scale}
 
 
 def lookup(rng, small):
@@ -184,14 +187,15 @@ def test_all_kernels_run_in_place_where_they_can(program):
 
 def test_the_factor_of_an_average_divides_every_sum_exactly():
     """As average_pool_2d_fast.c does it, for every count and sum that there can be."""
-    for count in range(1, kernelrows.LARGEST_AVERAGE + 1):
+    for count in range(3, kernelrows.LARGEST_AVERAGE + 1):
         sums = np.arange(-128 * count, 127 * count + 1)
-        factor = -(-(1 << 24) // count)
-        ties = (sums < 0) & (count % 2 == 0)
-        products = (sums + 128 * count + count // 2 - ties) * factor
+        factor = (2**32 - 1) // count + 1
+        bias = (128 * count + (count - 1) // 2 << 16) // count + 3
+        one_more = (sums >= 0) & (count % 2 == 0)
+        means = (factor * (sums + one_more) >> 16) + bias
         exact = np.sign(sums) * ((np.abs(sums) + count // 2) // count)
-        assert products.max() < 2**32
-        assert np.array_equal((products >> 24) - 128, exact)
+        assert factor < 2**31 and (sums + one_more).max() < 2**15
+        assert np.array_equal((means >> 16) - 128, exact)
 
 
 def test_the_interval_of_a_lookup_holds_its_values(rng):

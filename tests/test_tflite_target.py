@@ -71,6 +71,15 @@ def test_a_real_model_is_exact_on_the_target(name, tmp_path):
     assert " target=cortex-m4 instructions=" in out.splitlines()[-1]
 
 
+def test_a_model_is_exact_without_long_multiplication_and_division(tmp_path):
+    """On ARMv6-M, in 16 KB of flash and 4 KB of RAM."""
+    model = ROOT / "examples" / "digits.tflite"
+    arguments = ["TARGET=cortex-m0", f"MODEL={model}", "OPTIMISE=none", "INPUTS=4"]
+    status, out, error = make_tflite(tmp_path, *arguments)
+    assert status == 0, error
+    assert "inputs=4 differing_values=0 " in out.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -19,12 +19,14 @@ from tinyengine import (
     packing_pairs,
     packing_parts,
     packing_states,
-)
     packing_winograd,
+)
 
 FOLDER = Path(__file__).resolve().parent / "kernels"
+MANY_OUTPUTS = 32  # of one channel, for which it pays to lay out windows side by side
 LARGEST_AVERAGE = 256  # values of a window whose sums fit int16
 OPTIMISE = ("none", "speed")
+WINDOW = ("stride_y", "stride_x", "dilation_y", "dilation_x", "pad_top", "pad_left")
 
 
 def _kernel(name, assembly=None, **options):
@@ -205,7 +207,11 @@ def _behind_input(fields):
     """Whether rows of the output are written where the rows of the input are read already."""
     sizes = zip(_size(fields["input"]), _size(fields["output"]))
     window = fields["window"]
-    return all(before >= after for before, after in sizes) and window["pad_top"] < window["height"]
+    return (
+        fields["multiplier"] == 1
+        and all(before >= after for before, after in sizes)
+        and window["pad_top"] < window["height"]
+    )
 
 
 def _pack_fully_connected_pairs(fields):
@@ -281,29 +287,53 @@ def _image(fields):
     raise Unfit("only reductions of all pixels of a row to one")
 
 
+def _mean_image(fields):
+    """(rows, pixels of a row, channels, behind a row and a channel of the output) of a MEAN of all
+    pixels of a row to one. Channels may come in front of rows in the output, or be one."""
+    kept, reduced = (gathers.merged(fields[name]) for name in ("kept", "reduced"))
+    if len(reduced) == 1 and len(kept) == 2 and kept[0]["stride"] == 1:
+        (pixels,), (channels, rows) = reduced, kept
+        inside = pixels["stride"] == channels["size"]
+        if inside and rows["stride"] == pixels["size"] * pixels["stride"]:
+            return rows["size"], pixels["size"], channels["size"], 1, rows["size"]
+    if len(reduced) == 1 == reduced[0]["stride"] and len(kept) <= 1:
+        (pixels,), (rows,) = reduced, kept or [{"size": 1, "stride": reduced[0]["size"]}]
+        if rows["stride"] == pixels["size"]:
+            return rows["size"], pixels["size"], 1, 1, 1
+    rows, pixels, channels = _image(fields)
+    return rows, pixels, channels, channels, 1
+
+
 def _pack_mean_fast(fields):
-    rows, pixels, channels = _image(fields)
-    names = ("output_zero_point", "scale")
-    sizes = {"rows": rows, "pixels": pixels, "channels": channels}
+    names = "rows", "pixels", "channels", "row_stride", "stride"
+    sizes, scale = dict(zip(names, _mean_image(fields))), fields["scale"]
+    pixels, right = sizes["pixels"], -scale["shift"]
+    if pixels * INT8.span >= 1 << 30:
+        raise Unfit(f"sums of {pixels} values, which cannot be doubled")
+    if not 0 <= right <= 22:
+        raise Unfit("a multiplier outside 2^-23 .. 1")
+    addend = (fields["output_zero_point"] << right) + (1 << right >> 1)
+    rounding = {"multiplier": scale["multiplier"], "addend": addend, "right": right}
+    rounding |= {"ties": -1 if right else 0}
     offset = pixels * fields["input_zero_point"]
-    return sizes | {"offset": offset} | {name: fields[name] for name in names}
+    return sizes | {"offset": offset} | packing_pairs.words(rounding)
 
 
-def _pack_reduce_max_fast(fields):
-    """A window over each row."""
+def _pack_extreme_of_pixels(fields):
     rows, pixels, channels = _image(fields)
-    output = {"height": rows, "width": 1, "channels": channels}
-    steps = dict.fromkeys(("stride_y", "stride_x", "dilation_y", "dilation_x"), 1)
-    window = {"height": 1, "width": pixels, **steps, "pad_top": 0, "pad_left": 0}
-    ends = {"lowest": INT8.lowest, "highest": INT8.highest}
-    return _pack_max_pool_2d_fast(
-        {"input": output | {"width": pixels}, "output": output, "window": window} | ends
-    )
+    if channels < 4:
+        raise Unfit(f"{channels} channels, fewer than 4")
+    return {"rows": rows, "pixels": pixels, "channels": channels}
 
 
 def _pack_softmax_fast(fields):
     sizes, table = {name: fields[name] for name in ("rows", "size")}, fields["exponentials"]
     return sizes | {"entries": len(table), "exponentials": table}
+
+
+def _pack_log_softmax_fast(fields):
+    table = fields["exponentials"]
+    return {"log": _pack_softmax(fields), "entries": len(table), "exponentials": table}
 
 
 def _pack_softmax(fields):
@@ -334,12 +364,14 @@ FULLY_CONNECTED_PAIRS = {
     "scratch": fully_connected_pairs_scratch,
     "assembly": "fully_connected_m4.S",
 }
+OF_3X3 = {"assembly": "depthwise_3x3_m4.S", "scratch": depthwise_conv_2d_3x3_scratch}
+PLANES = {"assembly": "planes_m4.S", "scratch": depthwise_conv_2d_planes_scratch}
 LOOKUPS = ("ABS", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "NEG", "QUANTIZE")
 LOOKUPS += ("RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SQRT", "TANH")
 KERNELS = {
     **dict.fromkeys(LOOKUPS, (_kernel("lookup", pack=_pack_lookup, in_place=always),)),
     "ADD": (
-        _kernel("add_fast", pack=packing_pairs.pack_add_fast, in_place=always),
+        _kernel("sum_linear", pack=packing_pairs.pack_add_linear, in_place=always),
         _kernel("sum_fast", pack=packing_pairs.pack_sum_fast, in_place=always),
         _kernel("add", pack=_pair, in_place=always),
     ),
@@ -348,36 +380,6 @@ KERNELS = {
         _kernel("average_pool_2d", in_place=_before_input),
     ),
     "CONV_2D": (
-        CONV_2D_PAIRS,
-        _parts(packing_parts.pack_groups),
-        _kernel("fully_connected_pairs", pack=_pack_few_pixels, **FULLY_CONNECTED_PAIRS),
-        _kernel("conv_2d"),
-    ),
-    "DEPTHWISE_CONV_2D": (
-        _kernel(
-            "depthwise_conv_2d_planes",
-            pack=_pack_depthwise_conv_2d_planes,
-            in_place=_behind_input,
-        ),
-        _kernel("depthwise_conv_2d_taps", pack=_pack_depthwise_conv_2d_taps),
-        _kernel("depthwise_conv_2d"),
-    ),
-OF_3X3 = {"assembly": "depthwise_3x3_m4.S", "scratch": depthwise_conv_2d_3x3_scratch}
-PLANES = {"assembly": "planes_m4.S", "scratch": depthwise_conv_2d_planes_scratch}
-    "FULLY_CONNECTED": (
-        _kernel("fully_connected_pairs", pack=_pack_fully_connected_pairs, **FULLY_CONNECTED_PAIRS),
-        _kernel("fully_connected"),
-    ),
-    "MAXIMUM": (_kernel("maximum", pack=_pair, in_place=always),),
-    "MAX_POOL_2D": (
-        _kernel("max_pool_2d_fast", pack=_pack_max_pool_2d_fast, in_place=_before_input),
-        _kernel("max_pool_2d", in_place=_before_input),
-    ),
-    "MEAN": (
-        _kernel("mean_fast", pack=_pack_mean_fast),
-        _kernel("mean", pack=_pack_reduction),
-    ),
-    "MINIMUM": (_kernel("minimum", pack=_pair, in_place=always),),
         _kernel(
             "depthwise_conv_2d_3x3", pack=_of_one_channel(_pack_depthwise_conv_2d_3x3), **OF_3X3
         ),
@@ -392,28 +394,69 @@ PLANES = {"assembly": "planes_m4.S", "scratch": depthwise_conv_2d_planes_scratch
             pack=packing_winograd.pack_conv_2d_winograd,
             scratch=packing_winograd.scratch,
         ),
-    "MUL": (
-        _kernel("mul_fast", pack=packing_pairs.pack_mul_fast, in_place=always),
-        _kernel("mul", pack=_pair, in_place=always),
+        CONV_2D_PAIRS,
+        _parts(packing_parts.pack_groups),
+        _kernel("fully_connected_pairs", pack=_pack_few_pixels, **FULLY_CONNECTED_PAIRS),
+        _kernel("conv_2d"),
     ),
-    **dict.fromkeys(("PAD", "PADV2"), (_kernel("pad", pack=packing_copies.pack_pad),)),
-    "PRELU": (
+    "DEPTHWISE_CONV_2D": (
         _kernel(
             "depthwise_conv_2d_3x3",
             pack=_pack_depthwise_conv_2d_3x3,
             in_place=_behind_input,
             **OF_3X3,
         ),
+        _kernel(
+            "depthwise_conv_2d_planes",
+            pack=_pack_depthwise_conv_2d_planes,
+            in_place=_behind_input,
+            **PLANES,
+        ),
+        _kernel("depthwise_conv_2d_taps", pack=_pack_depthwise_conv_2d_taps),
+        _kernel("depthwise_conv_2d"),
+    ),
+    "FULLY_CONNECTED": (
+        _kernel("fully_connected_pairs", pack=_pack_fully_connected_pairs, **FULLY_CONNECTED_PAIRS),
+        _kernel("fully_connected"),
+    ),
+    "MAXIMUM": (
+        _kernel("maximum_fast", pack=packing_pairs.pack_extreme_fast, in_place=always),
+        _kernel("maximum", pack=_pair, in_place=always),
+    ),
+    "MAX_POOL_2D": (
+        _kernel("max_pool_2d_fast", pack=_pack_max_pool_2d_fast, in_place=_before_input),
+        _kernel("max_pool_2d", in_place=_before_input),
+    ),
+    "MEAN": (
+        _kernel("mean_fast", pack=_pack_mean_fast),
+        _kernel("mean", pack=_pack_reduction),
+    ),
+    "MINIMUM": (
+        _kernel("minimum_fast", pack=packing_pairs.pack_extreme_fast, in_place=always),
+        _kernel("minimum", pack=_pair, in_place=always),
+    ),
+    "MUL": (
+        _kernel("mul_linear", pack=packing_pairs.pack_mul_linear, in_place=always),
+        _kernel("mul_fast", pack=packing_pairs.pack_mul_fast, in_place=always),
+        _kernel("mul", pack=_pair, in_place=always),
+    ),
+    **dict.fromkeys(("PAD", "PADV2"), (_kernel("pad", pack=packing_copies.pack_pad),)),
+    "PRELU": (
         _kernel("prelu_fast", pack=packing_pairs.pack_prelu_fast, in_place=always),
         _kernel("prelu", pack=_pair, in_place=always),
     ),
     "REDUCE_MAX": (
-        _kernel("max_pool_2d_fast", pack=_pack_reduce_max_fast),
+        _kernel("reduce_max_fast", pack=_pack_extreme_of_pixels),
         _kernel("reduce_max", pack=_pack_reduction),
-            **PLANES,
     ),
-    "REDUCE_MIN": (_kernel("reduce_min", pack=_pack_reduction),),
-    "LOG_SOFTMAX": (_kernel("log_softmax", in_place=always),),
+    "REDUCE_MIN": (
+        _kernel("reduce_min_fast", pack=_pack_extreme_of_pixels),
+        _kernel("reduce_min", pack=_pack_reduction),
+    ),
+    "LOG_SOFTMAX": (
+        _kernel("log_softmax_fast", pack=_pack_log_softmax_fast, in_place=always),
+        _kernel("log_softmax", pack=_pack_softmax, in_place=always),
+    ),
     "SOFTMAX": (
         _kernel("softmax_fast", pack=_pack_softmax_fast, in_place=always),
         _kernel("softmax", pack=_pack_softmax, in_place=always),
@@ -426,6 +469,7 @@ PLANES = {"assembly": "planes_m4.S", "scratch": depthwise_conv_2d_planes_scratch
         _kernel("squared_difference", pack=_pair, in_place=always),
     ),
     "SUB": (
+        _kernel("sum_linear", pack=packing_pairs.pack_sub_linear, in_place=always),
         _kernel("sum_fast", pack=packing_pairs.pack_difference_fast, in_place=always),
         _kernel("sub", pack=_pair, in_place=always),
     ),

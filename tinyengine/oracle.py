@@ -130,7 +130,7 @@ class Oracle:
         known = {}
         for i, array in zip(self.inputs, values, strict=True):
             tensor = self.graph.tensors[i]
-            shape = [int(n) for n in tensor.shape]
+            shape = [] if tensor.shape is None else [int(n) for n in tensor.shape]
             known[i] = np.asarray(array, DTYPES[tensor.type]).reshape(shape)
         for part in self.parts:
             known.update(part.run(known))

@@ -8,15 +8,24 @@ takes one off where the sum is negative, gemmlowp where the sum's product with t
 rounded. These differ only where that is 0, and half of 2^right, less one or not, shifts to 0.
 """
 
+import itertools
+
 import numpy as np
 
-from compiler.csource import constants
 from compiler.graph import INT8
 from compiler.selection import Unfit
 from tinyengine import quantisation
 
-ADD_LEFT_SHIFT = constants("tinyengine/kernels/add_rows.h")["ADD_LEFT_SHIFT"]
 HALF = (1 << 30, 0)
+OPERANDS = ("input", "other")
+INT8_VALUES = np.arange(INT8.lowest, INT8.highest + 1)
+LARGEST_FACTOR = 1 << 30
+# Factors by how much more than those of the scales. A little steeper, halves of both signs go away
+# from zero.
+NEAR = [(1, more) for more in itertools.product(range(-3, 4), repeat=2)]
+NEAR.sort(key=lambda near: sum(map(abs, near[1])))
+STEEPER = [1, *(1 + 2.0**-bits for bits in range(8, 16))]
+NEAR += [(steeper, (0, 0)) for steeper in STEEPER[1:]]
 
 
 def words(values):
@@ -46,16 +55,6 @@ def rounding(scale, zero_point):
         raise Unfit("a multiplier outside 2^-23 .. 2^-1")
     addend = (zero_point << right) + (1 << (right - 1))
     return {"multiplier": scale["multiplier"], "addend": addend, "right": right}
-
-
-def pack_add_fast(fields):
-    """For te_add_fast."""
-    packed = pack_sum_fast(fields)
-    if (packed["input_step"], packed["other_step"]) != (1, 1):
-        raise Unfit("an operand with one value for a row")
-    if packed["input_factor"] != 1 << (ADD_LEFT_SHIFT - 1):
-        raise Unfit(f"no shift by {ADD_LEFT_SHIFT}")
-    return packed["sum"] | {"constants": fields["constants"]}
 
 
 def pack_sum_fast(fields):
@@ -100,32 +99,133 @@ def _pack_sum(fields, sign):
     }
     ends = {name: fields[name] for name in ("lowest", "highest")}
     factors = {"input_factor": signs[larger] << (shift - 1), "other_sign": signs[other]}
-    return {
-        "sum": layout | words(values) | ends,
-        "input_step": moves[larger][0],
-        "other_step": moves[other][0],
-        **words(factors),
-        "constants": fields["constants"],
+    steps = {"input_step": moves[larger][0], "other_step": moves[other][0]}
+    return (
+        layout | words(values) | ends | steps | words(factors) | {"constants": fields["constants"]}
+    )
+
+
+def pack_add_linear(fields):
+    """For te_sum_linear, of ADD."""
+    return _pack_linear(fields, 1)
+
+
+def pack_sub_linear(fields):
+    """For te_sum_linear, of SUB."""
+    return _pack_linear(fields, -1)
+
+
+def _pack_linear(fields, sign):
+    """A factor for each operand, and an offset: proven by all pairs of values.
+
+    sign: of the second operand. The factors are next to what the scales are together.
+    """
+    layout, moves = rows_of(fields["axes"])
+    scales, to = [fields[f"{name}_scale"] for name in OPERANDS], fields["output_scale"]
+    together = _factor(to) * 2.0 ** (fields["left_shift"] + 24)
+    exact = [s * _factor(scale) * together for s, scale in zip((1, sign), scales)]
+    if max(map(abs, exact)) >= LARGEST_FACTOR:
+        raise Unfit(f"an operand that is multiplied by {LARGEST_FACTOR >> 24} or more")
+    wanted = _sums_of_all(fields, sign)
+    for steeper, more in NEAR:
+        factors = [round(factor * steeper) + n for factor, n in zip(exact, more)]
+        sums = np.add.outer(*(factor * (INT8_VALUES << 8) >> 16 for factor in factors))
+        offset = _offset(sums, wanted, fields["lowest"], fields["highest"])
+        if offset is not None:
+            break
+    else:
+        raise Unfit("no linear function of both values gives all their sums")
+    first, layout = _fixed_last(layout, moves)
+    if first:
+        factors.reverse()
+    values = {"factor": factors[0], "other_factor": factors[1], "offset": offset}
+    ends = {name: fields[name] for name in ("lowest", "highest", "constants")}
+    return layout | words(values) | ends
+
+
+def _fixed_last(layout, moves):
+    """(which operand comes first, layout with both jumps): one value for a row comes second."""
+    first, other = (1, 0) if moves[0][0] == 0 else (0, 1)
+    return first, layout | {
+        "input_jump": moves[first][1],
+        "other_jump": moves[other][1],
+        "swapped": first,
+        "other_fixed": int(moves[other][0] == 0),
+    }
+
+
+def _factor(scale):
+    """What a te_scale multiplies by."""
+    return scale["multiplier"] * 2.0 ** (scale["shift"] - 31)
+
+
+def _sums_of_all(fields, sign):
+    """int64 [256, 256]: outputs of all pairs of values, of ADD, or of SUB where sign is -1."""
+    addends = []
+    for name in OPERANDS:
+        values, scale = INT8_VALUES - fields[f"{name}_zero_point"], fields[f"{name}_scale"]
+        shifted = values << fields["left_shift"]
+        addends.append(quantisation.scaled(shifted, scale["multiplier"], scale["shift"]))
+    scale, sums = fields["output_scale"], np.add.outer(addends[0], sign * addends[1])
+    outputs = quantisation.scaled(sums, scale["multiplier"], scale["shift"])
+    return np.clip(outputs + fields["output_zero_point"], fields["lowest"], fields["highest"])
+
+
+def _offset(sums, wanted, lowest, highest):
+    """What added to sums, of 16 bits behind the point, gives 128 more than what is wanted, rounded
+    down and cut off, or None if nothing does."""
+    steps = wanted - INT8.lowest << 16
+    least = np.where(wanted > lowest, steps - sums, -(1 << 31)).max()
+    most = np.where(wanted < highest, steps + (1 << 16) - 1 - sums, 1 << 31).min()
+    offset = int(least + most) // 2
+    fits = np.abs(sums).max() + abs(offset) < 1 << 31
+    return offset if least <= most and fits else None
+
+
+def pack_mul_linear(fields):
+    """For te_mul_linear: proven by all products."""
+    layout, scale = _product_layout(fields), fields["scale"]
+    products = np.multiply.outer(*(INT8_VALUES - fields[f"{name}_zero_point"] for name in OPERANDS))
+    products = np.unique(products)
+    wanted = quantisation.scaled(products, scale["multiplier"], scale["shift"])
+    wanted = np.clip(wanted + fields["output_zero_point"], fields["lowest"], fields["highest"])
+    exact = _factor(scale) * 2.0**34
+    for steeper in STEEPER:
+        factor = round(exact * steeper)
+        if factor >= 1 << 31:
+            raise Unfit("a product that is multiplied by 1/8 or more")
+        offset = _offset(
+            factor * (products << 14) >> 32, wanted, fields["lowest"], fields["highest"]
+        )
+        if offset is not None:
+            break
+    else:
+        raise Unfit("no linear function of products gives all their outputs")
+    ends = {name: fields[name] for name in ("lowest", "highest", "constants")}
+    return layout | words({"factor": factor, "offset": offset}) | ends
+
+
+def _product_layout(fields):
+    first, layout = _fixed_last(*rows_of(fields["axes"]))
+    zero_points = fields["input_zero_point"], fields["other_zero_point"]
+    return layout | {
+        "input_zero_point": zero_points[first],
+        "other_zero_point": zero_points[1 - first],
     }
 
 
 def pack_mul_fast(fields):
     """For te_mul_fast."""
-    layout, moves = rows_of(fields["axes"])
-    zero_points = fields["input_zero_point"], fields["other_zero_point"]
-    swapped = moves[0][0] == 0
-    first, other = (1, 0) if swapped else (0, 1)
-    layout |= {
-        "input_jump": moves[first][1],
-        "other_jump": moves[other][1],
-        "swapped": int(swapped),
-        "other_fixed": int(moves[other][0] == 0),
-        "input_zero_point": zero_points[first],
-        "other_zero_point": zero_points[other],
-    }
+    layout = _product_layout(fields)
     values = rounding(fields["scale"], fields["output_zero_point"])
     ends = {name: fields[name] for name in ("lowest", "highest", "constants")}
     return layout | words(values) | ends
+
+
+def pack_extreme_fast(fields):
+    """For te_maximum_fast and te_minimum_fast."""
+    _, layout = _fixed_last(*rows_of(fields["axes"]))
+    return layout | {"constants": fields["constants"]}
 
 
 def pack_prelu_fast(fields):

@@ -8,7 +8,8 @@ TFLITE_CFLAGS = $(ARCH) -O2 -std=c99 -Wall -Wextra -Werror -pedantic -ffreestand
 	-fdata-sections -fno-common -fstack-usage -I.. -I. -I../tinyengine/kernels -I$(TFLITE)
 KERNEL_FOLDER = ../tinyengine/kernels
 -include $(TFLITE)/kernels.mk
-TFLITE_COMMON = $(addprefix $(TFLITE)/,$(TFLITE_KERNELS:%=kernel-%.o) memory.o $(FAMILY_OBJECTS))
+TFLITE_COMMON = $(addprefix $(TFLITE)/,$(TFLITE_KERNELS:%=kernel-%.o) memory.o arithmetic.o \
+	$(FAMILY_OBJECTS))
 
 .PHONY: tflite tflite-build tflite-check
 tflite-check:
@@ -33,6 +34,8 @@ $(TFLITE)/main.o: tflite/main.c chip.h $(TFLITE)/tflite_plan.h ../compiler/recor
 	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/memory.o: tflite/memory.c
 	$(call compile,$(TFLITE_CFLAGS) -fno-tree-loop-distribute-patterns)
+$(TFLITE)/arithmetic.o: tflite/arithmetic.c
+	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/model.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h
 	$(call compile,$(TFLITE_CFLAGS))
 $(TFLITE)/model-trace.o: $(TFLITE)/model.c $(TFLITE)/tflite_plan.h

@@ -50,7 +50,8 @@ def describe_log_softmax(operator, tensors):
     softmax = _rows(x, beta=1)
     factor = softmax["input_scale"]
     back = quantisation.reciprocal_scale(factor["multiplier"], factor["shift"])
-    return {"softmax": softmax, "difference_scale": descriptions.scale(back)}
+    fields = {"softmax": softmax, "difference_scale": descriptions.scale(back)}
+    return fields | {"exponentials": _table(softmax)}
 
 
 def _rows(x, beta):

@@ -7,8 +7,6 @@
 #include "fast.h"
 #include "simd.h"
 
-enum { ADD_LEFT_SHIFT = 20 }; /* of te_add, always */
-
 /* Sums are doubled, for SMMLAR to be the doubling high multiply; doubled squares have 32 bits. */
 #define TE_ADD_ONE                                                                                 \
     do {                                                                                           \
@@ -23,9 +21,10 @@ enum { ADD_LEFT_SHIFT = 20 }; /* of te_add, always */
     } while (0)
 
 /* As of te_sum_fast; squared: whether of the squares of sums. */
-static inline void te_add_rows(const te_add_fast *op, const int8_t *one, const int8_t *two,
-                               int8_t *output, int32_t input_step, int32_t other_step,
-                               uint32_t input_factor, uint32_t other_sign, int squared) {
+static inline void te_add_rows(const te_sum_fast *op, const int8_t *one, const int8_t *two,
+                               int8_t *output, int squared) {
+    const int32_t input_step = op->input_step, other_step = op->other_step;
+    const uint32_t input_factor = op->input_factor, other_sign = op->other_sign;
     const int8_t *input = op->swapped ? two : one, *other = op->swapped ? one : two;
     const uint32_t other_factor = op->other_factor, other_offset = op->other_offset;
     const uint32_t other_multiplier = op->other_multiplier, other_addend = op->other_addend;

@@ -97,10 +97,12 @@ typedef te_average_pool_2d te_average_pool_2d_fast;
 void te_run_average_pool_2d_fast(const te_average_pool_2d_fast *op, const int8_t *input,
                                  int8_t *output, void *scratch);
 
-/* Of each channel the sum over all pixels of a row, less offset, times scale. */
+/* Of each channel the sum over all pixels of a row, less offset, times a te_scale. row_stride,
+ * stride: of the output, behind a row and a channel. addend: half of 2^right, with the output's
+ * zero point; ties: -1, or 0 where right is 0. */
 typedef struct {
-    int32_t rows, pixels, channels, offset, output_zero_point;
-    te_scale scale;
+    int32_t rows, pixels, channels, row_stride, stride, offset;
+    uint32_t multiplier, addend, right, ties;
 } te_mean_fast;
 
 void te_run_mean_fast(const te_mean_fast *op, const int8_t *input, int8_t *output, void *scratch);
@@ -146,22 +148,26 @@ void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8
  * or back. swapped: whether input is the second one, other the first. The output may be the memory
  * of an operand that has its size. */
 
-/* input + other; input is the one with the larger scale. */
+/* input + other, or their difference: floor((input * factor * 2^-8 + other * other_factor * 2^-8 +
+ * offset) * 2^-16) - 128, each product rounded down. other_fixed: whether other is one value for
+ * all of a row. */
+typedef struct {
+    int32_t rows, size, input_jump, other_jump, swapped, other_fixed;
+    uint32_t factor, other_factor, offset;
+    int32_t lowest, highest;
+} te_sum_linear;
+
+void te_run_sum_linear(const te_sum_linear *op, const int8_t *one, const int8_t *two,
+                       int8_t *output, void *scratch);
+
+/* input + other, either of which may be one value for a row, with a step of 0, not 1, or is
+ * subtracted; input is the one with the larger scale. input_factor: 2^19, or that less than 0;
+ * other_sign: 1 or -1. */
 typedef struct {
     int32_t rows, size, input_jump, other_jump, swapped;
     uint32_t other_factor, other_offset, other_multiplier, other_addend, other_right;
     uint32_t input_offset, multiplier, addend, right;
-    int32_t lowest, highest;
-} te_add_fast;
-
-void te_run_add_fast(const te_add_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
-                     void *scratch);
-
-/* The same where either may be one value for a row, with a step of 0, not 1, or is subtracted.
- * input_factor: 2^19, or that less than 0; other_sign: 1 or -1. */
-typedef struct {
-    te_add_fast sum;
-    int32_t input_step, other_step;
+    int32_t lowest, highest, input_step, other_step;
     uint32_t input_factor, other_sign;
 } te_sum_fast;
 
@@ -174,6 +180,18 @@ typedef te_sum_fast te_squared_difference_fast;
 void te_run_squared_difference_fast(const te_squared_difference_fast *op, const int8_t *one,
                                     const int8_t *two, int8_t *output, void *scratch);
 
+/* input * other: floor((product * factor * 2^-18 + offset) * 2^-16) - 128, the first product with
+ * factor rounded down. Else as te_mul_fast. */
+typedef struct {
+    int32_t rows, size, input_jump, other_jump, swapped, other_fixed;
+    int32_t input_zero_point, other_zero_point;
+    uint32_t factor, offset;
+    int32_t lowest, highest;
+} te_mul_linear;
+
+void te_run_mul_linear(const te_mul_linear *op, const int8_t *one, const int8_t *two,
+                       int8_t *output, void *scratch);
+
 /* input * other. other_fixed: whether other is one value for all of a row. */
 typedef struct {
     int32_t rows, size, input_jump, other_jump, swapped, other_fixed;
@@ -184,6 +202,17 @@ typedef struct {
 
 void te_run_mul_fast(const te_mul_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
                      void *scratch);
+
+/* The larger one of input and other. other_fixed: whether other is one value for all of a row. */
+typedef struct {
+    int32_t rows, size, input_jump, other_jump, swapped, other_fixed;
+} te_maximum_fast;
+typedef te_maximum_fast te_minimum_fast;
+
+void te_run_maximum_fast(const te_maximum_fast *op, const int8_t *one, const int8_t *two,
+                         int8_t *output, void *scratch);
+void te_run_minimum_fast(const te_minimum_fast *op, const int8_t *one, const int8_t *two,
+                         int8_t *output, void *scratch);
 
 /* positive: the outputs of inputs from their zero point on. */
 typedef struct {
@@ -204,6 +233,16 @@ typedef struct {
 
 void te_run_softmax_fast(const te_softmax_fast *op, const int8_t *input, int8_t *output,
                          void *scratch);
+
+/* The same of the logarithm. */
+typedef struct {
+    te_log_softmax log;
+    int32_t entries;
+    const int32_t *exponentials;
+} te_log_softmax_fast;
+
+void te_run_log_softmax_fast(const te_log_softmax_fast *op, const int8_t *input, int8_t *output,
+                             void *scratch);
 
 /* A te_scale of sums. half: of 2^right, 0 where right is 0; left: one more than the shift. */
 typedef struct {

@@ -121,13 +121,17 @@ TE_INSTRUCTION_1(te_sxtb16, "sxtb16 %0, %1")
 TE_INSTRUCTION_1(te_sxtb16_ror8, "sxtb16 %0, %1, ror #8")
 TE_INSTRUCTION_2(te_sxtab16, "sxtab16 %0, %1, %2")
 TE_INSTRUCTION_2(te_sxtab16_ror8, "sxtab16 %0, %1, %2, ror #8")
+TE_INSTRUCTION_2(te_shsub16, "shsub16 %0, %1, %2")
 TE_INSTRUCTION_2(te_pkhbt, "pkhbt %0, %1, %2, lsl #16")
 TE_INSTRUCTION_2(te_pkhtb, "pkhtb %0, %1, %2, asr #16")
 TE_INSTRUCTION_1(te_ssat8, "ssat %0, #8, %1")
 TE_INSTRUCTION_1(te_ssat16, "ssat %0, #16, %1")
+TE_INSTRUCTION_1(te_usat8_16, "usat16 %0, #8, %1")
 TE_INSTRUCTION_3(te_smlad, "smlad %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smlabt, "smlabt %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smlatb, "smlatb %0, %1, %2, %3")
+TE_INSTRUCTION_3(te_smlawb, "smlawb %0, %1, %2, %3")
+TE_INSTRUCTION_3(te_smlawt, "smlawt %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smmla, "smmla %0, %1, %2, %3")
 TE_INSTRUCTION_3(te_smmlar, "smmlar %0, %1, %2, %3")
 
@@ -145,6 +149,10 @@ static inline uint32_t te_sxtab16(uint32_t a, uint32_t b) {
 static inline uint32_t te_sxtab16_ror8(uint32_t a, uint32_t b) {
     return te_sxtab16(a, b >> 8 | b << 24);
 }
+/* Half of the differences of both int16, rounded down. */
+static inline uint32_t te_shsub16(uint32_t a, uint32_t b) {
+    return te_halves((te_low(a) - te_low(b)) >> 1, (te_high(a) - te_high(b)) >> 1);
+}
 /* The low halves of a and b. */
 static inline uint32_t te_pkhbt(uint32_t a, uint32_t b) { return (a & 0xffff) | b << 16; }
 /* The high halves of b and a: b's comes low. */
@@ -158,6 +166,13 @@ static inline uint32_t te_smlabt(uint32_t a, uint32_t b, uint32_t c) {
 }
 static inline uint32_t te_smlatb(uint32_t a, uint32_t b, uint32_t c) {
     return c + (uint32_t)(te_high(a) * te_low(b));
+}
+/* c + floor(a * b.low / 2^16) */
+static inline uint32_t te_smlawb(uint32_t a, uint32_t b, uint32_t c) {
+    return c + (uint32_t)((uint64_t)((int64_t)(int32_t)a * te_low(b)) >> 16);
+}
+static inline uint32_t te_smlawt(uint32_t a, uint32_t b, uint32_t c) {
+    return c + (uint32_t)((uint64_t)((int64_t)(int32_t)a * te_high(b)) >> 16);
 }
 /* c + floor(a * b / 2^32) */
 static inline uint32_t te_smmla(uint32_t a, uint32_t b, uint32_t c) {
@@ -179,6 +194,12 @@ static inline uint32_t te_ssat16(uint32_t a) {
 
     return (uint32_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
 }
+/* clamp(each int16, 0, 255) */
+static inline uint32_t te_usat8_16(uint32_t a) {
+    int32_t low = te_low(a), high = te_high(a);
+
+    return te_halves(low < 0 ? 0 : low > 255 ? 255 : low, high < 0 ? 0 : high > 255 ? 255 : high);
+}
 #endif
 
 /* a * multiplier * 2^(-31 - right) with both roundings of gemmlowp. doubled: twice a; addend: half
@@ -188,14 +209,22 @@ static inline uint32_t te_rounded(uint32_t doubled, uint32_t multiplier, uint32_
     return te_asr(te_smmlar(doubled, multiplier, addend + te_asr(doubled, 31)), right);
 }
 
-/* Of each of four int8 the larger one. */
-static inline uint32_t te_larger_bytes(uint32_t a, uint32_t b) {
+/* Of each of four int8 the larger one, and the smaller one. */
 #if TE_DSP
+static inline uint32_t te_larger_bytes(uint32_t a, uint32_t b) {
     uint32_t result;
 
     __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(a), "r"(b) : "cc");
     return result;
+}
+static inline uint32_t te_smaller_bytes(uint32_t a, uint32_t b) {
+    uint32_t result;
+
+    __asm__("ssub8 %0, %1, %2\n\tsel %0, %2, %1" : "=&r"(result) : "r"(a), "r"(b) : "cc");
+    return result;
+}
 #else
+static inline uint32_t te_larger_bytes(uint32_t a, uint32_t b) {
     uint32_t result = 0;
     int byte;
 
@@ -205,15 +234,19 @@ static inline uint32_t te_larger_bytes(uint32_t a, uint32_t b) {
         result = result << 8 | (uint8_t)(of_a > of_b ? of_a : of_b);
     }
     return result;
-#endif
 }
+static inline uint32_t te_smaller_bytes(uint32_t a, uint32_t b) { return ~te_larger_bytes(~a, ~b); }
+#endif
 
 /* clamp(each of `size` values, lowest, highest), in place, unless that is what int8 does */
 static inline void te_clamp_all(int8_t *values, int32_t size, int32_t lowest, int32_t highest) {
-    const int8_t *const end = values + size;
+    const int8_t *const end = values + size, *const fours = values + (size & ~3);
+    const uint32_t low = (uint8_t)lowest * 0x01010101u, high = (uint8_t)highest * 0x01010101u;
 
     if (lowest == INT8_MIN && highest == INT8_MAX)
         return;
+    for (; values != fours; values += 4)
+        te_store_bytes(values, te_smaller_bytes(te_larger_bytes(te_load(values), low), high));
     for (; values != end; values++)
         *values = (int8_t)(*values < lowest ? lowest : *values > highest ? highest : *values);
 }

@@ -1,22 +1,17 @@
 /* SOFTMAX from a table of exponentials; all else is that of softmax.c. */
-#include "exponential.h"
 #include "fast.h"
+#include "table_sum.h"
 
 void te_run_softmax_fast(const te_softmax_fast *op, const int8_t *input, int8_t *output,
                          void *scratch) {
     const int32_t *exponentials = op->exponentials;
-    const uint32_t entries = (uint32_t)op->entries, rounding = 1 << (30 - SUM_BITS);
+    const uint32_t entries = (uint32_t)op->entries;
     int32_t row, i;
 
     (void)scratch;
     for (row = 0; row < op->rows; row++, input += op->size, output += op->size) {
-        int32_t largest = te_largest(input, op->size), sum = 0;
-
-        for (i = 0; i < op->size; i++) {
-            uint32_t below = (uint32_t)(largest - input[i]);
-            if (below < entries) /* Q0.31 to Q12.19 */
-                sum += (int32_t)(((uint32_t)exponentials[below] + rounding) >> (31 - SUM_BITS));
-        }
+        int32_t largest = te_largest(input, op->size);
+        int32_t sum = te_table_sum(exponentials, op->entries, input, op->size, largest);
         int32_t zeros = te_leading_zeros(sum), shift = (31 - SUM_BITS - zeros) + 31 - 8;
         uint32_t x = ((uint32_t)sum << zeros) - ((uint32_t)1 << 31);
         uint32_t factor = (uint32_t)te_reciprocal_of_one_plus((int32_t)x);

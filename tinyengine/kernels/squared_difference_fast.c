@@ -4,6 +4,5 @@
 void te_run_squared_difference_fast(const te_squared_difference_fast *op, const int8_t *one,
                                     const int8_t *two, int8_t *output, void *scratch) {
     (void)scratch;
-    te_add_rows(&op->sum, one, two, output, op->input_step, op->other_step, op->input_factor,
-                op->other_sign, 1);
+    te_add_rows(op, one, two, output, 1);
 }

@@ -4,6 +4,5 @@
 void te_run_sum_fast(const te_sum_fast *op, const int8_t *one, const int8_t *two, int8_t *output,
                      void *scratch) {
     (void)scratch;
-    te_add_rows(&op->sum, one, two, output, op->input_step, op->other_step, op->input_factor,
-                op->other_sign, 0);
+    te_add_rows(op, one, two, output, 0);
 }
