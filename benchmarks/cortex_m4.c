@@ -6,8 +6,8 @@
 enum { LINE = 16, INSTRUCTION_LINES = 64, DATA_LINES = 8, SRAM = 0x20000000, WRITE = 17 };
 
 typedef struct {
-    uint64_t instructions, cycles,
-        stalls; /* stalls: cycles that wait for flash, beside the others */
+    uint64_t instructions, cycles;
+    uint64_t stalls; /* cycles that wait for flash, beside the others */
 } cost;
 
 /* The lines that were used last, the last of them in front; -1: none. */

@@ -7,6 +7,8 @@ wait states; `weigh` has them one by one. Where the manual leaves a range:
 
 - a taken branch refills the pipeline in `refill` cycles, 1 to 3: 2 where nothing else is said;
 - a division takes 2 to 12 cycles, by its operands: 12, so that none is flattered;
+- a load relative to the PC "might add a cycle": it does not here;
+- an unaligned store takes more, as a load does, though the write buffer may hide it;
 - what an IT instruction leaves out counts as if it were executed;
 - a wide instruction at an odd halfword "might not pipeline optimally": it does here.
 
@@ -84,7 +86,8 @@ class Instruction:
     def address(self):
         """Registers of which it computes an address."""
         if MULTIPLE.match(self.mnemonic):
-            return set() if self.operands.startswith("{") else _registers(self.operands[:4])
+            listed_only = self.operands.startswith("{")  # of PUSH and POP
+            return {"sp"} if listed_only else _registers(self.operands[:4])
         found = re.search(r"\[(.*?)\]", self.operands)
         return _registers(found[1]) if found else set()
 
@@ -259,9 +262,7 @@ class Machine:
         state, registers = self._state, range(arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R0 + 4)
         state.number = state.marked = state.begun = 0
         state.lines[:] = [-1] * len(state.lines)
-        state.end = (
-            self.symbols[name] & ~1
-        )  # no branch leads there: the call is not of the function
+        state.end = self.symbols[name] & ~1  # no branch leads there: the call is not counted
         for register, value in zip(registers, arguments):
             self.engine.reg_write(register, value)
         self.engine.reg_write(arm.UC_ARM_REG_SP, self.symbols["__stack_top"])

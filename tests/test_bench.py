@@ -1,6 +1,7 @@
 """What the benchmarks run and how they count."""
 
 import csv
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,8 @@ def cortex_m4():
         ("ldr r0, [r1, #0]", "adds r1, #4", 3),  # no forwarding into an address
         ("ldr r0, [sl, #0]", "add.w r10, r10, #4", 3),
         ("ldmia.w r1, {r2, r3}", "umull r0, r1, r2, r3", 4),
+        ("pop {r4, pc}", "add sp, #8", 4),
+        ("pop {r4, pc}", "adds r4, #8", 3),
         ("ldr r0, [r1, #0]", "cmp r1, #4", 2),
         ("ldr.w pc, [r1, #0]", None, 3),  # and the refill
         ("tbb [pc, r0]", None, 4),
@@ -162,9 +165,13 @@ marked:                     // 3, then 1 + 2 and the refill of a call of what is
 """
 
 
+NEEDS_ARM = pytest.mark.skipif(
+    shutil.which("arm-none-eabi-gcc") is None, reason="no Arm compiler; make toolchain installs it"
+)
+
+
+@NEEDS_ARM
 def test_what_is_executed_is_counted_up_to_each_mark(cortex_m4, tmp_path):
-    if shutil.which("arm-none-eabi-gcc") is None:
-        pytest.skip("no Arm compiler; make toolchain installs it")
     source, elf = tmp_path / "code.s", tmp_path / "code.elf"
     source.write_text(FIRMWARE)
     options = ["-mcpu=cortex-m4", "-nostdlib", "-Wl,-Ttext=0x100,--defsym=__stack_top=0x20008000"]
@@ -188,11 +195,38 @@ def test_what_is_executed_is_counted_up_to_each_mark(cortex_m4, tmp_path):
     assert first == cost(2, 3 + 1, 0) and second == cost(2, 1 + 3, 0)
 
 
+COPY = """
+    .syntax unified
+    .thumb
+    .global copy
+    .type copy, %function
+copy:
+    ldr r2, [r0, #0]
+    str r2, [r1, #0]
+    bx lr
+"""
+
+
+@NEEDS_ARM
+def test_published_cycles_count_only_beside_the_right_result(cortex_m4, tmp_path):
+    import cycle_model_m4
+
+    source, elf = tmp_path / "copy.s", tmp_path / "copy.elf"
+    source.write_text(COPY)
+    cycle_model_m4.link(source, elf)
+    given = b"four", b""
+    point = cycle_model_m4.Point("", "copy.s", "copy", 10, "", given, (1, b"four"))
+    found = cycle_model_m4.row(point, elf)  # 2 + 1 + 1, and 1 + 2 * 2 for the call and back
+    assert (found["modelled"], found["modelled_percent"], found["instructions"]) == (9, "-10.0", 3)
+    wrong = dataclasses.replace(point, wanted=(1, b"five"))
+    with pytest.raises(cli.UserError, match="copy of copy.s gives a wrong result"):
+        cycle_model_m4.row(wrong, elf)
+
+
+@NEEDS_ARM
 def test_the_operators_of_a_model_add_up_to_the_whole(cortex_m4):
     for package in ("ai_edge_litert", "tflite"):
         pytest.importorskip(package)
-    if shutil.which("arm-none-eabi-gcc") is None:
-        pytest.skip("no Arm compiler; make toolchain installs it")
     import estimate_cycles
 
     model = ROOT / "examples" / "digits.tflite"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SANITIZE, STRICT, compiler
 
 for package in ("ai_edge_litert", "tflite", "tflite_micro"):
     pytest.importorskip(package)
@@ -78,6 +78,55 @@ def test_a_model_is_exact_without_long_multiplication_and_division(tmp_path):
     status, out, error = make_tflite(tmp_path, *arguments)
     assert status == 0, error
     assert "inputs=4 differing_values=0 " in out.splitlines()[-1]
+
+
+ARITHMETIC = """
+#include <stdint.h>
+
+uint64_t __aeabi_lmul(uint64_t a, uint64_t b);
+uint64_t __aeabi_uidivmod(uint32_t a, uint32_t b);
+uint64_t __aeabi_idivmod(int32_t a, int32_t b);
+uint32_t __aeabi_uidiv(uint32_t a, uint32_t b);
+int32_t __aeabi_idiv(int32_t a, int32_t b);
+
+static const uint32_t ends[] = {1, 2, 3, 7, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff};
+enum { ENDS = sizeof ends / sizeof *ends };
+
+static int wrong(uint32_t a, uint32_t b, uint64_t more) {
+    const uint64_t unsigned_both = (uint64_t)(a % b) << 32 | a / b;
+    const int64_t quotient = (int64_t)(int32_t)a / (int32_t)b;
+    const int64_t rest = (int64_t)(int32_t)a % (int32_t)b;
+    const uint64_t both = (uint64_t)(uint32_t)rest << 32 | (uint32_t)quotient;
+
+    return __aeabi_lmul(a ^ more, b * more) != (a ^ more) * (b * more) ||
+           __aeabi_uidivmod(a, b) != unsigned_both || __aeabi_uidiv(a, b) != a / b ||
+           __aeabi_idivmod((int32_t)a, (int32_t)b) != both ||
+           __aeabi_idiv((int32_t)a, (int32_t)b) != (int32_t)(uint32_t)quotient;
+}
+
+int main(void) {
+    uint64_t random = 1;
+
+    for (int i = 0; i < 100000; i++) {
+        uint32_t a = i < ENDS * ENDS ? ends[i / ENDS] : (uint32_t)(random >> 32);
+        uint32_t b = i < ENDS * ENDS ? ends[i % ENDS] : (uint32_t)random >> i % 32 | 1;
+
+        if (wrong(a, b, random) || wrong(0, b, random))
+            return 1;
+        random = random * 6364136223846793005u + 1442695040888963407u;
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("command", [(*compiler("gcc"), *SANITIZE), (*compiler("clang"), "-O2")])
+def test_long_multiplication_and_division_are_exact(command, tmp_path):
+    """What the model of the test above calls, on this computer; -2^31 / -1 wraps."""
+    (tmp_path / "main.c").write_text(ARITHMETIC)
+    files = [tmp_path / "main.c", ROOT / "mcu" / "tflite" / "arithmetic.c"]
+    subprocess.run([*command, *STRICT, "-o", tmp_path / "main", *files], check=True)
+    subprocess.run([tmp_path / "main"], check=True)
 
 
 @pytest.mark.parametrize(

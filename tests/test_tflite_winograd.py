@@ -172,6 +172,39 @@ def test_extremes_are_exact(program, rng, of_weights, of_inputs, zero_point):
     assert (run(program, packed, x) == expected(fields, x, layer, out, window)).all()
 
 
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize(
+    "shift, most, channels, relu",
+    [(-5, 2**19, 8, 1), (-8, 2**22, 64, 1), (-11, 2**25, 256, 1), (-18, 2**25, 256, 0)],
+)
+def test_the_largest_sums_are_exact(program, rng, shift, most, channels, relu, sign):
+    """A sum of `most` is too large for TE_RELU, or 64 of it for int32; here it is one less."""
+    shape, (out, window) = (6, 7, channels), geometry((6, 7), (3, 3, 1, 1, 1, 1), True)
+    zero_point = -128 if relu else 3
+    requantise = packing.Requantise(
+        np.array([(1 << 31) - 1]), np.array([shift]), zero_point, -128, 127
+    )
+    size = round(1.5 * most / (9 * 255 * channels))  # one end at `most`, the other at half of it
+    weights = rng.choice(np.int8([-size, size]), channels) * np.ones((1, 3, 3, 1), np.int8)
+    taps = weights.reshape(1, -1).astype(np.int64)
+    _, (least,), (greatest,) = packing.accumulator_ranges(taps, np.zeros(1), 11)
+    bias = np.array([most - 1 - greatest if sign > 0 else 1 - most - least], np.int64)
+    x = np.where(sign * weights[0, :1, :1] > 0, 127, -128) + np.zeros(shape)
+    x[:2] = rng.integers(-128, 128, x[:2].shape)
+    x, layer = x.astype(np.int8), (weights, bias, 11, requantise)
+    fields = fields_of(shape, layer, out, window)
+    packed = packing_winograd.pack_conv_2d_winograd(fields)
+    assert packed["rounding"] == ("TE_RELU" if relu else "TE_SIGNED")
+    assert (run(program, packed, x) == expected(fields, x, layer, out, window)).all()
+    larger = fields | {"bias": bias + sign}
+    if most < 2**25:
+        assert packing_winograd.pack_conv_2d_winograd(larger)["rounding"] == "TE_SIGNED"
+    else:
+        with pytest.raises(Unfit, match="not below 2\\^25"):
+            packing_winograd.pack_conv_2d_winograd(larger)
+
+
 def test_transformed_inputs_and_weights_fit_int16():
     """Inputs are read as 0 .. 255: of each position the sums of positive and of negative terms."""
     positive, negative = (

@@ -57,6 +57,11 @@ def rounding(scale, zero_point):
     return {"multiplier": scale["multiplier"], "addend": addend, "right": right}
 
 
+def _ends(fields):
+    """The clamp, and the operands that are constants: of all but extremes and PRELU."""
+    return {name: fields[name] for name in ("lowest", "highest", "constants")}
+
+
 def pack_sum_fast(fields):
     """For te_sum_fast, of ADD."""
     return _pack_sum(fields, 1)
@@ -97,12 +102,9 @@ def _pack_sum(fields, sign):
         "input_offset": -signs[larger] * zero_points[larger] << shift,
         **rounding(fields["output_scale"], fields["output_zero_point"]),
     }
-    ends = {name: fields[name] for name in ("lowest", "highest")}
     factors = {"input_factor": signs[larger] << (shift - 1), "other_sign": signs[other]}
     steps = {"input_step": moves[larger][0], "other_step": moves[other][0]}
-    return (
-        layout | words(values) | ends | steps | words(factors) | {"constants": fields["constants"]}
-    )
+    return layout | words(values) | _ends(fields) | steps | words(factors)
 
 
 def pack_add_linear(fields):
@@ -139,8 +141,7 @@ def _pack_linear(fields, sign):
     if first:
         factors.reverse()
     values = {"factor": factors[0], "other_factor": factors[1], "offset": offset}
-    ends = {name: fields[name] for name in ("lowest", "highest", "constants")}
-    return layout | words(values) | ends
+    return layout | words(values) | _ends(fields)
 
 
 def _fixed_last(layout, moves):
@@ -201,8 +202,7 @@ def pack_mul_linear(fields):
             break
     else:
         raise Unfit("no linear function of products gives all their outputs")
-    ends = {name: fields[name] for name in ("lowest", "highest", "constants")}
-    return layout | words({"factor": factor, "offset": offset}) | ends
+    return layout | words({"factor": factor, "offset": offset}) | _ends(fields)
 
 
 def _product_layout(fields):
@@ -218,8 +218,7 @@ def pack_mul_fast(fields):
     """For te_mul_fast."""
     layout = _product_layout(fields)
     values = rounding(fields["scale"], fields["output_zero_point"])
-    ends = {name: fields[name] for name in ("lowest", "highest", "constants")}
-    return layout | words(values) | ends
+    return layout | words(values) | _ends(fields)
 
 
 def pack_extreme_fast(fields):
