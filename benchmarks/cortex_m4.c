@@ -16,15 +16,15 @@ typedef struct {
 } cache;
 
 /* Sums are those of all instructions in front of a halfword of code, each as if it were reached
- * from the one in front of it; branched: what an instruction takes more where a branch leads to it.
- */
+ * from the one in front of it; branched: what an instruction takes more where a branch leads to it;
+ * jumped: whether the one in front of it always branches. */
 typedef struct {
     const uint32_t *instructions, *cycles;
-    const int8_t *branched;
+    const int8_t *branched, *jumped;
     uint32_t refill, wait_states;
-    uint32_t mark; /* a function that ends a cost; it does not count itself */
-    uint32_t marked, number, most;
-    cost *costs;    /* [most] */
+    uint32_t mark;                 /* a function that ends a cost; it does not count itself */
+    uint32_t marked, number, most; /* marked: what is executed next was no branch of what counts */
+    cost *costs;                   /* [most] */
     uint32_t end;   /* of the last block: what begins there is reached without a branch */
     uint32_t begun; /* cycles since the current line of code was begun */
     cache fetched, loaded;
@@ -75,7 +75,7 @@ static uint32_t fetch(state *s, uint32_t first, uint32_t end, int branch) {
 void entered(void *engine, uint64_t address, uint32_t size, void *data) {
     state *s = data;
     uint32_t first = (uint32_t)address, end = first + size;
-    int branch = first != s->end && !s->marked;
+    int branch = (first != s->end || s->jumped[first / 2]) && !s->marked;
 
     (void)engine;
     if (first == s->mark) {

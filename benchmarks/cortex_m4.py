@@ -46,6 +46,7 @@ SINGLE = re.compile(r"(ldr|str)(?:ex)?(?:s?[bh])?t?" + CONDITION + "$")
 TABLE = re.compile(r"tb[bh]$")
 DIVIDE = re.compile(r"[us]div" + CONDITION + "$")
 IT = re.compile(r"it[te]*$")
+JUMP = re.compile(r"(?:b|bl|bx|blx)$")  # without a condition
 LONG = re.compile(r"(?:umull|smull|umlal|smlal|umaal|smlsld)")  # two registers of results
 NO_RESULT = re.compile(
     r"(?:cmp|cmn|tst|teq|b|bl|bx|blx|cbn?z|nop|it[te]*|bkpt|svc)" + CONDITION + "$"
@@ -72,6 +73,17 @@ class Instruction:
         """ "ldr" or "str" where it loads or stores one value, else None."""
         match = SINGLE.match(self.mnemonic)
         return match and match[1]
+
+    @property
+    def jumps(self):
+        """Whether what follows it is never executed next, but by a branch there."""
+        name = self.mnemonic
+        to_pc = "pc" in self.operands and (name in ("pop", "ldm", "ldmia") or self._target == "pc")
+        return bool(JUMP.match(name) or TABLE.match(name) or to_pc)
+
+    @property
+    def _target(self):
+        return self.operands.partition(",")[0].strip()
 
     @property
     def listed(self):
@@ -130,8 +142,7 @@ def weigh(instruction, before=None):
 
 def _single(instruction, before):
     """Cycles of a load or store of one value, where its address is there in time."""
-    target = instruction.operands.partition(",")[0].strip()
-    if instruction.single == "ldr" and target == "pc":
+    if instruction.single == "ldr" and instruction._target == "pc":
         return 3  # "at least five cycles", with 2 of the refill
     if instruction.single == "str" and len(instruction.address) == 1:
         return 1  # "always one cycle"
@@ -154,19 +165,24 @@ def instructions(elf):
 
 def sums(code):
     """(instructions and cycles in front of each halfword, uint32 [n + 1]; what an instruction there
-    takes more where a branch leads to it, int8 [n]) of {address: `Instruction`}."""
+    takes more where a branch leads to it, and whether the one in front always branches, int8 [n])
+    of {address: `Instruction`}."""
     count = max(code) // 2 + 3
     numbers, cycles = np.zeros(count, np.uint32), np.zeros(count, np.uint32)
-    branched, before, end = np.zeros(count, np.int8), None, None
+    branched, jumped = np.zeros(count, np.int8), np.zeros(count, np.int8)
+    before, end = None, None
     for address, instruction in sorted(code.items()):
         at = address // 2
         numbers[at] = 1
         cycles[at] = weigh(instruction, before if end == address else None)
         branched[at] = weigh(instruction) - int(cycles[at])
         before, end = instruction, address + instruction.size
-    return *(
-        np.concatenate([[0], np.cumsum(a)]).astype(np.uint32) for a in (numbers, cycles)
-    ), branched
+        jumped[end // 2] = instruction.jumps
+    return (
+        *(np.concatenate([[0], np.cumsum(a)]).astype(np.uint32) for a in (numbers, cycles)),
+        branched,
+        jumped,
+    )
 
 
 class _Cost(ctypes.Structure):
@@ -180,6 +196,7 @@ class _State(ctypes.Structure):
         ("instructions", ctypes.c_void_p),
         ("cycles", ctypes.c_void_p),
         ("branched", ctypes.c_void_p),
+        ("jumped", ctypes.c_void_p),
         *((name, ctypes.c_uint32) for name in ("refill", "wait_states")),
         *((name, ctypes.c_uint32) for name in ("mark", "marked", "number", "most")),
         ("costs", ctypes.POINTER(_Cost)),
@@ -260,9 +277,9 @@ class Machine:
         """Call a function; returns its result, and counts anew."""
         ctypes.memset(self._costs, 0, ctypes.sizeof(self._costs))
         state, registers = self._state, range(arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R0 + 4)
-        state.number = state.marked = state.begun = 0
+        state.number = state.begun = 0
         state.lines[:] = [-1] * len(state.lines)
-        state.end = self.symbols[name] & ~1  # no branch leads there: the call is not counted
+        state.end, state.marked = self.symbols[name] & ~1, 1  # the call itself is not counted
         for register, value in zip(registers, arguments):
             self.engine.reg_write(register, value)
         self.engine.reg_write(arm.UC_ARM_REG_SP, self.symbols["__stack_top"])

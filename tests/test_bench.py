@@ -145,10 +145,11 @@ def test_an_instruction_of_a_cortex_m4_takes_what_the_manual_says(cortex_m4, tex
 FIRMWARE = """
     .syntax unified
     .thumb
-    .global loop, record, marked
+    .global loop, record, marked, next
     .type loop, %function
     .type record, %function
     .type marked, %function
+    .type next, %function
 loop:                       // 1, 3 passes of 2 + 1 + 1 + a refill but behind the last, 1
     movs r1, #3
 1:  ldr r2, [r0, #0]
@@ -162,6 +163,9 @@ marked:                     // 3, then 1 + 2 and the refill of a call of what is
     bl record
     movs r0, #1
     pop {r4, pc}
+next:                       // 1 and a refill, also where it leads to what is behind it, 1
+    b 1f
+1:  bx lr
 """
 
 
@@ -187,6 +191,7 @@ def test_what_is_executed_is_counted_up_to_each_mark(cortex_m4, tmp_path):
     cost = cortex_m4.Cost
     assert costs("loop", sram) == [cost(11, 1 + 3 * 4 + 2 * 2 + 1, 0)]
     assert costs("loop", sram, refill=1) == [cost(11, 1 + 3 * 4 + 2 + 1, 0)]
+    assert costs("next") == [cost(2, 1 + 2 + 1, 0)]
     assert costs("loop", sram + 2)[0].cycles == 18 + 3  # words at an odd halfword
     assert costs("loop", sram + 1)[0].cycles == 18 + 6
     (waiting,) = costs("loop", flash, wait_states=5)
