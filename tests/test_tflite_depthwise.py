@@ -2,28 +2,14 @@
 in C, compute what TensorFlow Lite's reference does: also in place, on shapes that are in no model,
 and around every tie of the requantisation."""
 
-import os
-import subprocess
-
 import numpy as np
 import pytest
-from test_tflite_kernels_fast import KERNELS, execute, geometry, random_layer, tflite, windows
+from tflite_layers import build, execute, geometry, random_layer, tflite, windows
 
 from compiler.selection import Unfit
 from tinyengine import kernelrows, packing
 
 MAIN = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include "fast.h"
-
-static void *take(int32_t bytes) { /* to the byte, for the sanitizer to see what lies outside */
-    void *memory = malloc((size_t)bytes);
-    if (bytes && fread(memory, 1, (size_t)bytes, stdin) != (size_t)bytes)
-        exit(2);
-    return memory;
-}
-
 int main(void) {
     int32_t head[7]; /* kernel, integers, words, input, output, in place, scratch */
 
@@ -43,6 +29,12 @@ int main(void) {
             te_depthwise_conv_2d_taps op = {in, out, window, w[0], (int8_t *)(r + w[1]),
                                             r,  w[2], w[3]};
             te_run_depthwise_conv_2d_taps(&op, input, output, scratch);
+        } else if (head[0] == 2) {
+            te_depthwise_conv_2d_low op = {in, w[0], w[1], r, w[2], w[3]};
+            te_run_depthwise_conv_2d_low(&op, input, output, scratch);
+        } else if (head[0] == 3) {
+            te_depthwise_conv_2d_columns op = {in, out, window, w[0], w[1], r, w[2], w[3]};
+            te_run_depthwise_conv_2d_columns(&op, input, output, scratch);
         } else {
             te_depthwise_conv_2d_planes op = {in,   out,  window, w[0], w[1], w[2],
                                               w[3], w[4], w[5],   r,    w[6], w[7]};
@@ -64,6 +56,8 @@ SIDES = {"input": SIZE, "output": SIZE, "window": (*SIZE[:2], *STEPS)}
 NUMBERS = {  # of a description, behind its sizes and its window
     "depthwise_conv_2d_3x3": ("multiplier", "exchanged", "input_zero_point", "plane_words"),
     "depthwise_conv_2d_taps": ("input_zero_point", "first"),
+    "depthwise_conv_2d_low": ("exchanged", "input_zero_point"),
+    "depthwise_conv_2d_columns": ("input_zero_point", "pairs"),
     "depthwise_conv_2d_planes": (
         *("multiplier", "input_zero_point", "kept_rows"),
         *("plane_words", "run_words", "row_runs"),
@@ -73,14 +67,8 @@ NUMBERS = {  # of a description, behind its sizes and its window
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("depthwise")
-    (folder / "main.c").write_text(MAIN)
-    flags = "-std=c99 -O1 -g -Wall -Wextra -Werror -pedantic -fsanitize=address,undefined"
-    sources = [KERNELS / f"{name}.c" for name in NUMBERS]
-    command = [os.environ.get("CC", "gcc"), *flags.split(), "-fno-sanitize-recover=all"]
-    command += [f"-I{KERNELS}", "main.c", *sources, "-o", "depthwise"]
-    subprocess.run(command, cwd=folder, check=True)
-    return folder / "depthwise"
+    sources = [f"{name}.c" for name in NUMBERS]
+    return build(tmp_path_factory.mktemp("depthwise"), MAIN, sources)
 
 
 def layer(shape, out, window, weights, bias, input_zero_point, requantise):
@@ -105,7 +93,8 @@ def run(program, name, fields, x, in_place=False):
         flat = packed["weights"].ravel()
         packed["first"] = len(words)
         words = np.concatenate([words, np.pad(flat, (0, -len(flat) % 4)).view(np.uint32)])
-    integers = [packed[of][side] for of, names in SIDES.items() for side in names]
+    packed.setdefault("input", packed.get("shape"))
+    integers = [packed.get(of, fields[of])[side] for of, names in SIDES.items() for side in names]
     integers += [packed[number] for number in (*NUMBERS[name], "lowest", "highest")]
     size, number = np.prod([*fields["output"].values()]), [*NUMBERS].index(name)
     scratch = kernel.scratch(packed)
@@ -114,7 +103,8 @@ def run(program, name, fields, x, in_place=False):
 
 SHAPES = [
     *((1, 1, 4), (1, 2, 6), (2, 3, 1), (3, 3, 5), (5, 5, 8)),
-    *((6, 4, 3), (9, 8, 7), (10, 13, 2), (11, 4, 9)),
+    *((6, 4, 3), (9, 8, 7), (10, 13, 2), (11, 4, 9), (4, 4, 6), (9, 6, 5), (5, 2, 4)),
+    *((6, 5, 41), (10, 4, 41), (15, 3, 36)),
 ]
 WINDOWS = [
     *((3, 3, 1, 1), (3, 3, 2, 2), (3, 3, 1, 2), (3, 3, 3, 1), (1, 1, 1, 1), (5, 5, 1, 1)),
@@ -127,6 +117,15 @@ WINDOWS = [
 def fitting(window, shape, out, multiplier):
     """Names of the kernels that take such a layer."""
     height, width, stride_y, stride_x, *dilation = window[:6]
+    if window == (3, 3, *[1] * 6) and shape[:2] == out and multiplier == 1 and shape[2] >= 4:
+        image = min(out) if out[0] > out[1] else out[0]
+        if 3 <= image <= 6:
+            yield "depthwise_conv_2d_low"
+    if (*dilation, multiplier) == (1, 1, 1) and stride_y <= 2 and shape[2] >= 4 and out[0] >= 3:
+        pairs = height // 2 + (out[0] if stride_y == 2 else (out[0] + 1) // 2)
+        small = height >= shape[0] or 48 * pairs <= shape[0] * shape[2]
+        if height in (5, 7) and small:
+            yield "depthwise_conv_2d_columns"
     if dilation == [1, 1] and stride_x <= 2:
         if (height, width) == (3, 3) and stride_y == stride_x:
             yield "depthwise_conv_2d_3x3"
@@ -173,12 +172,14 @@ def test_every_rounding_is_exact_near_every_tie(program, name, relu, shift):
     bias = np.round(np.clip(ties, -(2**27), 2**27)).astype(np.int64)
     zero_point = -128 if relu else 7
     to = packing.Requantise(multipliers, np.full(512, shift), zero_point, -128, 127)
-    weights = np.zeros((3, 3, 512), np.int8)
-    weights[1, 1] = 1
-    fields = layer((1, 2, 512), (1, 2), (3, 3, 1, 1, 1, 1, 1, 1), weights, bias, 0, to)
+    size = 5 if name == "depthwise_conv_2d_columns" else 3
+    weights = np.zeros((size, size, 512), np.int8)
+    weights[size // 2, size // 2] = 1
+    window = size, size, 1, 1, 1, 1, size // 2, size // 2
+    fields = layer((3, 3, 512), (3, 3), window, weights, bias, 0, to)
     for x in range(-3, 4):
-        got = run(program, name, fields, np.full(1024, x, np.int8))
-        assert (got == tflite(np.stack([bias + x] * 2), to).ravel()).all()
+        got = run(program, name, fields, np.full(9 * 512, x, np.int8))
+        assert (got == tflite(np.stack([bias + x] * 9), to).ravel()).all()
 
 
 def test_a_shift_of_zero_is_exact_behind_a_relu_and_refused_else(program):
@@ -194,6 +195,20 @@ def test_a_shift_of_zero_is_exact_behind_a_relu_and_refused_else(program):
     to.zero_point = 3
     with pytest.raises(Unfit, match="a multiplier outside"):
         FAST["depthwise_conv_2d_3x3"].pack(fields | {"requantise": vars(to)})
+
+
+def test_rows_of_columns_are_kept_where_they_are_little_beside_the_image():
+    to = packing.Requantise(np.ones(20, int), np.full(20, -1), 0, 0, 0)
+    weights = np.zeros((5, 5, 20), np.int8)
+    for rows, fits in ((5, True), (6, False)):
+        shape = rows, 5, 20
+        window = 5, 5, 1, 1, 1, 1, 2, 2
+        fields = layer(shape, shape[:2], window, weights, np.zeros(20, int), 0, to)
+        if fits:
+            assert FAST["depthwise_conv_2d_columns"].pack(fields)["pairs"] == 5
+        else:
+            with pytest.raises(Unfit):
+                FAST["depthwise_conv_2d_columns"].pack(fields)
 
 
 def test_a_window_is_as_large_as_what_it_reads():

@@ -108,10 +108,6 @@ def _convolutions(depthwise):
         for channels, out in ((7, 2), (16, 8), (33, 5), (64, 3)):
             yield case(f"pointwise_{channels}_to_{out}", (1, 4, 5, channels), out)
             yield case(f"3x3_{channels}_to_{out}", (1, 4, 5, channels), out, kernel=(3, 3))
-        for channels in [n for fours in range(0, 24, 4) for n in (fours + 1, fours + 4)]:
-            for zero_point in (-128, 3):  # where the unrolled products start
-                label = f"steps_of_{channels}_zero_point_{zero_point}"
-                yield case(label, (1, 1, 7, channels), 2, zero_point=zero_point)
     for activation in ACTIVATIONS:
         for before, after in _extremes():
             yield case(
@@ -155,6 +151,23 @@ def _convolutions(depthwise):
                     attributes = {"stride": (stride, stride), "activation": activation}
                     attributes |= {"kernel": kernel, "zero_point": zero_point}
                     yield case(label, (1, 7, width, 6), 6, **attributes)
+        low = [((3, 3), 1, rows, "SAME") for rows in (3, 4, 5, 6)]
+        low += [((5, 3), 1, rows, "SAME") for rows in (3, 4, 5, 6, 7)]
+        low += [((7, 3), 1, rows, "SAME") for rows in (4, 5, 6)]
+        low += [((5, 2), stride, 9 + 2 * stride, "VALID") for stride in (1, 2)]
+        for stride, most in ((1, 6), (2, 5)):  # rows of the output
+            for rows in range(3, most + 1):
+                for height in (5, 7):
+                    low += [((height, 3), stride, (rows - 1) * stride + height, "VALID")]
+        for kernel, stride, rows, padding in low:
+            for activation, zero_point in (("RELU", -128), ("NONE", -4)):
+                label = f"{rows}_rows_{kernel[0]}x{kernel[1]}_stride_{stride}_{activation.lower()}"
+                attributes = {"stride": (stride, stride), "activation": activation}
+                attributes |= {"kernel": kernel, "zero_point": zero_point, "padding": padding}
+                channels = 42 if kernel[0] > 3 else 7
+                yield case(
+                    f"{padding.lower()}_{label}", (1, rows, 7, channels), channels, **attributes
+                )
         for channels, multiplier in ((2, 2), (5, 3)):
             label = f"multiplier_{multiplier}_of_{channels}"
             yield case(label, (1, 6, 9, channels), channels * multiplier, kernel=(3, 3))

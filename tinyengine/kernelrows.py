@@ -178,6 +178,24 @@ def _pack_depthwise_conv_2d_planes(fields):
     if _size(fields["output"]) == (1, 1) and not several:
         raise Unfit("one output for each channel, for which expanding its inputs is too much")
     fields = packing_depthwise.trimmed(fields)
+def _pack_depthwise_conv_2d_low(fields):
+    if fields["multiplier"] > 1 or fields["input"]["channels"] < 4:
+        raise Unfit
+    fields = packing_depthwise.exchange(fields)
+    packed = _pack_depthwise(fields, packing_depthwise.pack_depthwise_conv_2d_low)
+    geometry = {"shape": packed.pop("input"), "exchanged": fields["exchanged"]}
+    return geometry | {k: v for k, v in packed.items() if k not in ("output", "window")}
+
+
+def _pack_depthwise_conv_2d_columns(fields):
+    if fields["multiplier"] > 1 or fields["input"]["channels"] < 4:
+        raise Unfit
+    fields = packing_depthwise.trimmed(fields)
+    packed = _pack_depthwise(fields, packing_depthwise.pack_depthwise_conv_2d_columns)
+    packed["window"] = packed["window"] | {"height": packed.pop("height")}
+    return packed
+
+
     packed = _pack_depthwise(fields, packing_depthwise.pack_depthwise_conv_2d_planes)
     return {"multiplier": fields["multiplier"]} | packed
 
@@ -292,6 +310,9 @@ def _mean_image(fields):
     pixels of a row to one. Channels may come in front of rows in the output, or be one."""
     kept, reduced = (gathers.merged(fields[name]) for name in ("kept", "reduced"))
     if len(reduced) == 1 and len(kept) == 2 and kept[0]["stride"] == 1:
+EXPAND_PAIRS = Kernel(
+    "expand_pairs", "te_expand_pairs", None, None, assembly=FOLDER / "expand_pairs_m4.S"
+)
         (pixels,), (channels, rows) = reduced, kept
         inside = pixels["stride"] == channels["size"]
         if inside and rows["stride"] == pixels["size"] * pixels["stride"]:
@@ -326,12 +347,28 @@ def _pack_extreme_of_pixels(fields):
     return {"rows": rows, "pixels": pixels, "channels": channels}
 
 
+        _kernel(
+            "depthwise_conv_2d_low",
+            "depthwise_low_m4.S",
+            pack=_pack_depthwise_conv_2d_low,
+            in_place=_behind_input,
+            scratch=packing_depthwise.scratch_of_low,
+            uses=(EXPAND_PAIRS,),
+        ),
 def _pack_softmax_fast(fields):
     sizes, table = {name: fields[name] for name in ("rows", "size")}, fields["exponentials"]
     return sizes | {"entries": len(table), "exponentials": table}
 
 
 def _pack_log_softmax_fast(fields):
+        _kernel(
+            "depthwise_conv_2d_columns",
+            "depthwise_columns_m4.S",
+            pack=_pack_depthwise_conv_2d_columns,
+            in_place=_behind_input,
+            scratch=packing_depthwise.scratch_of_columns,
+            uses=(EXPAND_PAIRS,),
+        ),
     table = fields["exponentials"]
     return {"log": _pack_softmax(fields), "entries": len(table), "exponentials": table}
 

@@ -12,6 +12,7 @@ from tinyengine.descriptions import turned
 
 SHIFT = constants("tinyengine/kernels/depthwise_shift.h")["TE_DEPTHWISE_SHIFT"]
 SIDES = ("height", "width")
+LOW = range(3, 7)  # rows of an image whose columns are computed at once
 ONCE = -1  # in place of a shift: a channel that is rounded once
 
 
@@ -99,6 +100,39 @@ def pack_depthwise_conv_2d_taps(weights, bias, input_zero_point, requantise):
     return {"weights": weights, **packing.last_fields(record, requantise)}
 
 
+def records_of_3x3(weights, bias, input_zero_point, requantise, stride):
+    """Words of all channels of a window of 3x3."""
+    record = []
+    for weights_of, *others in channel_records(weights, bias, input_zero_point, requantise):
+        first, second, third = weights_of
+        if stride == 1:
+            pairs = np.stack([packing.halves(first, second), packing.halves(second, third)], 1)
+        else:
+            last = packing.halves(third[0], third[1]), packing.halves(third[2], 0)
+            pairs = np.array([*packing.halves(first, second), *last])
+        record += [*pairs.ravel(), *others]
+    return record
+
+
+def pack_depthwise_conv_2d_low(
+    weights, bias, input_zero_point, requantise, window, input_shape, output_shape
+):
+    """For te_depthwise_conv_2d_low, of at least four channels, an output each. Arguments as of
+    pack_depthwise_conv_2d_planes."""
+    if weights.shape[:2] != (3, 3) or window != [1] * 6:
+        raise Unfit
+    if input_shape != output_shape or input_shape[0] not in LOW:
+        raise Unfit
+    record = records_of_3x3(weights, bias, input_zero_point, requantise, 1)
+    return packing.last_fields(record, requantise)
+
+
+def scratch_of_low(packed):
+    """All rows of four channels in pairs, with a column of zeros on either side."""
+    shape = packed["shape"]
+    return 16 * ((shape["height"] + 1) // 2) * (shape["width"] + 2)
+
+
 def pack_depthwise_conv_2d_3x3(
     weights, bias, input_zero_point, requantise, window, input_shape, output_shape
 ):
@@ -110,20 +144,49 @@ def pack_depthwise_conv_2d_3x3(
         raise Unfit
     if max(pad_top, pad_left) > 2:
         raise Unfit("a window on padding only")
-    record = []
-    for weights_of, *others in channel_records(weights, bias, input_zero_point, requantise):
-        first, second, third = weights_of
-        if stride == 1:
-            pairs = np.stack([packing.halves(first, second), packing.halves(second, third)], 1)
-        else:
-            last = packing.halves(third[0], third[1]), packing.halves(third[2], 0)
-            pairs = np.array([*packing.halves(first, second), *last])
-        record += [*pairs.ravel(), *others]
+    record = records_of_3x3(weights, bias, input_zero_point, requantise, stride)
     columns = 4 * (stride + 1) * (stride * (output_shape[1] - 1) + 3)
     return {
         "plane_words": columns + stride * -(-output_shape[0] // 2),
         **packing.last_fields(record, requantise),
     }
+
+
+def pack_depthwise_conv_2d_columns(
+    weights, bias, input_zero_point, requantise, window, input_shape, output_shape
+):
+    """For te_depthwise_conv_2d_columns, of at least four channels, an output each. Arguments as of
+    pack_depthwise_conv_2d_planes. Returns the window's height, too, 5 or 7."""
+    height, width, channels = weights.shape
+    stride_y, stride_x, *dilation, _, pad_left = window
+    if dilation != [1, 1] or stride_y > 2 or output_shape[0] < 3 or not 4 <= height <= 7:
+        raise Unfit
+    last = (output_shape[1] - 1) * stride_x - pad_left
+    if pad_left >= width or last >= input_shape[1]:
+        raise Unfit("a window on padding only")
+    whole = height + 1 - height % 2  # rows
+    outputs = output_shape[0] if stride_y == 2 else -(-output_shape[0] // 2)
+    pairs = outputs + whole // 2
+    # all rows are kept, where that is little beside the image itself
+    if height < input_shape[0] and 3 * 16 * pairs > channels * input_shape[0]:
+        raise Unfit
+    record = []
+    for weights_of, start, *others in channel_records(weights, bias, input_zero_point, requantise):
+        rows = np.zeros((whole + 1, width), np.int64)
+        rows[:height] = weights_of
+        words = packing.halves(rows[:-1], rows[1:])
+        if stride_y == 1:
+            order = [0, *(k + i for k in range(1, whole - 2, 2) for i in (1, 0)), whole - 2]
+        else:
+            order = range(0, whole, 2)
+        record += [start, *others, *words[list(order)].T.ravel()]
+    return {"height": whole, "pairs": pairs, **packing.last_fields(record, requantise)}
+
+
+def scratch_of_columns(packed):
+    """All rows of four channels in pairs, a list of these, and what each pixel of a row reads."""
+    columns = packed["input"]["width"]
+    return 16 * packed["pairs"] * (columns + 1) + 12 * packed["output"]["width"]
 
 
 def pack_depthwise_conv_2d_planes(

@@ -33,4 +33,39 @@ FORCE_INLINE void te_expand_two(int16_t *words, int32_t pitch, uint32_t one, uin
     te_store(words, te_sxtab16(offset, low));
 }
 
+/* Where a row of pixels and another one begin in the input, and how far it is from one to the next;
+ * 0: the row is padding. */
+typedef struct {
+    int32_t upper, lower, upper_step, lower_step;
+} te_two_rows;
+
+/* `pairs` of rows. Four channels of each become words: in each column the pairs, of each the four
+ * channels. pitch: from a column to the next one, in bytes; padding: four channels of it; offset:
+ * as above. expand_pairs_m4.S knows it. */
+typedef struct {
+    const te_two_rows *rows;
+    uint32_t *words;
+    int32_t pairs, columns, pitch;
+    uint32_t offset;
+    const int8_t *padding;
+} te_pairs;
+
+/* input: from the first of the four channels on. */
+#if TE_DSP
+void te_expand_pairs(const te_pairs *of, const int8_t *input);
+#else
+static inline void te_expand_pairs(const te_pairs *of, const int8_t *input) {
+    for (int32_t pair = 0; pair < of->pairs; pair++) {
+        const te_two_rows *rows = of->rows + pair;
+        const int8_t *upper = rows->upper_step ? input + rows->upper : of->padding;
+        const int8_t *lower = rows->lower_step ? input + rows->lower : of->padding;
+        uint32_t *words = of->words + 4 * pair;
+
+        for (int32_t i = 0; i < of->columns; i++, words += of->pitch / 4)
+            te_expand_two((int16_t *)words, 2, te_load(upper + i * rows->upper_step),
+                          te_load(lower + i * rows->lower_step), of->offset);
+    }
+}
+#endif
+
 #endif

@@ -2,9 +2,9 @@
  * there is its meaning in C.
  *
  *     void te_strip_3x3_1(const te_strip_3x3 *strip);         1: the stride; and 2
- *     void te_expand_3x3_1(...);                              expand() there; and 2
+ *     void te_expand_3x3_1(te_next_rows *next);               expand() there; and 2
  *
- * r0 columns, r1 output, r4-r9 weights (stride 2: r4-r8), r10 r11 sums of a column of the output,
+ * r0 columns, r1 staged outputs, r4-r9 weights (stride 2: r4-r8), r10 r11 sums of a column of the output,
  * upper and lower, r12 lr those of the next one, r2 r3 (r9) columns of the input.
  */
 
@@ -17,21 +17,24 @@
 
 /* te_strip_3x3, copied to the stack; then a channel's requantisation, and where its columns end */
     .equ    COLUMNS, 0
-    .equ    OUTPUT, 4
-    .equ    NEXT, 8                 /* pixel of the output */
-    .equ    LOWER, 12
-    .equ    LENGTH, 16
-    .equ    ODD, 20
-    .equ    RECORD, 24
-    .equ    RECORDS_END, 28
-    .equ    STEP, 32
-    .equ    BIAS, 36
-    .equ    MULTIPLIER, 40
-    .equ    ADDEND, 44
-    .equ    RIGHT, 48
-    .equ    END, 52
-    .equ    WEIGHTS, 56             /* a copy of r9, where it is needed for more */
-    .equ    LOCALS, 60
+    .equ    STAGED, 4
+    .equ    LENGTH, 8
+    .equ    ODD, 12
+    .equ    RECORD, 16
+    .equ    RECORDS_END, 20
+    .equ    STEP, 24
+    .equ    PIXELS, 28
+    .equ    OUTPUT, 32
+    .equ    PIXEL, 36
+    .equ    LOWER, 40
+    .equ    LANES, 44
+    .equ    BIAS, 48
+    .equ    MULTIPLIER, 52
+    .equ    ADDEND, 56
+    .equ    RIGHT, 60
+    .equ    END, 64
+    .equ    WEIGHTS, 68             /* a copy of r9, where it is needed for more */
+    .equ    LOCALS, 72
     .equ    SAVED, 9 * 4            /* r4-r11 lr */
 
 /* a column of the input, as of which a column of the output has a tap */
@@ -121,7 +124,6 @@
     .endif
     .endm
 
-/* The lower row is written first, for where there is none it has the upper one's place. */
     .macro  outputs columns, once
     ldr     r2, [sp, #MULTIPLIER]
     ldr     r3, [sp, #ADDEND]
@@ -130,55 +132,83 @@
     .if     \columns == 2
     product r12, \once
     product lr, \once
-    ldr     r2, [sp, #NEXT]
     .endif
-    ldr     r3, [sp, #LOWER]
     .if     \once == 0
     ldr     r9, [sp, #RIGHT]
     .endif
     saturated r10, \once
     saturated r11, \once
-    strb    r11, [r1, r3]
-    strb    r10, [r1]
     .if     \columns == 2
     saturated r12, \once
     saturated lr, \once
-    add     r3, r3, r2
-    strb    lr, [r1, r3]
-    strb    r12, [r1, r2]
-    add     r1, r1, r2, lsl #1
+    strb    r12, [r1, #8]
+    strb    lr, [r1, #12]
     .endif
+    strb    r11, [r1, #4]
+    strb    r10, [r1], #16
     .endm
 
-/* void te_expand_3x3_1(const te_two_rows *rows, int16_t *words, int32_t count, uint32_t offset) */
+/* void te_expand_3x3_1(te_next_rows *next) */
     .macro  expand_3x3 name, pairs
     .globl  \name
     .thumb_func
     .type   \name, %function
 \name:
     push    {r4-r11, lr}
-    ldm     r0, {r4-r7}             /* upper, lower row, their steps */
-    subs    r2, #2
+    ldm     r0, {r4-r12, lr}
+    mov     r2, r12                 /* count */
+    mov     r3, lr                  /* offset */
+    add     r12, r5, r8, lsl #1
+    add     lr, r6, #2
+    str     r12, [r0, #4]
+    str     lr, [r0, #8]
+    mov     r1, r11
+    add     r11, r11, #4
+    add     r4, r4, r5
+    add     r5, r4, r8
+    str     r11, [r0, #28]
+    adds    r0, r6, #1
+    cmp     r6, r7                  /* as unsigned numbers, those in front of the first are large */
+    mov     r6, r9
+    itt     hs
+    movhs   r4, r10
+    movhs   r6, #0
+    cmp     r0, r7
+    mov     r7, r9
+    itt     hs
+    movhs   r5, r10
+    movhs   r7, #0
+    subs    r2, #4
     blt     2f
-1:  ldr     r8, [r4]
+1:  expand_two_columns 0, \pairs
+    subs    r2, #4
+    expand_two_columns 32 * \pairs, \pairs
+    add     r1, r1, #64 * \pairs
+    bge     1b
+2:  adds    r2, #2
+    blt     3f
+    expand_two_columns 0, \pairs
+    adds    r1, #32 * \pairs
+    subs    r2, #2
+3:  adds    r2, #1
+    blt     4f
+    ldr     r8, [r4]
+    ldr     r9, [r5]
+    expand_column 0, r8, r9, \pairs
+4:  pop     {r4-r11, pc}
+    .size   \name, . - \name
+    .set    frame.\name, SAVED
+    .endm
+
+    .macro  expand_two_columns at, pairs
+    ldr     r8, [r4]
     ldr     r9, [r5]
     ldr     r10, [r4, r6]
     ldr     r11, [r5, r7]
     add     r4, r4, r6, lsl #1
     add     r5, r5, r7, lsl #1
-    expand_column 0, r8, r9, \pairs
-    expand_column 16 * \pairs, r10, r11, \pairs
-    adds    r1, #32 * \pairs
-    subs    r2, #2
-    bge     1b
-2:  adds    r2, #1
-    bne     3f
-    ldr     r8, [r4]
-    ldr     r9, [r5]
-    expand_column 0, r8, r9, \pairs
-3:  pop     {r4-r11, pc}
-    .size   \name, . - \name
-    .set    frame.\name, SAVED
+    expand_column \at, r8, r9, \pairs
+    expand_column \at + 16 * \pairs, r10, r11, \pairs
     .endm
 
     .macro  expand_column at, upper, lower, pairs
@@ -201,12 +231,12 @@
 \name:
     push    {r4-r11, lr}
     sub     sp, #LOCALS
-    ldm     r0, {r1-r9}
-    stm     sp, {r1-r9}
-1:  ldr     r0, [sp, #COLUMNS]
-    ldr     r1, [sp, #OUTPUT]
-    ldr     r2, [sp, #LENGTH]
+    ldm     r0, {r1-r12}
+    stm     sp, {r1-r12}
+    ldr     r0, [sp, #COLUMNS]
+    ldr     r1, [sp, #STAGED]
     ldr     r3, [sp, #RECORD]
+1:  ldr     r2, [sp, #LENGTH]
     add     r2, r2, r0
     str     r2, [sp, #END]
     .if     \stride == 1
@@ -261,24 +291,79 @@
     sums_\stride 1, 1
     outputs 1, 1
 6:  ldr     r0, [sp, #COLUMNS]      /* the next channel */
-    ldr     r1, [sp, #OUTPUT]
-    ldr     r2, [sp, #RECORD]
-    ldr     r3, [sp, #RECORDS_END]
+    ldr     r1, [sp, #STAGED]
+    ldr     r3, [sp, #RECORD]
+    ldr     r2, [sp, #RECORDS_END]
     ldr     r4, [sp, #STEP]
     add     r0, r0, r4
     adds    r1, r1, #1
     str     r0, [sp, #COLUMNS]
-    str     r1, [sp, #OUTPUT]
-    cmp     r2, r3
+    str     r1, [sp, #STAGED]
+    cmp     r3, r2
     bne     1b
-    add     sp, #LOCALS
-    pop     {r4-r11, pc}
+    b       te_bring_out_3x3
     .size   \name, . - \name
     .set    frame.\name, SAVED + LOCALS
     .endm
 
     expand_3x3 te_expand_3x3_1, 2
     expand_3x3 te_expand_3x3_2, 3
+/* Halfwords or bytes of all staged pixels of two rows, from r1 on. */
+    .macro  bring size
+    ldr     r8, [sp, #PIXELS]
+1:  ldr\size r5, [r1, #4]
+    ldr\size r4, [r1], #8
+    subs    r8, #1
+    str\size r5, [r9, r11]
+    str\size r4, [r9]
+    add     r9, r9, r10
+    bne     1b
+    .endm
+
     strip_3x3 te_strip_3x3_1, 1
     strip_3x3 te_strip_3x3_2, 2
+
+/* What both end with: the channels of each pixel are brought to the output, the lower row first,
+ * for where there is none it has the upper one's place. */
+    .thumb_func
+    .type   te_bring_out_3x3, %function
+te_bring_out_3x3:
+    add     r8, sp, #PIXELS
+    ldm     r8, {r8-r12}            /* their number, output, to the next and to the one below */
+    subs    r1, r1, r12
+    cmp     r12, #4
+    beq     2f
+    mov     r6, r1
+    mov     r7, r9
+    lsrs    r12, r12, #1            /* C: of an odd number of channels the last */
+    bcc     3f
+    add     r1, r1, r12, lsl #1
+    add     r9, r9, r12, lsl #1
+    bring   b
+    cmp     r12, #0
+    beq     5f
+    mov     r1, r6
+    mov     r9, r7
+3:  bring   h
+    b       5f
+2:  subs    r8, #2
+    blt     4f
+1:  ldm     r1!, {r4-r7}
+    str     r5, [r9, r11]
+    str     r4, [r9]
+    add     r9, r9, r10
+    subs    r8, #2
+    str     r7, [r9, r11]
+    str     r6, [r9]
+    add     r9, r9, r10
+    bge     1b
+4:  adds    r8, #1
+    bne     5f
+    ldm     r1, {r4, r5}
+    str     r5, [r9, r11]
+    str     r4, [r9]
+5:  add     sp, #LOCALS
+    pop     {r4-r11, pc}
+    .size   te_bring_out_3x3, . - te_bring_out_3x3
+    .set    frame.te_bring_out_3x3, 0
 #endif

@@ -20,16 +20,20 @@
  * w[1][c] and w[1][c], w[2][c] of each column c; with stride 2 w[0][c], w[1][c] of all of them,
  * then w[2][0], w[2][1] and w[2][2], 0. Its requantisation follows. */
 
-/* The outputs of a strip: from the columns of the first channel in the records. pixel, lower: from
- * one in the output to its right neighbour, and to the one below, 0 if there is none. length: of
- * the columns where two outputs start, in bytes; odd: whether one more comes; step: to the columns
- * of the next channel, in bytes. depthwise_3x3_m4.S knows it. */
+/* The outputs of up to four channels of a strip, `lanes`, from the columns of the first one in the
+ * records. staged: where they are until all are there: a word for each pixel of the upper row, and
+ * one for that below it, of which each channel has a byte. length: of the columns where two outputs
+ * start, in bytes; odd: whether one more comes; step: to the columns of the next channel, in bytes.
+ * pixels: of a row; pixel, lower: from one in the output to its right neighbour, and to the one
+ * below, 0 if there is none. depthwise_3x3_m4.S knows it. */
 typedef struct {
     const uint32_t *columns;
-    int8_t *output;
-    int32_t pixel, lower, length, odd;
+    int8_t *staged;
+    int32_t length, odd;
     const uint32_t *records, *records_end;
-    int32_t step;
+    int32_t step, pixels;
+    int8_t *output;
+    int32_t pixel, lower, lanes;
 } te_strip_3x3;
 
 #if TE_DSP
@@ -57,7 +61,7 @@ static void strip_3x3(const te_strip_3x3 *strip, int32_t stride) {
         const uint32_t *to = w + words, *columns = strip->columns + lane * (strip->step / 4);
 
         for (int32_t x = 0; x < outputs; x++, columns += stride * step) {
-            int8_t *output = strip->output + x * strip->pixel + lane;
+            int8_t *output = strip->staged + 8 * x + lane;
             uint32_t sums[2] = {to[BIAS], to[BIAS]};
 
             for (int32_t c = 0; c < 3; c++)
@@ -66,45 +70,57 @@ static void strip_3x3(const te_strip_3x3 *strip, int32_t stride) {
                 else
                     add_column_2(columns + c * step, w[c],
                                  c % 2 ? te_high(w[3 + c / 2]) : te_low(w[3 + c / 2]), sums);
-            output[strip->lower] = te_requantise_depthwise(sums[1], to);
+            output[4] = te_requantise_depthwise(sums[1], to);
             *output = te_requantise_depthwise(sums[0], to);
         }
     }
+    for (int32_t x = 0; x < outputs; x++)
+        for (int32_t lane = 0; lane < strip->lanes; lane++) {
+            int8_t *output = strip->output + x * strip->pixel + lane;
+
+            /* the lower one first, for where there is none it has the upper one's place */
+            output[strip->lower] = strip->staged[8 * x + 4 + lane];
+            *output = strip->staged[8 * x + lane];
+        }
 }
 static void te_strip_3x3_1(const te_strip_3x3 *strip) { strip_3x3(strip, 1); }
 static void te_strip_3x3_2(const te_strip_3x3 *strip) { strip_3x3(strip, 2); }
 #endif
 
-/* Two rows of pixels; a row of padding is one pixel, with a step of 0. */
+/* The next two rows of four channels, and where they are expanded to. at: of the upper one in the
+ * input; y: its number, of `height`, those outside are padding; row, pixel: from one to the next;
+ * count: of columns; offset: the zero point, negated, in both halves. depthwise_3x3_m4.S knows it.
+ */
 typedef struct {
-    const int8_t *upper, *lower;
-    int32_t upper_step, lower_step;
-} te_two_rows;
+    const int8_t *input;
+    int32_t at, y, height, row, pixel;
+    const int8_t *padding;
+    int16_t *words;
+    int32_t count;
+    uint32_t offset;
+} te_next_rows;
 
-/* Expands `count` columns of some channels. pairs: of rows in a column. */
-static void expand(const te_two_rows *rows, int16_t *words, int32_t count, uint32_t offset,
-                   int32_t pairs, int32_t channels) {
-    const int8_t *upper = rows->upper, *lower = rows->lower;
+/* pairs: of rows in a column. */
+static void expand(te_next_rows *next, int32_t pairs, int32_t channels) {
+    const int8_t *rows[2] = {next->padding, next->padding};
+    int32_t steps[2] = {0, 0};
 
-    for (; count; count--, words += 8 * pairs) {
-        te_expand_two(words, 2 * pairs, te_load_part(upper, channels),
-                      te_load_part(lower, channels), offset);
-        upper += rows->upper_step, lower += rows->lower_step;
-    }
+    for (int32_t i = 0; i < 2; i++)
+        if (next->y + i >= 0 && next->y + i < next->height)
+            rows[i] = next->input + next->at + i * next->row, steps[i] = next->pixel;
+    for (int32_t i = 0; i < next->count; i++)
+        te_expand_two(next->words + 8 * pairs * i, 2 * pairs,
+                      te_load_part(rows[0] + i * steps[0], channels),
+                      te_load_part(rows[1] + i * steps[1], channels), next->offset);
+    next->at += 2 * next->row, next->y += 2, next->words += 2;
 }
 
 #if TE_DSP
-void te_expand_3x3_1(const te_two_rows *rows, int16_t *words, int32_t count, uint32_t offset);
-void te_expand_3x3_2(const te_two_rows *rows, int16_t *words, int32_t count, uint32_t offset);
+void te_expand_3x3_1(te_next_rows *next);
+void te_expand_3x3_2(te_next_rows *next);
 #else
-static void te_expand_3x3_1(const te_two_rows *rows, int16_t *words, int32_t count,
-                            uint32_t offset) {
-    expand(rows, words, count, offset, 2, 4);
-}
-static void te_expand_3x3_2(const te_two_rows *rows, int16_t *words, int32_t count,
-                            uint32_t offset) {
-    expand(rows, words, count, offset, 3, 4);
-}
+static void te_expand_3x3_1(te_next_rows *next) { expand(next, 2, 4); }
+static void te_expand_3x3_2(te_next_rows *next) { expand(next, 3, 4); }
 #endif
 
 static void run_strip(const te_strip_3x3 *strip, int32_t stride) {
@@ -114,15 +130,18 @@ static void run_strip(const te_strip_3x3 *strip, int32_t stride) {
         te_strip_3x3_2(strip);
 }
 
-/* Of `lanes` channels of the input, each with several outputs: `words` of records. */
+/* Of `lanes` channels of the input, each with several outputs, four at a time. words: of a record.
+ */
 static void run_several(te_strip_3x3 strip, int32_t stride, int32_t lanes, int32_t multiplier,
                         int32_t words) {
-    for (strip.step = 0; lanes; lanes--) {
-        strip.records_end = strip.records + words;
-        run_strip(&strip, stride);
-        strip.records = strip.records_end;
-        strip.columns += stride + 1, strip.output += multiplier;
-    }
+    strip.step = 0;
+    for (; lanes; lanes--, strip.columns += stride + 1)
+        for (int32_t left = multiplier; left > 0; left -= 4) {
+            strip.lanes = te_smaller(left, 4);
+            strip.records_end = strip.records + strip.lanes * words;
+            run_strip(&strip, stride);
+            strip.records = strip.records_end, strip.output += strip.lanes;
+        }
 }
 
 void te_run_depthwise_conv_2d_3x3(const te_depthwise_conv_2d_3x3 *op, const int8_t *input,
@@ -131,64 +150,63 @@ void te_run_depthwise_conv_2d_3x3(const te_depthwise_conv_2d_3x3 *op, const int8
     const int32_t stride = op->window.stride_x, pairs = stride + 1, column = 4 * pairs;
     const int32_t left = op->window.pad_left, top = op->window.pad_top;
     const int32_t channels = in->channels;
-    /* From a pixel to the next one, and to the one below; rows of an exchanged image are columns.
-     */
-    const int32_t in_pixel = op->exchanged ? in->height * channels : channels;
-    const int32_t in_row = op->exchanged ? channels : in->width * channels;
-    const int32_t out_pixel = op->exchanged ? out->height * out->channels : out->channels;
+    /* Rows of an exchanged image are columns. */
     const int32_t lower = op->exchanged ? out->channels : out->width * out->channels;
-    const int32_t last_pixel = (in->width - 1) * in_pixel; /* of a row */
-    const int32_t in_bytes = in->height * in->width * channels;
     const int32_t words = op->multiplier * ((stride == 1 ? 6 : 5) + REQUANTISATION);
     const int32_t count = te_smaller(in->width, stride * (out->width - 1) + 3 - left);
     const int8_t zero = (int8_t)op->input_zero_point, padding[4] = {zero, zero, zero, zero};
-    const uint32_t offset = te_halves(-op->input_zero_point, -op->input_zero_point);
-    uint32_t *const planes = (uint32_t *)scratch + pairs, *const end = planes + op->plane_words;
-    te_strip_3x3 strip = {.pixel = out_pixel,
+    uint32_t *const staged = scratch, *const planes = staged + 2 * out->width + pairs;
+    uint32_t *const end = planes + op->plane_words;
+    te_next_rows next = {.height = in->height,
+                         .row = op->exchanged ? channels : in->width * channels,
+                         .pixel = op->exchanged ? in->height * channels : channels,
+                         .padding = padding,
+                         .count = count,
+                         .offset = te_halves(-op->input_zero_point, -op->input_zero_point)};
+    /* where the lower one of two rows may begin, of whose pixels four bytes are read */
+    const int32_t readable = in->height * in->width * channels - (in->width - 1) * next.pixel - 4;
+    te_strip_3x3 strip = {.staged = (int8_t *)staged,
                           .length = out->width / 2 * 8 * stride * column,
                           .odd = out->width % 2,
                           .records_end = op->records,
-                          .step = 4 * pairs};
+                          .step = 4 * pairs,
+                          .pixels = out->width,
+                          .pixel = op->exchanged ? out->height * out->channels : out->channels};
 
-    for (uint32_t *word = scratch; word != planes + left * column; word++)
+    for (uint32_t *word = planes - pairs; word != planes + left * column; word++)
         *word = 0;
     for (int32_t channel = 0; channel < channels; channel += 4) {
         /* Of the last channels, some are expanded again, as four are read at a time. */
         const int32_t first = te_larger(te_smaller(channel, channels - 4), 0);
         const int32_t lanes = te_smaller(channels - channel, 4);
-        uint32_t *pair = planes;
-        int32_t y = -top, row;
+        uint32_t *pair = planes + left * column;
+        int32_t pairs_left = pairs;
 
-        for (uint32_t *word = planes + (left + count) * column; word != end; word++)
+        for (uint32_t *word = pair + count * column; word != end; word++)
             *word = 0;
+        next.input = input + first;
+        next.y = -top, next.at = -top * next.row;
+        next.words = (int16_t *)pair;
+        strip.lanes = lanes;
         strip.records = strip.records_end, strip.records_end += lanes * words;
-        strip.output = output + channel * op->multiplier;
         strip.columns = planes + (channel - first) * pairs;
-        for (row = 0; row < out->height; row += 2) {
-            const int32_t both = row + 1 < out->height;
-
-            for (; y <= stride * (row + both) + 2 - top; y += 2, pair++) {
-                te_two_rows rows = {padding, padding, 0, 0};
-
-                if (y >= 0 && y < in->height)
-                    rows.upper = input + y * in_row + first, rows.upper_step = in_pixel;
-                if (y + 1 >= 0 && y + 1 < in->height)
-                    rows.lower = input + (y + 1) * in_row + first, rows.lower_step = in_pixel;
-                pair[left * column - pairs] = 0; /* padding again, where a pixel was */
-                if (channels < 4 && (y + 1) * in_row + last_pixel + 4 > in_bytes)
-                    expand(&rows, (int16_t *)(pair + left * column), count, offset, pairs,
-                           channels);
+        strip.output = output + channel * op->multiplier;
+        for (int32_t row = out->height; row > 0; row -= 2, pairs_left = stride) {
+            for (; pairs_left; pairs_left--, pair++) {
+                pair[-pairs] = 0; /* padding again, where a pixel was */
+                if (channels < 4 && next.at + next.row > readable)
+                    expand(&next, pairs, channels);
                 else if (stride == 1)
-                    te_expand_3x3_1(&rows, (int16_t *)(pair + left * column), count, offset);
+                    te_expand_3x3_1(&next);
                 else
-                    te_expand_3x3_2(&rows, (int16_t *)(pair + left * column), count, offset);
+                    te_expand_3x3_2(&next);
             }
-            strip.lower = both ? lower : 0;
-            if (op->multiplier == 1)
-                run_strip(&strip, stride);
+            strip.lower = row > 1 ? lower : 0;
+            if (op->multiplier > 1)
+                run_several(strip, stride, lanes, op->multiplier, words / op->multiplier);
             else
-                run_several(strip, stride, lanes, op->multiplier, words);
-            strip.output += 2 * lower, strip.columns += stride;
+                run_strip(&strip, stride);
+            strip.columns += stride, strip.output += 2 * lower;
         }
     }
     te_clamp_all(output, out->height * out->width * out->channels, op->lowest, op->highest);

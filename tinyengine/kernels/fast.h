@@ -78,6 +78,33 @@ typedef struct {
     te_shape input, output;
     te_window window;
     int32_t multiplier, input_zero_point, kept_rows, plane_words, run_words, row_runs;
+/* Depthwise convolution with a window of 3x3, stride 1 and padding all around, of an image three to
+ * six rows high and at least four channels. The output may be the input's memory. exchanged: as
+ * above. */
+typedef struct {
+    te_shape shape;
+    int32_t exchanged, input_zero_point;
+    const uint32_t *records;
+    int32_t lowest, highest;
+} te_depthwise_conv_2d_low;
+
+void te_run_depthwise_conv_2d_low(const te_depthwise_conv_2d_low *op, const int8_t *input,
+                                  int8_t *output, void *scratch);
+
+/* Depthwise convolution with a window of five or seven rows, stride_y 1 or 2, no dilation, of at
+ * least four channels and three rows of the output. The output may be the input's memory where it
+ * is no higher and no wider. pairs: of rows that are kept of four channels. */
+typedef struct {
+    te_shape input, output;
+    te_window window;
+    int32_t input_zero_point, pairs;
+    const uint32_t *records;
+    int32_t lowest, highest;
+} te_depthwise_conv_2d_columns;
+
+void te_run_depthwise_conv_2d_columns(const te_depthwise_conv_2d_columns *op, const int8_t *input,
+                                      int8_t *output, void *scratch);
+
     const uint32_t *records;
     int32_t lowest, highest;
 } te_depthwise_conv_2d_planes;
