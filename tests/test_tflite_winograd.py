@@ -1,31 +1,14 @@
 """Winograd's F(4x4, 3x3) in integers computes what TensorFlow Lite's reference does, on every value
 of random and of extreme weights and inputs, also where tiles and channels are cut off."""
 
-import os
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
-from test_tflite_kernels_fast import geometry, random_layer, tflite, windows
+from tflite_layers import ROUNDINGS, build, feed, fields_of, geometry, random_layer, sums_of, tflite
 
 from compiler.selection import Unfit
 from tinyengine import packing, packing_winograd
 
-KERNELS = Path(__file__).parent.parent / "tinyengine/kernels"
 MAIN = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include "fast.h"
-
-static void *take(int32_t bytes) { /* to the byte, for the sanitizer to see what lies outside */
-    void *memory = malloc((size_t)bytes);
-
-    if (bytes && fread(memory, 1, (size_t)bytes, stdin) != (size_t)bytes)
-        exit(2);
-    return memory;
-}
-
 int main(void) {
     int32_t v[17]; /* fields, then bytes of input, scratch, weights, records */
 
@@ -48,52 +31,22 @@ int main(void) {
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("winograd")
-    (folder / "main.c").write_text(MAIN)
-    flags = "-std=c99 -O1 -g -Wall -Wextra -Werror -pedantic -fsanitize=address,undefined"
-    flags += " -fno-sanitize-recover=all"
-    command = [os.environ.get("CC", "gcc"), *flags.split(), f"-I{KERNELS}", "main.c"]
-    command += [KERNELS / "conv_2d_winograd.c", "-o", "winograd"]
-    subprocess.run(command, cwd=folder, check=True)
-    return folder / "winograd"
-
-
-def fields_of(shape, layer, out, window):
-    """Those of a CONV_2D."""
-    weights, bias, zero_point, requantise = layer
-    names = ["height", "width", "stride_y", "stride_x", "dilation_y", "dilation_x"]
-    sizes = "height", "width", "channels"
-    return {
-        "input": dict(zip(sizes, shape)),
-        "output": dict(zip(sizes, (*out, len(weights)))),
-        "window": dict(zip([*names, "pad_top", "pad_left"], window)),
-        "groups": 1,
-        "input_zero_point": zero_point,
-        "weights": weights,
-        "bias": bias,
-        "requantise": vars(requantise),
-    }
+    return build(tmp_path_factory.mktemp("winograd"), MAIN, ["conv_2d_winograd.c"])
 
 
 def run(program, packed, x):
     shapes = [n for name in ("input", "output") for n in packed[name].values()]
     names = "pad_top", "pad_left", "input_zero_point", "transformed"
-    head = [*shapes, *(packed[name] for name in names), packed["rounding"] == "TE_RELU"]
+    head = [*shapes, *(packed[name] for name in names), ROUNDINGS.index(packed["rounding"])]
     head += [packed["lowest"], packed["highest"]]
     arrays = x, packed["weights"], packed["records"]
     sizes = [array.nbytes for array in arrays]
     head += [sizes[0], packing_winograd.scratch(packed), *sizes[1:]]
-    stdin = b"".join(part.tobytes() for part in (np.int32(head), x, *arrays[1:]))
-    done = subprocess.run(program, input=stdin, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    return np.frombuffer(done.stdout, np.int8)
+    return feed(program, np.int32(head), *arrays)
 
 
-def expected(fields, x, layer, out, window):
-    weights, bias, zero_point, requantise = layer
-    patches = windows(x, window, out, zero_point)
-    sums = np.einsum("yxabc,oabc->yxo", patches, weights.astype(np.int64))
-    return tflite(sums + bias, requantise).ravel()
+def expected(x, layer, out, window):
+    return tflite(sums_of(x, layer, out, window), layer[3]).ravel()
 
 
 SHAPES = [  # input, output channels
@@ -131,7 +84,7 @@ def test_winograd_is_exact(program, shape, outputs, same, relu):
     x = rng.integers(-128, 128, shape, np.int8)
     fields = fields_of(shape, layer, out, window)
     packed = packing_winograd.pack_conv_2d_winograd(fields)
-    assert (run(program, packed, x) == expected(fields, x, layer, out, window)).all()
+    assert (run(program, packed, x) == expected(x, layer, out, window)).all()
 
 
 def extreme(rng, shape, kind):
@@ -151,7 +104,7 @@ def test_any_padding_of_two_is_exact(program, rng, pad_top, pad_left):
     x = rng.integers(-128, 128, shape, np.int8)
     fields = fields_of(shape, layer, out, window)
     packed = packing_winograd.pack_conv_2d_winograd(fields)
-    assert (run(program, packed, x) == expected(fields, x, layer, out, window)).all()
+    assert (run(program, packed, x) == expected(x, layer, out, window)).all()
 
 
 KINDS = ["lowest", "highest", "checked", "random"]
@@ -169,7 +122,7 @@ def test_extremes_are_exact(program, rng, of_weights, of_inputs, zero_point):
     x = extreme(rng, shape, of_inputs)
     fields = fields_of(shape, layer, out, window)
     packed = packing_winograd.pack_conv_2d_winograd(fields)
-    assert (run(program, packed, x) == expected(fields, x, layer, out, window)).all()
+    assert (run(program, packed, x) == expected(x, layer, out, window)).all()
 
 
 @pytest.mark.usefixtures("held")
@@ -196,7 +149,7 @@ def test_the_largest_sums_are_exact(program, rng, shift, most, channels, relu, s
     fields = fields_of(shape, layer, out, window)
     packed = packing_winograd.pack_conv_2d_winograd(fields)
     assert packed["rounding"] == ("TE_RELU" if relu else "TE_SIGNED")
-    assert (run(program, packed, x) == expected(fields, x, layer, out, window)).all()
+    assert (run(program, packed, x) == expected(x, layer, out, window)).all()
     larger = fields | {"bias": bias + sign}
     if most < 2**25:
         assert packing_winograd.pack_conv_2d_winograd(larger)["rounding"] == "TE_SIGNED"

@@ -1,5 +1,5 @@
-"""Small models of convolutions in groups, dilated ones as three operators, transposed ones, of
-computed shapes, and of long rows of SOFTMAX and LOG_SOFTMAX.
+"""Small models of convolutions as matrix products, in groups, dilated ones as three operators,
+transposed ones, of computed shapes, and of long rows of SOFTMAX and LOG_SOFTMAX.
 
 The functions add operators to a `tflite_builder.Builder` b and return its output; `convolutions()`
 yields the cases of `tflite_models.cases()`.
@@ -175,6 +175,34 @@ def _transposed():
         yield case(label, (1, 6, 7, channels), outputs, (4, 4), (2, 2))
 
 
+# --- convolutions as matrix products
+
+
+def _products():
+    """What conv_2d_pairs computes: of two pixels, of many, and one by itself."""
+
+    def case(label, shape, outputs, relu, **attributes):
+        attributes |= {"activation": "RELU", "zero_point": -128} if relu else {"zero_point": 3}
+        label += f"_of_{'x'.join(map(str, shape[1:]))}_to_{outputs}{'_relu' if relu else ''}"
+        return f"products_{label}", shape, lambda b, x: b.convolution(x, outputs, **attributes), {}
+
+    # where unrolled products start, and how often they repeat
+    steps = [n for fours in range(0, 36, 4) for n in (fours + 1, fours + 4)] + [70]
+    for width, channels in itertools.product((6, 35), steps):
+        yield case("pointwise", (1, 1, width, channels), 2 + channels % 4, channels % 4 == 1)
+    runs = ((3, (2, 1)), (2, (2, 2)), (3, (3, 3)), (2, (2, 3)), (3, (2, 5)), (5, (3, 1)))
+    sizes = ((5, 13), (4, 15), (8, 18), (8, 19))
+    for i, (size, (channels, kernel)) in enumerate(itertools.product(sizes, runs)):
+        label = f"runs_of_{channels * kernel[1]}"
+        options = {"kernel": kernel, "stride": (1, 2), "padding": "VALID"}
+        yield case(label, (1, *size, channels), 1 + i % 9, i % 2 == 1, **options)
+    rows = (((1, 1401), 6), ((3, 1303), 3))  # whose sums are beyond 2^23
+    for shape, outputs in (*rows, *(((3, inputs), 5) for inputs in (29, 30, 31))):
+        name = f"products_of_{shape[0]}x{shape[1]}_to_{outputs}"
+        yield name, shape, lambda b, x, n=outputs: b.fully_connected(x, n), {}
+    yield case("in_parts", (1, 2, 3, 160), 5, False, kernel=(3, 3))
+
+
 # --- convolutions in groups
 
 
@@ -348,5 +376,5 @@ def random_steps(b, v):
 
 def convolutions():
     """Yields (name, shape of the input, function of builder and input, input's quantisation)."""
-    for part in (_dilated, _transposed, _grouped, _shapes, _rows):
+    for part in (_dilated, _transposed, _products, _grouped, _shapes, _rows):
         yield from part()

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.graph import INT8
 from compiler.selection import Kernel, Unfit, always
 from tinyengine import (
-    descriptions,
-    gathers,
     packing,
     packing_copies,
     packing_depthwise,
     packing_pairs,
     packing_parts,
+    packing_reductions,
     packing_states,
     packing_winograd,
 )
@@ -135,7 +133,17 @@ def _one_group(fields):
 def _pack_conv_2d_pairs(fields):
     _one_group(fields)
     packed = packing.pack_conv_2d_pairs(*_weights(fields), _size(fields["output"]))
-    return _geometry(fields) | packed
+    return _in_one_row(_geometry(fields)) | packed
+
+
+def _in_one_row(geometry):
+    """The same, with all pixels side by side where each output needs one input, in their order."""
+    window, size = geometry["window"], _size(geometry["input"])
+    taps = window["height"], window["width"], window["pad_top"], window["pad_left"]
+    if taps != (1, 1, 0, 0) or size != _size(geometry["output"]):
+        return geometry
+    row = {"height": 1, "width": size[0] * size[1]}
+    return geometry | {name: geometry[name] | row for name in ("input", "output")}
 
 
 def depthwise_conv_2d_planes_scratch(packed):
@@ -148,13 +156,10 @@ def depthwise_conv_2d_planes_scratch(packed):
 
 
 def depthwise_conv_2d_3x3_scratch(packed):
-    """Rows of four channels in pairs, and what lies in front of the first column."""
-    return 4 * (packed["plane_words"] + packed["window"]["stride_x"] + 1)
-
-
-def fully_connected_pairs_scratch(packed):
-    """The expanded input."""
-    return -(-packed["inputs"] // 8) * 16
+    """Outputs of four channels of two rows, rows of these in pairs, and what lies in front of the
+    first column."""
+    staged = 2 * packed["output"]["width"]
+    return 4 * (staged + packed["plane_words"] + packed["window"]["stride_x"] + 1)
 
 
 def _pack_depthwise(fields, pack):
@@ -173,11 +178,6 @@ def _pack_depthwise_conv_2d_3x3(fields):
     return {name: fields[name] for name in ("multiplier", "exchanged")} | packed
 
 
-def _pack_depthwise_conv_2d_planes(fields):
-    several = fields["multiplier"] > 1 or fields["input"]["channels"] < 4
-    if _size(fields["output"]) == (1, 1) and not several:
-        raise Unfit("one output for each channel, for which expanding its inputs is too much")
-    fields = packing_depthwise.trimmed(fields)
 def _pack_depthwise_conv_2d_low(fields):
     if fields["multiplier"] > 1 or fields["input"]["channels"] < 4:
         raise Unfit
@@ -196,6 +196,11 @@ def _pack_depthwise_conv_2d_columns(fields):
     return packed
 
 
+def _pack_depthwise_conv_2d_planes(fields):
+    several = fields["multiplier"] > 1 or fields["input"]["channels"] < 4
+    if _size(fields["output"]) == (1, 1) and not several:
+        raise Unfit("one output for each channel, for which expanding its inputs is too much")
+    fields = packing_depthwise.trimmed(fields)
     packed = _pack_depthwise(fields, packing_depthwise.pack_depthwise_conv_2d_planes)
     return {"multiplier": fields["multiplier"]} | packed
 
@@ -233,22 +238,17 @@ def _behind_input(fields):
 
 
 def _pack_fully_connected_pairs(fields):
-    sizes = {name: fields[name] for name in ("rows", "inputs", "outputs")}
-    return sizes | packing.pack_fully_connected_pairs(*_weights(fields))
-
-
-def _pack_few_pixels(fields):
-    """A convolution that is a matrix product of its pixels, as rows of a FULLY_CONNECTED."""
-    weights, (height, width) = fields["weights"], _size(fields["output"])
-    pads = fields["window"]["pad_top"], fields["window"]["pad_left"]
-    pointwise = weights.shape[1:3] == (1, 1) and _size(fields["input"]) == (height, width)
-    whole = (height, width, *pads) == (1, 1, 0, 0) and weights.shape[1:3] == _size(fields["input"])
-    _one_group(fields)
-    if not (pointwise or whole):
-        raise Unfit("neither of 1x1 nor of all pixels at once, as rows of a matrix product are")
-    flat = weights.reshape(len(weights), -1)
-    sizes = {"rows": height * width, "inputs": flat.shape[1], "outputs": flat.shape[0]}
-    return _pack_fully_connected_pairs(fields | sizes | {"weights": flat})
+    """As a convolution of 1x1, each row a pixel."""
+    inputs, outputs = fields["inputs"], fields["outputs"]
+    pixels = {"height": 1, "width": fields["rows"]}
+    steps = dict.fromkeys(("stride_y", "stride_x", "dilation_y", "dilation_x"), 1)
+    shapes = {
+        "input": pixels | {"channels": inputs},
+        "output": pixels | {"channels": outputs},
+        "window": {"height": 1, "width": 1} | steps | {"pad_top": 0, "pad_left": 0},
+        "weights": fields["weights"].reshape(outputs, 1, 1, inputs),
+    }
+    return _pack_conv_2d_pairs(fields | shapes | {"groups": 1})
 
 
 def _before_input(fields):
@@ -279,96 +279,12 @@ def _pack_lookup(fields):
     return {"size": fields["size"], "table": fields["bytes"]}
 
 
-def _pack_reduction(fields):
-    """Axes that lie behind one another are one; the inner loop is along the last reduced one."""
-    reduced = sorted(fields["reduced"], key=lambda axis: -axis["stride"])
-    *outer, run = gathers.merged(reduced) or [{"size": 1, "stride": 0}]
-    kept = gathers.merged(fields["kept"])
-    return fields | {"kept": _filled(kept), "reduced": _filled(outer), "run": run}
-
-
-def _filled(axes):
-    return descriptions.axes([(axis["size"], axis["stride"]) for axis in axes])
-
-
-def _image(fields):
-    """(rows, pixels of a row, channels) of a reduction of all pixels of a row to one."""
-    kept, reduced = (gathers.merged(fields[name]) for name in ("kept", "reduced"))
-    if kept and kept[-1]["stride"] == 1 and len(reduced) == 1:
-        (pixels,), (*rows, channels) = reduced, kept
-        inside = pixels["stride"] == channels["size"]
-        if inside and not rows:
-            return 1, pixels["size"], channels["size"]
-        row = pixels["size"] * pixels["stride"]
-        if inside and len(rows) == 1 and rows[0]["stride"] == row:
-            return rows[0]["size"], pixels["size"], channels["size"]
-    raise Unfit("only reductions of all pixels of a row to one")
-
-
-def _mean_image(fields):
-    """(rows, pixels of a row, channels, behind a row and a channel of the output) of a MEAN of all
-    pixels of a row to one. Channels may come in front of rows in the output, or be one."""
-    kept, reduced = (gathers.merged(fields[name]) for name in ("kept", "reduced"))
-    if len(reduced) == 1 and len(kept) == 2 and kept[0]["stride"] == 1:
-EXPAND_PAIRS = Kernel(
-    "expand_pairs", "te_expand_pairs", None, None, assembly=FOLDER / "expand_pairs_m4.S"
-)
-        (pixels,), (channels, rows) = reduced, kept
-        inside = pixels["stride"] == channels["size"]
-        if inside and rows["stride"] == pixels["size"] * pixels["stride"]:
-            return rows["size"], pixels["size"], channels["size"], 1, rows["size"]
-    if len(reduced) == 1 == reduced[0]["stride"] and len(kept) <= 1:
-        (pixels,), (rows,) = reduced, kept or [{"size": 1, "stride": reduced[0]["size"]}]
-        if rows["stride"] == pixels["size"]:
-            return rows["size"], pixels["size"], 1, 1, 1
-    rows, pixels, channels = _image(fields)
-    return rows, pixels, channels, channels, 1
-
-
-def _pack_mean_fast(fields):
-    names = "rows", "pixels", "channels", "row_stride", "stride"
-    sizes, scale = dict(zip(names, _mean_image(fields))), fields["scale"]
-    pixels, right = sizes["pixels"], -scale["shift"]
-    if pixels * INT8.span >= 1 << 30:
-        raise Unfit(f"sums of {pixels} values, which cannot be doubled")
-    if not 0 <= right <= 22:
-        raise Unfit("a multiplier outside 2^-23 .. 1")
-    addend = (fields["output_zero_point"] << right) + (1 << right >> 1)
-    rounding = {"multiplier": scale["multiplier"], "addend": addend, "right": right}
-    rounding |= {"ties": -1 if right else 0}
-    offset = pixels * fields["input_zero_point"]
-    return sizes | {"offset": offset} | packing_pairs.words(rounding)
-
-
-def _pack_extreme_of_pixels(fields):
-    rows, pixels, channels = _image(fields)
-    if channels < 4:
-        raise Unfit(f"{channels} channels, fewer than 4")
-    return {"rows": rows, "pixels": pixels, "channels": channels}
-
-
-        _kernel(
-            "depthwise_conv_2d_low",
-            "depthwise_low_m4.S",
-            pack=_pack_depthwise_conv_2d_low,
-            in_place=_behind_input,
-            scratch=packing_depthwise.scratch_of_low,
-            uses=(EXPAND_PAIRS,),
-        ),
 def _pack_softmax_fast(fields):
     sizes, table = {name: fields[name] for name in ("rows", "size")}, fields["exponentials"]
     return sizes | {"entries": len(table), "exponentials": table}
 
 
 def _pack_log_softmax_fast(fields):
-        _kernel(
-            "depthwise_conv_2d_columns",
-            "depthwise_columns_m4.S",
-            pack=_pack_depthwise_conv_2d_columns,
-            in_place=_behind_input,
-            scratch=packing_depthwise.scratch_of_columns,
-            uses=(EXPAND_PAIRS,),
-        ),
     table = fields["exponentials"]
     return {"log": _pack_softmax(fields), "entries": len(table), "exponentials": table}
 
@@ -391,17 +307,12 @@ GATHERED = (
     *("TRANSPOSE", "REVERSE_V2", "SLICE", "STRIDED_SLICE", "GATHER", "TILE", "MIRROR_PAD"),
     *("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "RESIZE_NEAREST_NEIGHBOR"),
 )
-CONV_2D_PAIRS = _kernel(
-    "conv_2d_pairs",
-    "pairs_m4.S",
-    pack=_pack_conv_2d_pairs,
-    scratch=packing_parts.scratch_of_pairs,
-)
-FULLY_CONNECTED_PAIRS = {
-    "scratch": fully_connected_pairs_scratch,
-    "assembly": "fully_connected_m4.S",
-}
+PAIRS = {"assembly": "pairs_m4.S", "scratch": packing_parts.scratch_of_pairs}
+CONV_2D_PAIRS = _kernel("conv_2d_pairs", pack=_pack_conv_2d_pairs, **PAIRS)
 OF_3X3 = {"assembly": "depthwise_3x3_m4.S", "scratch": depthwise_conv_2d_3x3_scratch}
+EXPAND_PAIRS = Kernel(
+    "expand_pairs", "te_expand_pairs", None, None, assembly=FOLDER / "expand_pairs_m4.S"
+)
 PLANES = {"assembly": "planes_m4.S", "scratch": depthwise_conv_2d_planes_scratch}
 LOOKUPS = ("ABS", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "NEG", "QUANTIZE")
 LOOKUPS += ("RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SQRT", "TANH")
@@ -433,15 +344,30 @@ KERNELS = {
         ),
         CONV_2D_PAIRS,
         _parts(packing_parts.pack_groups),
-        _kernel("fully_connected_pairs", pack=_pack_few_pixels, **FULLY_CONNECTED_PAIRS),
         _kernel("conv_2d"),
     ),
     "DEPTHWISE_CONV_2D": (
+        _kernel(
+            "depthwise_conv_2d_low",
+            "depthwise_low_m4.S",
+            pack=_pack_depthwise_conv_2d_low,
+            in_place=_behind_input,
+            scratch=packing_depthwise.scratch_of_low,
+            uses=(EXPAND_PAIRS,),
+        ),
         _kernel(
             "depthwise_conv_2d_3x3",
             pack=_pack_depthwise_conv_2d_3x3,
             in_place=_behind_input,
             **OF_3X3,
+        ),
+        _kernel(
+            "depthwise_conv_2d_columns",
+            "depthwise_columns_m4.S",
+            pack=_pack_depthwise_conv_2d_columns,
+            in_place=_behind_input,
+            scratch=packing_depthwise.scratch_of_columns,
+            uses=(EXPAND_PAIRS,),
         ),
         _kernel(
             "depthwise_conv_2d_planes",
@@ -453,7 +379,7 @@ KERNELS = {
         _kernel("depthwise_conv_2d"),
     ),
     "FULLY_CONNECTED": (
-        _kernel("fully_connected_pairs", pack=_pack_fully_connected_pairs, **FULLY_CONNECTED_PAIRS),
+        _kernel("conv_2d_pairs", pack=_pack_fully_connected_pairs, **PAIRS),
         _kernel("fully_connected"),
     ),
     "MAXIMUM": (
@@ -465,8 +391,8 @@ KERNELS = {
         _kernel("max_pool_2d", in_place=_before_input),
     ),
     "MEAN": (
-        _kernel("mean_fast", pack=_pack_mean_fast),
-        _kernel("mean", pack=_pack_reduction),
+        _kernel("mean_fast", pack=packing_reductions.pack_mean_fast),
+        _kernel("mean", pack=packing_reductions.pack_reduction),
     ),
     "MINIMUM": (
         _kernel("minimum_fast", pack=packing_pairs.pack_extreme_fast, in_place=always),
@@ -483,12 +409,12 @@ KERNELS = {
         _kernel("prelu", pack=_pair, in_place=always),
     ),
     "REDUCE_MAX": (
-        _kernel("reduce_max_fast", pack=_pack_extreme_of_pixels),
-        _kernel("reduce_max", pack=_pack_reduction),
+        _kernel("reduce_max_fast", pack=packing_reductions.pack_extreme_of_pixels),
+        _kernel("reduce_max", pack=packing_reductions.pack_reduction),
     ),
     "REDUCE_MIN": (
-        _kernel("reduce_min_fast", pack=_pack_extreme_of_pixels),
-        _kernel("reduce_min", pack=_pack_reduction),
+        _kernel("reduce_min_fast", pack=packing_reductions.pack_extreme_of_pixels),
+        _kernel("reduce_min", pack=packing_reductions.pack_reduction),
     ),
     "LOG_SOFTMAX": (
         _kernel("log_softmax_fast", pack=_pack_log_softmax_fast, in_place=always),

@@ -13,8 +13,13 @@ from compiler.csource import constants
 from compiler.graph import INT8
 from compiler.selection import Unfit
 from tinyengine import quantisation
+from tinyengine.linear import LINEAR_SHIFT, find
 
-RELU_SHIFT = constants("tinyengine/kernels/relu_shift.h")["TE_RELU_SHIFT"]
+PAIRS = constants("tinyengine/kernels/conv_2d_pairs.c")
+MOST_TILES = PAIRS["MOST_TILES"]
+STEPS_AT_ONCE = 128  # of tiles of two pixels: in 1 KB of scratch
+CYCLES_PER_BYTE = 4  # that more weights must save, to be worth their flash
+STEPS_OF_ONE = 4  # steps of a pixel by itself are a multiple
 
 
 @dataclass
@@ -73,32 +78,14 @@ def cuts_at_zero(requantise, constant):
     return requantise.zero_point <= requantise.lowest
 
 
-def pairs_rounding(requantise, constant, bounds):
-    """TE_RELU where it is exact, else TE_SIGNED. bounds: of the sums' magnitudes."""
-    relu = cuts_at_zero(requantise, constant)
-    for channel, bound in enumerate(bounds):
-        left = RELU_SHIFT + int(requantise.shifts[channel])
-        relu = relu and (channel in constant or 1 <= left <= 7 and int(bound) << left + 1 < 2**31)
-    return "TE_RELU" if relu else "TE_SIGNED"
-
-
-def requantisation(channel, requantise, rounding, constant):
-    """Words for a channel: left shift of the sum, multiplier, addend, right shift after.
-
-    TE_SIGNED doubles the sum, for SMMLAR to be the doubling high multiply. TE_RELU rounds once: all
-    sums are shifted so that the result has RELU_SHIFT fraction bits, and the addend has the halves
-    of both roundings.
-    """
-    zero_point, multiplier = requantise.zero_point, int(requantise.multipliers[channel])
-    right = -int(requantise.shifts[channel])
+def requantisation(channel, requantise, constant):
+    """Multiplier, addend and right shift of a channel with TE_SIGNED, for twice the sum, of which
+    SMMLAR is the doubling high multiply."""
     if channel in constant:
-        value = constant[channel]
-        return (1, 0, value << RELU_SHIFT, 0) if rounding == "TE_RELU" else (1, 0, value << 1, 1)
-    if rounding == "TE_SIGNED":
-        return 1, multiplier, (zero_point << right) + (1 << (right - 1)), right
-    left = RELU_SHIFT - right
-    addend = (zero_point << RELU_SHIFT) + (1 << (RELU_SHIFT - 1)) + (1 << (left - 1))
-    return left + 1, multiplier, addend, 0
+        return 0, constant[channel] << 1, 1
+    right = -int(requantise.shifts[channel])
+    half = (requantise.zero_point << right) + (1 << (right - 1))
+    return int(requantise.multipliers[channel]), half, right
 
 
 def words(values):
@@ -117,86 +104,109 @@ def halves(low, high):
 
 
 def pair_steps(run):
-    """Which inputs of a run share a word of weights: two of every four, even, then odd ones.
-
-    A last single input has its own. Inputs >= run are not there.
-    """
-    steps = [(i + k, i + k + 2) for i in range(0, run, 4) for k in (0, 1)]
-    return [step for step in steps if step[0] < run]
-
-
-def pair_words(weights, runs):
-    """Words for two channels: weights int64 [2, runs * run]; run by run, step by step."""
-    weights = weights.reshape(2, runs, -1)
-    run = weights.shape[2]
-    both = 256 * weights[1] + weights[0]
-    if both.min() < -32768 or both.max() > 32767:
-        raise Unfit("a weight of -128 that does not fit with its neighbour")
-    both = np.concatenate([both, np.zeros((runs, 4), np.int64)], 1)
-    first, second = np.array(pair_steps(run)).T
-    return halves(both[:, first], both[:, np.minimum(second, run)]).ravel()
+    """Which inputs of a run share a word of weights: of every four two, even, then odd ones; of two
+    that are left at the end both. Input `run` is not there."""
+    whole = run & ~3
+    steps = [(i + k, i + k + 2) for i in range(0, whole, 4) for k in (0, 1)]
+    at_end = [(), ((0, run),), ((0, 1),), ((0, 2), (1, run))][run - whole]
+    return steps + [(whole + i, min(whole + k, run)) for i, k in at_end]
 
 
-class Pairs:
-    """What te_conv_2d_pairs and te_fully_connected_pairs have in common.
+def four_words(weights, count):
+    """Words for each step of four channels, `count` of them, as conv_2d_pairs.c has them. weights:
+    int64 [4, steps, 2]."""
+    first, second, third = (256 * weights[i + 1] + weights[i] for i in range(3))
+    if min(0 if count == 2 else first.min(), second.min(), third.min()) < -32768:
+        raise Unfit("a weight of -128 beside a negative one of another channel")
+    used = (first + 128, third) if count == 2 else (first, second, third)
+    return np.stack([halves(*both.T) for both in used], 1)
 
-    weights: int8 [out channels, runs * run] in the order of the inputs, which lie in `runs` runs.
-    """
 
-    def __init__(self, weights, runs, bias, input_zero_point, requantise):
-        self.weights, self.runs, self.requantise = weights.astype(np.int64), runs, requantise
-        self.folded, least, greatest = accumulator_ranges(self.weights, bias, input_zero_point)
-        self.constant = freeze_constant_channels(
-            self.weights, self.folded, least, greatest, requantise
-        )
-        bounds = np.maximum(greatest, -least)
-        if bounds.max() >= 2**23:
-            raise Unfit(f"sums up to {bounds.max()}, not below 2^23")
-        self.rounding = pairs_rounding(requantise, self.constant, bounds)
-        self.steps = runs * len(pair_steps(weights.shape[1] // runs))
-
-    def biases(self, channel):
-        """Two words for channels `channel` and the next, which need not be there."""
-        low, high = [*self.folded[channel : channel + 2], 0, 0][:2]
-        return [256 * high + low, low]
-
-    def words(self, channel):
-        pair = np.zeros((2, self.weights.shape[1]), np.int64)
-        there = self.weights[channel : channel + 2]
-        pair[: len(there)] = there
-        return pair_words(pair, self.runs)
-
-    def requantisations(self, channel):
-        record = []
-        for half in (1, 0):
-            of = min(channel + half, len(self.weights) - 1)
-            left, *others = requantisation(of, self.requantise, self.rounding, self.constant)
-            record += [8 - left if half else left, *others]
-        return record
+def fours(channels):
+    """The first of each four channels that a record is for. The last four are the last ones."""
+    return [*range(0, channels - 3, 4), *([max(channels - 4, 0)] if channels % 4 else [])]
 
 
 def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape):
     """For te_conv_2d_pairs. weights: int8 [out channels, height, width, in channels]."""
-    pixels = output_shape[0] * output_shape[1]
-    if pixels < 3:
-        raise Unfit(f"{pixels} output pixels, fewer than 3")
-    channels, height, _, _ = weights.shape
-    pairs = Pairs(weights.reshape(channels, -1), height, bias, input_zero_point, requantise)
+    channels, runs, *run = weights.shape
+    weights = weights.reshape(channels, -1).astype(np.int64)
+    folded, least, greatest = accumulator_ranges(weights, bias, input_zero_point)
+    constant = freeze_constant_channels(weights, folded, least, greatest, requantise)
+    rounding, requantisations = _requantisations(requantise, constant, least, greatest, folded)
+
+    by_step = np.pad(weights.reshape(channels, runs, -1), ((0, 0), (0, 0), (0, 1)))
+    by_step = by_step[..., pair_steps(int(np.prod(run)))].reshape(channels, -1, 2)
+    pixels, in_parts = output_shape[0] * output_shape[1], rounding == "TE_PARTS"
+    count = 3 if pixels >= 8 * CYCLES_PER_BYTE and not in_parts else 2
+    by_step = _with_zeros(by_step, STEPS_OF_ONE if in_parts or (pixels % 2 and count == 2) else 1)
+    parts = _parts(by_step, runs) if in_parts else 1
+    by_step = _with_zeros(by_step, STEPS_OF_ONE * parts if in_parts else 1)
+    steps = by_step.shape[1] // parts
+
+    more = -channels % 4 if in_parts else max(4 - channels, 0)  # that are not there
+    by_step = np.pad(by_step, ((0, more), (0, 0), (0, 0)))
+    starts = np.pad(0 * folded if in_parts else folded, (0, more))
     record = []
-    for channel in range(0, channels, 2):
-        record += [*pairs.biases(channel), *pairs.words(channel), *pairs.requantisations(channel)]
-    return {"steps": pairs.steps, "rounding": pairs.rounding, **last_fields(record, requantise)}
+    for part in range(parts):
+        for four in range(0, channels, 4) if in_parts else fours(channels):
+            s0, s1, s2, s3 = starts[four : four + 4].tolist()
+            record += [256 * s1 + s0, 256 * s2 + s1, 256 * s3 + s2]
+            of_part = slice(part * steps, (part + 1) * steps)
+            record += four_words(by_step[four : four + 4, of_part], count).ravel().tolist()
+            if not in_parts:
+                record += _words_of(requantisations, four)
+    record_words = len(record) // (parts * -(-channels // 4))
+    if in_parts:
+        record += [n for start, words in zip(folded, requantisations) for n in (start, *words)]
+    return {
+        "steps": steps,
+        "words": count,
+        "tiles": min(max(STEPS_AT_ONCE // steps, 1), MOST_TILES) if not in_parts else 0,
+        "parts": parts,
+        "record_words": record_words,
+        "rounding": rounding,
+        **last_fields(record, requantise),
+    }
 
 
-def pack_fully_connected_pairs(weights, bias, input_zero_point, requantise):
-    """For te_fully_connected_pairs. weights: int8 [outputs, inputs]."""
-    inputs = -(-weights.shape[1] // 8) * 8
-    weights = np.pad(weights, ((0, 0), (0, inputs - weights.shape[1])))
-    pairs = Pairs(weights, 1, bias, input_zero_point, requantise)
-    record = []
-    for channel in range(0, len(weights), 4):
-        both = channel, channel + 2
-        record += [word for c in both for word in pairs.biases(c)]
-        record += list(np.stack([pairs.words(c) for c in both], 1).ravel())
-        record += [word for c in both for word in pairs.requantisations(c)]
-    return {"rounding": pairs.rounding, **last_fields(record, requantise)}
+def _requantisations(requantise, constant, least, greatest, folded):
+    """The kernel's te_rounding, and of each channel the words of its requantisation. Adds to folded
+    what TE_LINEAR adds to sums."""
+    *linear, exact = find(requantise, least, greatest)
+    for channel, value in constant.items():
+        for row, number in zip(linear, (0, value << LINEAR_SHIFT, 0)):
+            row[channel] = number
+        exact[channel] = True
+    if exact.all():
+        folded += linear[2]
+        return "TE_LINEAR", np.stack(linear[:2], 1).tolist()
+    cuts_at_zero(requantise, constant)  # for its proof that shifts are in range
+    bound = max(greatest.max(), -least.min())
+    if bound >= 2**30:
+        raise Unfit("sums of 2^30 and more")
+    words = [requantisation(channel, requantise, constant) for channel in range(len(folded))]
+    return "TE_SIGNED" if bound < 2**23 else "TE_PARTS", words
+
+
+def _words_of(requantisations, four):
+    """Of four channels; for those that are not there, those of the last one."""
+    last = len(requantisations) - 1
+    return [n for c in range(four, four + 4) for n in requantisations[min(c, last)]]
+
+
+def _with_zeros(by_step, multiple):
+    """[channels, steps, 2] with so many steps behind that there is a multiple of them."""
+    return np.pad(by_step, ((0, 0), (0, -by_step.shape[1] % multiple), (0, 0)))
+
+
+def _parts(by_step, runs):
+    """Of how many parts the sums are below 2^23, which they may be but for the bias. Of a window
+    that is one run each is expanded by itself: then more of them take less scratch."""
+    magnitudes = 128 * np.abs(by_step).sum(2)
+    least = -(-by_step.shape[1] // (2 * STEPS_AT_ONCE)) if runs == 1 else 1
+    for parts in range(least, by_step.shape[1] // STEPS_OF_ONE + 1):
+        steps = _with_zeros(magnitudes[..., None], STEPS_OF_ONE * parts)[..., 0]
+        if steps.reshape(len(steps), parts, -1).sum(2).max() < 2**23:
+            return parts
+    raise AssertionError("8 inputs have sums of 2^23 and more")

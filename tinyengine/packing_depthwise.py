@@ -94,7 +94,7 @@ def pack_depthwise_conv_2d_taps(weights, bias, input_zero_point, requantise):
     packing.cuts_at_zero(requantise, constant)  # for its proof that shifts are in range
     record = []
     for channel, start in enumerate(bias):
-        _, *others = packing.requantisation(channel, requantise, "TE_SIGNED", constant)
+        others = packing.requantisation(channel, requantise, constant)
         record += [2 * int(start), *others]
     weights = by_channel.T.reshape(weights.shape).astype(np.int8)
     return {"weights": weights, **packing.last_fields(record, requantise)}

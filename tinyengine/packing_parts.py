@@ -66,15 +66,15 @@ def _part(fields, channels, weights, height, width, pad_top=None, pad_left=None)
         window = dict.fromkeys(("stride_y", "stride_x", "dilation_y", "dilation_x"), 1)
         window |= {"pad_top": pad_top, "pad_left": pad_left}
     by_channel = {name: to[name][channels] for name in ("multipliers", "shifts")}
+    at_once = min(height, -(-PIXELS // width))
     packed = packing.pack_conv_2d_pairs(
         weights,
         fields["bias"][channels],
         fields["input_zero_point"],
         packing.Requantise(**to | by_channel),
-        (height, width),
+        (at_once, width),
     )
     outputs, rows, columns, inputs = weights.shape
-    at_once = min(height, -(-PIXELS // width))
     part = {
         "input": fields["input"] | {"channels": inputs},
         "output": {"height": at_once, "width": width, "channels": outputs},
@@ -90,14 +90,32 @@ def _part(fields, channels, weights, height, width, pad_top=None, pad_left=None)
         "first": 0,
         "row_stride": fields["output"]["width"] * total,
         "pixel_stride": total,
-        "used": scratch_of_pairs(part | packed),
+        "used": scratch_of_pairs(part | packed | {"output": part["output"] | {"height": height}}),
     }
 
 
 def scratch_of_pairs(packed):
-    """Of te_conv_2d_pairs: expanded windows, and rows put together."""
+    """Of te_conv_2d_pairs: sums of parts, expanded windows, and rows of windows put together."""
+    output, gathers = packed["output"], _gathers(packed)
+    pixels = output["height"] * output["width"]
     row = packed["window"]["width"] * packed["input"]["channels"]
-    return 16 * packed["steps"] + 4 * (row + 3 & ~3)
+    sums, parts, at_once = 0, packed["parts"], min(pixels, 2 * packed["tiles"])
+    if packed["rounding"] == "TE_PARTS":
+        sums, at_once = output["channels"] + 3 & ~3, 1
+        parts = 1 if packed["window"]["height"] == 1 and not gathers else parts
+    words = sums + at_once * (1 + parts * packed["steps"])
+    return 4 * words + gathers * min(at_once, 2) * (row + 3 & ~3)
+
+
+def _gathers(packed):
+    """Whether a window reads padding or has gaps in a row."""
+    window, output = packed["window"], packed["output"]
+    for side, axis, pad in (("height", "y", "pad_top"), ("width", "x", "pad_left")):
+        last = (output[side] - 1) * window[f"stride_{axis}"] - window[pad]
+        last += (window[side] - 1) * window[f"dilation_{axis}"]
+        if window[pad] > 0 or last >= packed["input"][side]:
+            return True
+    return window["dilation_x"] > 1
 
 
 def scratch(packed):

@@ -12,6 +12,7 @@ from compiler.selection import Unfit
 from tinyengine import packing
 
 KERNEL = constants("tinyengine/kernels/conv_2d_winograd.c")
+RELU_SHIFT = constants("tinyengine/kernels/relu_shift.h")["TE_RELU_SHIFT"]
 POSITIONS, TILES, LANES = (KERNEL[name] for name in ("POSITIONS", "TILES", "LANES"))
 LONGEST = KERNEL["LONGEST"]  # pairs of channels of a product that goes through its steps once
 INPUT = np.array(  # B^T
@@ -36,7 +37,6 @@ OUTPUT = np.array(  # A^T, whose rows the C divides by 1, 2, 4, 4
 NINTH = pow(9, -1, 2**32)
 BIAS = 36  # of M where all outputs read it with the same factor, 16: 576 / 16
 LARGEST_SCRATCH = 1 << 15  # bytes that a layer may work in
-CYCLES_PER_BYTE = 4  # that transformed weights must save, to be worth their flash
 
 
 def pack_conv_2d_winograd(fields):
@@ -64,7 +64,7 @@ def pack_conv_2d_winograd(fields):
     rounding = _rounding(requantise, constant, bounds)
     record = []
     for channel in range(outputs):
-        left, *others = packing.requantisation(channel, requantise, rounding, constant)
+        left, *others = _requantisation(channel, requantise, rounding, constant)
         inverse = NINTH << max(left - 2, 0)
         record += [BIAS * int(start[channel]), inverse, *others]
     record += [0] * (len(record) // 5 % 2 * 5)
@@ -80,6 +80,22 @@ def pack_conv_2d_winograd(fields):
     }
 
 
+def _requantisation(channel, requantise, rounding, constant):
+    """Left shift of a channel's sum, multiplier, addend, right shift.
+
+    TE_RELU rounds once: sums are shifted so that the result has RELU_SHIFT fraction bits, and the
+    addend has the halves of both roundings.
+    """
+    if rounding == "TE_SIGNED":
+        return 1, *packing.requantisation(channel, requantise, constant)
+    if channel in constant:
+        return 1, 0, constant[channel] << RELU_SHIFT, 0
+    left = RELU_SHIFT + int(requantise.shifts[channel])
+    halves = (1 << (RELU_SHIFT - 1)) + (1 << (left - 1))
+    addend = (requantise.zero_point << RELU_SHIFT) + halves
+    return left + 1, int(requantise.multipliers[channel]), addend, 0
+
+
 def _rounding(requantise, constant, bounds):
     """TE_RELU where it is exact, else TE_SIGNED. bounds: of the sums' magnitudes.
 
@@ -87,7 +103,7 @@ def _rounding(requantise, constant, bounds):
     """
     relu = packing.cuts_at_zero(requantise, constant)
     for channel, bound in enumerate(bounds):
-        left = packing.RELU_SHIFT + int(requantise.shifts[channel])
+        left = RELU_SHIFT + int(requantise.shifts[channel])
         relu = relu and (channel in constant or 1 <= left <= 7 and int(bound) << left + 5 < 2**31)
     return "TE_RELU" if relu else "TE_SIGNED"
 
@@ -146,7 +162,7 @@ def in_flash(given, output):
         raise Unfit(f"{given['channels']} input channels: of four at a time, half would be zeros")
     own, flash = cycles(given, output, False), cycles(given, output, True)
     more = 7 * 9 * given["channels"] * output["channels"]  # bytes
-    transformed = own - flash > CYCLES_PER_BYTE * more
+    transformed = own - flash > packing.CYCLES_PER_BYTE * more
     if 5 * (flash if transformed else own) > 4 * cycles_of_pairs(given, output):
         raise Unfit("not a fifth fewer cycles than the product of pairs")
     if _scratch(given, output, transformed) > LARGEST_SCRATCH:
@@ -172,4 +188,4 @@ def cycles_of_pairs(given, output):
     """The same of te_conv_2d_pairs: of each pixel, its window and its outputs."""
     inputs, outputs = given["channels"], output["channels"]
     pixels = output["height"] * output["width"]
-    return pixels * (250 + 25 * inputs + outputs * (9 * inputs + 8))
+    return pixels * (80 + 20 * inputs + outputs * (7 * inputs + 12))

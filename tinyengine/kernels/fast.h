@@ -8,19 +8,27 @@
 #ifndef TINYENGINE_FAST_H
 #define TINYENGINE_FAST_H
 
+#include "linear_shift.h"
 #include "relu_shift.h"
 #include "tinyengine.h"
 
-/* How accumulators become int8. TE_SIGNED holds for every activation. TE_RELU is shorter where the
- * activation cuts at the zero point, for then how ties of negative values round does not show. */
-typedef enum { TE_SIGNED, TE_RELU } te_rounding;
+/* How accumulators become int8. TE_SIGNED holds for every activation. TE_LINEAR is a multiplication
+ * and a shift, where tinyengine/linear.py has proven that it gives the same. TE_PARTS: they do not,
+ * they are parts of others. TE_RELU is shorter than TE_SIGNED where the activation cuts at the
+ * zero point, for then how ties of negative values round does not show. */
+typedef enum { TE_LINEAR, TE_SIGNED, TE_PARTS, TE_RELU } te_rounding;
 
-/* Convolution, two output channels at a time. records: for each pair of channels its biases,
- * `steps` words of weights (two inputs of both channels each), and its two requantisations. */
+/* Convolution, four output channels at a time. records: for each four channels, of record_words,
+ * what the sums E1 to E3 of conv_2d_pairs.c start with, `words` words of weights, 2 or 3, for each
+ * of `steps` steps (two inputs each), and their requantisations: multiplier and addend of each
+ * channel, with TE_SIGNED the right shift, too. With TE_PARTS, where sums would leave 24 bits,
+ * there are records of all channels for each part, of `steps` each, and of each channel its bias,
+ * multiplier, addend and right shift. tiles: of two pixels, whose windows are expanded at once;
+ * with TE_PARTS it is one pixel. */
 typedef struct {
     te_shape input, output;
     te_window window;
-    int32_t input_zero_point, steps;
+    int32_t input_zero_point, steps, words, tiles, parts, record_words;
     te_rounding rounding;
     const uint32_t *records;
     int32_t lowest, highest;
@@ -70,14 +78,6 @@ typedef struct {
 void te_run_depthwise_conv_2d_3x3(const te_depthwise_conv_2d_3x3 *op, const int8_t *input,
                                   int8_t *output, void *scratch);
 
-/* Depthwise convolution with stride_x 1 or 2, no dilation. The output may be the input's memory
- * where it is no higher and no wider, and the multiplier 1. Of each channel kept_rows rows are in
- * scratch, of plane_words each: those of the input or of the window. A row of the window is
- * row_runs runs of run_words words of weights, 2 to 4. */
-typedef struct {
-    te_shape input, output;
-    te_window window;
-    int32_t multiplier, input_zero_point, kept_rows, plane_words, run_words, row_runs;
 /* Depthwise convolution with a window of 3x3, stride 1 and padding all around, of an image three to
  * six rows high and at least four channels. The output may be the input's memory. exchanged: as
  * above. */
@@ -105,6 +105,14 @@ typedef struct {
 void te_run_depthwise_conv_2d_columns(const te_depthwise_conv_2d_columns *op, const int8_t *input,
                                       int8_t *output, void *scratch);
 
+/* Depthwise convolution with stride_x 1 or 2, no dilation. The output may be the input's memory
+ * where it is no higher and no wider, and the multiplier 1. Of each channel kept_rows rows are in
+ * scratch, of plane_words each: those of the input or of the window. A row of the window is
+ * row_runs runs of run_words words of weights, 2 to 4. */
+typedef struct {
+    te_shape input, output;
+    te_window window;
+    int32_t multiplier, input_zero_point, kept_rows, plane_words, run_words, row_runs;
     const uint32_t *records;
     int32_t lowest, highest;
 } te_depthwise_conv_2d_planes;
@@ -158,18 +166,6 @@ typedef struct {
 
 void te_run_depthwise_conv_2d_taps(const te_depthwise_conv_2d_taps *op, const int8_t *input,
                                    int8_t *output, void *scratch);
-
-/* Four outputs at a time; what is not there of the last four has weights 0. records: for each four
- * biases, words of weights for two inputs of outputs 0, 1 and of 2, 3, requantisations. */
-typedef struct {
-    int32_t rows, inputs, outputs;
-    te_rounding rounding;
-    const uint32_t *records;
-    int32_t lowest, highest;
-} te_fully_connected_pairs;
-
-void te_run_fully_connected_pairs(const te_fully_connected_pairs *op, const int8_t *input,
-                                  int8_t *output, void *scratch);
 
 /* Kernels of two operands take rows of `size` values; behind a row an operand moves on by its jump,
  * or back. swapped: whether input is the second one, other the first. The output may be the memory

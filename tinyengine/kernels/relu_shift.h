@@ -1,3 +1,3 @@
-/* For fast.h and assembly. tinyengine/packing.py reads this number, too. */
+/* For fast.h and assembly. tinyengine/packing_winograd.py reads this number, too. */
 
 #define TE_RELU_SHIFT 12 /* fraction bits of what TE_RELU rounds */
