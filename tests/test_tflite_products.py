@@ -1,45 +1,50 @@
-"""CONV_2D and FULLY_CONNECTED as matrix products (conv_2d_pairs), built for this computer with the
+"""CONV_2D and FULLY_CONNECTED as matrix products (pairs.h), built for this computer with the
 meaning of their assembly in C, compute what TensorFlow Lite's reference does: on shapes that are in
 no model, on the largest sums, and around every tie of each requantisation."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tflite_layers import ROUNDINGS, build, feed, fields_of, geometry, sums_of, tflite
 
-from compiler.selection import Unfit
+from compiler.selection import Unfit, choose
 from tinyengine import kernelrows, linear, packing
 
 MAIN = r"""
 int main(void) {
-    int32_t v[26]; /* fields, then bytes of input, records, scratch */
+    int32_t v[26]; /* fields, bytes of input, records, scratch, which kernel */
 
     while (fread(v, 4, 26, stdin) == 26) {
         int32_t size = v[3] * v[4] * v[5];
-        int8_t *input = take(v[23]), *output = malloc((size_t)size);
-        uint32_t *records = take(v[24]);
-        void *scratch = malloc((size_t)v[25]);
+        int8_t *input = take(v[22]), *output = malloc((size_t)size);
+        uint32_t *records = take(v[23]);
+        void *scratch = malloc((size_t)v[24]);
         te_conv_2d_pairs op = {{v[0], v[1], v[2]},
                                {v[3], v[4], v[5]},
                                {v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13]},
-                               v[14], v[15], v[16], v[17], v[18], v[19], (te_rounding)v[20],
-                               records, v[21], v[22]};
+                               v[14], v[15], v[16], v[17], v[18], (te_rounding)v[19],
+                               records, v[20], v[21]};
 
-        te_run_conv_2d_pairs(&op, input, output, scratch);
+        (v[25] == 0   ? te_run_conv_2d_threes
+         : v[25] == 1 ? te_run_conv_2d_pixels
+                      : te_run_conv_2d_pairs)(&op, input, output, scratch);
         fwrite(output, 1, (size_t)size, stdout);
         free(input), free(output), free(records), free(scratch);
     }
     return 0;
 }
 """
-CONV_2D = kernelrows.CONV_2D_PAIRS
-FULLY_CONNECTED = kernelrows.KERNELS["FULLY_CONNECTED"][0]
-NUMBERS = ("input_zero_point", "steps", "words", "tiles", "parts", "record_words")
+CONV_2D = kernelrows.PRODUCTS
+FULLY_CONNECTED = kernelrows.KERNELS["FULLY_CONNECTED"][:3]
+NAMES = [kernel.name for kernel in CONV_2D]  # as the program numbers them
+NUMBERS = ("input_zero_point", "steps", "tiles", "parts", "record_words")
 IN_PARTS = ("TE_PARTS", 2)
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("products"), MAIN, ["conv_2d_pairs.c"])
+    return build(tmp_path_factory.mktemp("products"), MAIN, [f"{name}.c" for name in NAMES])
 
 
 @pytest.fixture(params=ROUNDINGS[:2])
@@ -63,24 +68,26 @@ def words(request, monkeypatch):
     return request.param
 
 
-def job(kernel, fields, rounding, words):
+def job(kernels, fields, rounding, words):
     """What the program reads in front of the input and the records, and the records."""
-    packed = kernel.pack(fields)
-    output = packed["output"]
-    words = words if output["height"] * output["width"] > 1 else 2
-    assert (packed["rounding"], packed["words"]) == (rounding, words)
+    choice = choose(SimpleNamespace(fields=fields, name="a product"), kernels)
+    kernel, packed = choice.kernel, choice.packed
+    one = packed["output"]["height"] * packed["output"]["width"] == 1
+    name = "pixels" if one or rounding == "TE_PARTS" else "threes" if words == 3 else "pairs"
+    assert (packed["rounding"], kernel.name) == (rounding, f"conv_2d_{name}")
     assert packed["parts"] == 1 or rounding == "TE_PARTS"
     head = [n for name in ("input", "output", "window") for n in packed[name].values()]
     head += [*(packed[name] for name in NUMBERS), ROUNDINGS.index(rounding)]
     head += [packed["lowest"], packed["highest"], int(np.prod([*packed["input"].values()]))]
-    return np.int32([*head, packed["records"].nbytes, kernel.scratch(packed)]), packed["records"]
+    head += [packed["records"].nbytes, kernel.scratch(packed), NAMES.index(kernel.name)]
+    return np.int32(head), packed["records"]
 
 
-def check(program, kernel, chosen, *cases):
+def check(program, kernels, chosen, *cases):
     """cases: fields of a step, its input, its sums, its Requantise. chosen: rounding and words."""
     parts = []
     for fields, x, _, _ in cases:
-        head, records = job(kernel, fields, *chosen)
+        head, records = job(kernels, fields, *chosen)
         parts += [head, x, records]
     got = feed(program, *parts)
     for fields, x, sums, requantise in cases:
@@ -253,7 +260,7 @@ def test_large_biases_are_exact(program, rng, window, same):
     requantise = packing.Requantise(np.full(5, 3 << 29), np.full(5, -18), -20, -128, 127)
     x = rng.integers(-128, 128, (4, 5, 13), np.int8)
     case = convolution((weights, bias, zero_point, requantise), x, out, window)
-    assert CONV_2D.pack(case[0])["parts"] == 1
+    assert CONV_2D[1].pack(case[0])["parts"] == 1
     check(program, CONV_2D, IN_PARTS, case)
 
 
@@ -355,14 +362,14 @@ def test_what_does_not_fit_is_refused():
     one = packing.Requantise(np.array([1 << 30] * 3), np.array([-8] * 3), 0, -128, 127)
     weights = np.int8([0, -1, -128])[:, None, None, None].repeat(4, 3)
     with pytest.raises(Unfit, match="-128 beside a negative one"):
-        packing.pack_conv_2d_pairs(weights, np.zeros(3), 0, one, (4, 4))
+        packing.pack_product(weights, np.zeros(3), 0, one, (4, 4), "conv_2d_pairs")
     large, bias = np.full((3, 1, 1, 600), 127, np.int8), np.zeros(3, int)
     one.shifts = np.array([-8, -23, -8])
     with pytest.raises(Unfit, match="a multiplier outside"):
-        packing.pack_conv_2d_pairs(large, bias, 0, one, (4, 4))
+        packing.pack_product(large, bias, 0, one, (4, 4), "conv_2d_pairs")
     one.shifts = np.array([1, -8, -8])
     with pytest.raises(Unfit, match="multiplied by 2 or more"):
-        packing.pack_conv_2d_pairs(large, bias, 0, one, (4, 4))
+        packing.pack_product(large, bias, 0, one, (4, 4), "conv_2d_pairs")
     one.shifts, one.zero_point = np.full(3, -22), -20
     with pytest.raises(Unfit, match="sums of 2\\^30"):
-        packing.pack_conv_2d_pairs(large, bias + 2**30, 0, one, (4, 4))
+        packing.pack_product(large, bias + 2**30, 0, one, (4, 4), "conv_2d_pairs")

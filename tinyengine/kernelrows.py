@@ -4,6 +4,7 @@ A kernel is a function te_run_NAME of kernels/NAME.c that takes a description of
 inputs, its output and scratch memory. packed, what it is given, are the fields of te_NAME.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from tinyengine import (
 )
 
 FOLDER = Path(__file__).resolve().parent / "kernels"
-MANY_OUTPUTS = 32  # of one channel, for which it pays to lay out windows side by side
+# Outputs of one channel for which it pays to lay out windows side by side: of 3x3; of others, on
+# padding and without.
+MANY_OUTPUTS, MANY_OF_PADDED, MANY_INSIDE = 32, 16, 4
 LARGEST_AVERAGE = 256  # values of a window whose sums fit int16
 OPTIMISE = ("none", "speed")
 WINDOW = ("stride_y", "stride_x", "dilation_y", "dilation_x", "pad_top", "pad_left")
@@ -130,10 +133,15 @@ def _one_group(fields):
         raise Unfit(f"{fields['groups']} groups of channels")
 
 
-def _pack_conv_2d_pairs(fields):
-    _one_group(fields)
-    packed = packing.pack_conv_2d_pairs(*_weights(fields), _size(fields["output"]))
-    return _in_one_row(_geometry(fields)) | packed
+def _product(name):
+    """A kernel of CONV_2D that is a matrix product."""
+
+    def pack(fields):
+        _one_group(fields)
+        packed = packing.pack_product(*_weights(fields), _size(fields["output"]), name)
+        return _in_one_row(_geometry(fields)) | packed
+
+    return _kernel(name, "pairs_m4.S", pack=pack, scratch=packing_parts.scratch_of_pairs)
 
 
 def _in_one_row(geometry):
@@ -205,12 +213,14 @@ def _pack_depthwise_conv_2d_planes(fields):
     return {"multiplier": fields["multiplier"]} | packed
 
 
-def _of_one_channel(pack):
-    """Of a CONV_2D of an input of one channel, which is a DEPTHWISE_CONV_2D with many outputs."""
+def _of_one_channel(pack, padded=MANY_OUTPUTS, inside=MANY_OUTPUTS):
+    """Of a CONV_2D of one input channel, which is a DEPTHWISE_CONV_2D with several outputs: fewer
+    than `padded`, or than `inside` where no window reads padding in front."""
 
     def packed(fields):
-        outputs = fields["output"]["channels"]
-        if fields["input"]["channels"] > 1 or outputs >= MANY_OUTPUTS:
+        outputs, window = fields["output"]["channels"], fields["window"]
+        many = padded if window["pad_top"] + window["pad_left"] else inside
+        if fields["input"]["channels"] > 1 or outputs >= many:
             raise Unfit
         weights = fields["weights"].transpose(3, 1, 2, 0)
         return pack(fields | {"weights": weights, "multiplier": outputs})
@@ -237,18 +247,26 @@ def _behind_input(fields):
     )
 
 
-def _pack_fully_connected_pairs(fields):
-    """As a convolution of 1x1, each row a pixel."""
+def _of_rows(kernel):
+    """Of a FULLY_CONNECTED, as a convolution of 1x1: each row is a pixel."""
+
+    def pack(fields):
+        return kernel.pack(fields | _as_convolution(fields))
+
+    return replace(kernel, pack=pack)
+
+
+def _as_convolution(fields):
     inputs, outputs = fields["inputs"], fields["outputs"]
     pixels = {"height": 1, "width": fields["rows"]}
     steps = dict.fromkeys(("stride_y", "stride_x", "dilation_y", "dilation_x"), 1)
-    shapes = {
+    return {
+        "groups": 1,
         "input": pixels | {"channels": inputs},
         "output": pixels | {"channels": outputs},
         "window": {"height": 1, "width": 1} | steps | {"pad_top": 0, "pad_left": 0},
         "weights": fields["weights"].reshape(outputs, 1, 1, inputs),
     }
-    return _pack_conv_2d_pairs(fields | shapes | {"groups": 1})
 
 
 def _before_input(fields):
@@ -307,8 +325,8 @@ GATHERED = (
     *("TRANSPOSE", "REVERSE_V2", "SLICE", "STRIDED_SLICE", "GATHER", "TILE", "MIRROR_PAD"),
     *("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "RESIZE_NEAREST_NEIGHBOR"),
 )
-PAIRS = {"assembly": "pairs_m4.S", "scratch": packing_parts.scratch_of_pairs}
-CONV_2D_PAIRS = _kernel("conv_2d_pairs", pack=_pack_conv_2d_pairs, **PAIRS)
+CONV_2D_PAIRS = _product("conv_2d_pairs")
+PRODUCTS = _product("conv_2d_threes"), _product("conv_2d_pixels"), CONV_2D_PAIRS
 OF_3X3 = {"assembly": "depthwise_3x3_m4.S", "scratch": depthwise_conv_2d_3x3_scratch}
 EXPAND_PAIRS = Kernel(
     "expand_pairs", "te_expand_pairs", None, None, assembly=FOLDER / "expand_pairs_m4.S"
@@ -333,7 +351,7 @@ KERNELS = {
         ),
         _kernel(
             "depthwise_conv_2d_planes",
-            pack=_of_one_channel(_pack_depthwise_conv_2d_planes),
+            pack=_of_one_channel(_pack_depthwise_conv_2d_planes, MANY_OF_PADDED, MANY_INSIDE),
             **PLANES,
         ),
         _kernel(
@@ -342,7 +360,7 @@ KERNELS = {
             pack=packing_winograd.pack_conv_2d_winograd,
             scratch=packing_winograd.scratch,
         ),
-        CONV_2D_PAIRS,
+        *PRODUCTS,
         _parts(packing_parts.pack_groups),
         _kernel("conv_2d"),
     ),
@@ -379,7 +397,7 @@ KERNELS = {
         _kernel("depthwise_conv_2d"),
     ),
     "FULLY_CONNECTED": (
-        _kernel("conv_2d_pairs", pack=_pack_fully_connected_pairs, **PAIRS),
+        *map(_of_rows, PRODUCTS),
         _kernel("fully_connected"),
     ),
     "MAXIMUM": (

@@ -15,7 +15,7 @@ from compiler.selection import Unfit
 from tinyengine import quantisation
 from tinyengine.linear import LINEAR_SHIFT, find
 
-PAIRS = constants("tinyengine/kernels/conv_2d_pairs.c")
+PAIRS = constants("tinyengine/kernels/pairs.h")
 MOST_TILES = PAIRS["MOST_TILES"]
 STEPS_AT_ONCE = 128  # of tiles of two pixels: in 1 KB of scratch
 CYCLES_PER_BYTE = 4  # that more weights must save, to be worth their flash
@@ -113,7 +113,7 @@ def pair_steps(run):
 
 
 def four_words(weights, count):
-    """Words for each step of four channels, `count` of them, as conv_2d_pairs.c has them. weights:
+    """Words for each step of four channels, `count` of them, as pairs.h has them. weights:
     int64 [4, steps, 2]."""
     first, second, third = (256 * weights[i + 1] + weights[i] for i in range(3))
     if min(0 if count == 2 else first.min(), second.min(), third.min()) < -32768:
@@ -127,18 +127,26 @@ def fours(channels):
     return [*range(0, channels - 3, 4), *([max(channels - 4, 0)] if channels % 4 else [])]
 
 
-def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape):
-    """For te_conv_2d_pairs. weights: int8 [out channels, height, width, in channels]."""
+def pack_product(weights, bias, input_zero_point, requantise, output_shape, kernel):
+    """For te_conv_2d_pairs and its like. weights: int8 [out channels, height, width, in channels];
+    kernel: its name."""
+    pixels, count = output_shape[0] * output_shape[1], 3 if kernel == "conv_2d_threes" else 2
+    if count == 3 and pixels < 8 * CYCLES_PER_BYTE:
+        raise Unfit
     channels, runs, *run = weights.shape
     weights = weights.reshape(channels, -1).astype(np.int64)
     folded, least, greatest = accumulator_ranges(weights, bias, input_zero_point)
     constant = freeze_constant_channels(weights, folded, least, greatest, requantise)
     rounding, requantisations = _requantisations(requantise, constant, least, greatest, folded)
 
+    in_parts = rounding == "TE_PARTS"
+    if in_parts and kernel == "conv_2d_pairs":
+        raise Unfit("sums of 2^23 and more")
+    if kernel == "conv_2d_pixels" and not in_parts and pixels > 1 or count == 3 and in_parts:
+        raise Unfit
+
     by_step = np.pad(weights.reshape(channels, runs, -1), ((0, 0), (0, 0), (0, 1)))
     by_step = by_step[..., pair_steps(int(np.prod(run)))].reshape(channels, -1, 2)
-    pixels, in_parts = output_shape[0] * output_shape[1], rounding == "TE_PARTS"
-    count = 3 if pixels >= 8 * CYCLES_PER_BYTE and not in_parts else 2
     by_step = _with_zeros(by_step, STEPS_OF_ONE if in_parts or (pixels % 2 and count == 2) else 1)
     parts = _parts(by_step, runs) if in_parts else 1
     by_step = _with_zeros(by_step, STEPS_OF_ONE * parts if in_parts else 1)
@@ -161,7 +169,6 @@ def pack_conv_2d_pairs(weights, bias, input_zero_point, requantise, output_shape
         record += [n for start, words in zip(folded, requantisations) for n in (start, *words)]
     return {
         "steps": steps,
-        "words": count,
         "tiles": min(max(STEPS_AT_ONCE // steps, 1), MOST_TILES) if not in_parts else 0,
         "parts": parts,
         "record_words": record_words,

@@ -67,12 +67,13 @@ def _part(fields, channels, weights, height, width, pad_top=None, pad_left=None)
         window |= {"pad_top": pad_top, "pad_left": pad_left}
     by_channel = {name: to[name][channels] for name in ("multipliers", "shifts")}
     at_once = min(height, -(-PIXELS // width))
-    packed = packing.pack_conv_2d_pairs(
+    packed = packing.pack_product(
         weights,
         fields["bias"][channels],
         fields["input_zero_point"],
         packing.Requantise(**to | by_channel),
         (at_once, width),
+        "conv_2d_pairs",
     )
     outputs, rows, columns, inputs = weights.shape
     part = {
@@ -95,11 +96,11 @@ def _part(fields, channels, weights, height, width, pad_top=None, pad_left=None)
 
 
 def scratch_of_pairs(packed):
-    """Of te_conv_2d_pairs: sums of parts, expanded windows, and rows of windows put together."""
+    """Of te_conv_2d_pairs and its like: sums of parts, expanded windows, rows put together."""
     output, gathers = packed["output"], _gathers(packed)
     pixels = output["height"] * output["width"]
     row = packed["window"]["width"] * packed["input"]["channels"]
-    sums, parts, at_once = 0, packed["parts"], min(pixels, 2 * packed["tiles"])
+    sums, parts, at_once = 0, packed["parts"], min(pixels, 2 * packed["tiles"] or 1)
     if packed["rounding"] == "TE_PARTS":
         sums, at_once = output["channels"] + 3 & ~3, 1
         parts = 1 if packed["window"]["height"] == 1 and not gathers else parts

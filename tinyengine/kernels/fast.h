@@ -18,24 +18,30 @@
  * zero point, for then how ties of negative values round does not show. */
 typedef enum { TE_LINEAR, TE_SIGNED, TE_PARTS, TE_RELU } te_rounding;
 
-/* Convolution, four output channels at a time. records: for each four channels, of record_words,
- * what the sums E1 to E3 of conv_2d_pairs.c start with, `words` words of weights, 2 or 3, for each
- * of `steps` steps (two inputs each), and their requantisations: multiplier and addend of each
- * channel, with TE_SIGNED the right shift, too. With TE_PARTS, where sums would leave 24 bits,
- * there are records of all channels for each part, of `steps` each, and of each channel its bias,
- * multiplier, addend and right shift. tiles: of two pixels, whose windows are expanded at once;
- * with TE_PARTS it is one pixel. */
+/* Convolution, four output channels at a time (pairs.h), two pixels at a time; _threes is for many
+ * pixels, _pixels for one at a time. records: for each four channels, of record_words, what the
+ * sums E1 to E3 start with, two words of weights, three of _threes, for each of `steps` steps (two
+ * inputs each), and their requantisations: multiplier and addend of each channel, with TE_SIGNED
+ * the right shift, too. With TE_PARTS, where sums would leave 24 bits, in _pixels, there are
+ * records of all channels for each part, of `steps` each, and of each channel its bias, multiplier,
+ * addend and right shift. tiles: of two pixels, whose windows are expanded at once. */
 typedef struct {
     te_shape input, output;
     te_window window;
-    int32_t input_zero_point, steps, words, tiles, parts, record_words;
+    int32_t input_zero_point, steps, tiles, parts, record_words;
     te_rounding rounding;
     const uint32_t *records;
     int32_t lowest, highest;
 } te_conv_2d_pairs;
+typedef te_conv_2d_pairs te_conv_2d_threes;
+typedef te_conv_2d_pairs te_conv_2d_pixels;
 
 void te_run_conv_2d_pairs(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                           void *scratch);
+void te_run_conv_2d_threes(const te_conv_2d_threes *op, const int8_t *input, int8_t *output,
+                           void *scratch);
+void te_run_conv_2d_pixels(const te_conv_2d_pixels *op, const int8_t *input, int8_t *output,
+                           void *scratch);
 
 /* Convolution of 3x3 with stride 1 by Winograd's F(4x4, 3x3). weights: for each pair of output
  * channels U as conv_2d_winograd.c has it where they are transformed, else for each two inputs nine

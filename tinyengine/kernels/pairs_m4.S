@@ -1,4 +1,4 @@
-/* The tiles of conv_2d_pairs.c for cores with the DSP extension; multiply() there is their meaning in
+/* The tiles of pairs.h for cores with the DSP extension; multiply() there is their meaning in
  * C. By hand, for they need 14 registers at once and GCC moves values to the stack and back.
  *
  *     void te_pairs_two(const te_pairs_tile *tile);       of two pixels, two words of weights
@@ -9,7 +9,7 @@
  *     uint32_t *te_pairs_expand_one(uint32_t *columns, const te_pairs_windows *windows);
  *
  * In the tiles: r0 activations, r1 record, r11 mask; r4-r6 sums E1 E2 E3 of a pixel, as
- * conv_2d_pairs.c has them. The last three are expand() there, for runs of at least four bytes.
+ * pairs.h has them. The last three are expand() there, for runs of at least four bytes.
  */
 
 #include "linear_shift.h"
@@ -101,6 +101,7 @@
     .endm
 
     .macro  tiles name, words
+    .section .text.\name, "ax", %progbits      /* for the linker to leave out */
     .globl  \name
     .thumb_func
     .type   \name, %function
@@ -234,6 +235,7 @@
     smlad   r5, \second, \x, r5
     .endm
 
+    .section .text.te_pairs_one, "ax", %progbits      /* for the linker to leave out */
     .globl  te_pairs_one
     .thumb_func
     .type   te_pairs_one, %function
@@ -340,6 +342,7 @@ te_pairs_one:
 
 /* r0 columns, r1 (r2) sources, r3 where their words end, r4 (r5) starts, r6 factors, lr rows left */
     .macro  expand name, lanes, words
+    .section .text.\name, "ax", %progbits      /* for the linker to leave out */
     .globl  \name
     .thumb_func
     .type   \name, %function
