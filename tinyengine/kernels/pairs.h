@@ -35,9 +35,8 @@ typedef struct {
 #define MOST_TILES 8 /* that are expanded at once */
 
 /* Windows side by side in the input, of one or two pixels at a time. source: where each begins;
- * pitch: from row to row; run: bytes of a row; step: to those of the next tile. pairs_m4.S knows
- * it.
- */
+ * pitch: from row to row; run: bytes of a row; step: to those of the next tile; starts: what E1 of
+ * the first tile starts with, so far. pairs_m4.S knows it. */
 typedef struct {
     const int8_t *source[2];
     int32_t pitch, run, rows, step, tiles;
@@ -250,8 +249,7 @@ static const int8_t *row_of(const te_plan *plan, int32_t y, int32_t x, int8_t *m
  * left: then they are the same, and at the same place in the output. */
 static int32_t lanes_of(int32_t pixels) { return WORDS == 3 || pixels > 1 ? LANES : 1; }
 
-/* Expands windows of at most so many pixels, from the first place on. Returns how many they were.
- */
+/* Expands windows of at most so many pixels, from the first place on. Returns of how many. */
 static int32_t expand_pixels(te_plan *plan, te_place first, uint32_t *columns, int32_t pixels) {
     const te_window *window = &plan->op->window;
     const int32_t lanes = lanes_of(pixels);
@@ -268,10 +266,11 @@ static int32_t expand_pixels(te_plan *plan, te_place first, uint32_t *columns, i
         y[lane] = place[lane].line * window->stride_y - window->pad_top;
         x[lane] = place[lane].column * window->stride_x - window->pad_left;
         inside &= is_inside(plan, place[lane]);
-        windows->source[lane] =
-            plan->input + y[lane] * plan->pitch + x[lane] * plan->op->input.channels;
     }
     if (inside) {
+        for (lane = 0; lane < lanes; lane++)
+            windows->source[lane] =
+                plan->input + y[lane] * plan->pitch + x[lane] * plan->op->input.channels;
         windows->rows = window->height, windows->step = lanes * plan->step;
         if (place[lanes - 1].line == first.line && !plan->padded) {
             i = plan->columns - first.column;
@@ -381,8 +380,8 @@ static te_place moved(te_place place, int32_t pixels, int32_t width) {
 static void te_run_product(const te_conv_2d_pairs *op, const int8_t *input, int8_t *output,
                            void *scratch) {
     const int32_t width = op->output.width, pixels = op->output.height * width;
-    const int32_t channels = op->output.channels,
-                  words = 1 + op->steps * op->parts; /* of a pixel */
+    const int32_t channels = op->output.channels;
+    const int32_t words = 1 + op->steps * op->parts; /* of a pixel */
     const int32_t most = LANES == 1 ? 1 : 2 * op->tiles;
     const int32_t sums = LANES == 1 && op->rounding == TE_PARTS ? (channels + 3) & ~3 : 0;
     uint32_t *const base = (uint32_t *)scratch + sums, *end;

@@ -313,17 +313,20 @@ te_pairs_one:
     .equ    REST, 32                /* bytes of a run behind the words */
     .equ    EXPAND_LOCALS, 36
 
-/* Four bytes of each lane, in r7 (r8), as words r9 (r10) and r11 (r12). */
-    .macro  extend lanes, words
-    sxtb16  r9, r7
-    sxtb16  r11, r7, ror #8
+/* Bytes 0 and 2, then 1 and 3, of a word of each lane, to the columns. Through r9 (r10). */
+    .macro  extend_word one, two, lanes, words
+    extend  \one, \two, \lanes, \words
+    put     r9, r10, \lanes
+    extend  \one, \two, \lanes, \words, ", ror #8"
+    put     r9, r10, \lanes
+    .endm
+
+    .macro  extend one, two, lanes, words, rotated
+    sxtb16  r9, \one \rotated
     subtract r4, r9, \words
-    subtract r4, r11, \words
     .if     \lanes == 2
-    sxtb16  r10, r8
-    sxtb16  r12, r8, ror #8
+    sxtb16  r10, \two \rotated
     subtract r5, r10, \words
-    subtract r5, r12, \words
     .endif
     .endm
 
@@ -333,16 +336,17 @@ te_pairs_one:
     .endif
     .endm
 
-    .macro  put first, second, lanes
-    str     \first, [r0], #4
+    .macro  put one, two, lanes
+    str     \one, [r0], #4
     .if     \lanes == 2
-    str     \second, [r0], #4
+    str     \two, [r0], #4
     .endif
     .endm
 
-/* r0 columns, r1 (r2) sources, r3 where their words end, r4 (r5) starts, r6 factors, lr rows left */
+/* r0 columns, r1 (r2) sources, r3 where their words end, lr rows left. With two words of weights r4
+ * (r5) starts, r6 their factors; with three r4 WHOLE, r5 REST, r6 TO_NEXT. */
     .macro  expand name, lanes, words
-    .section .text.\name, "ax", %progbits      /* for the linker to leave out */
+    .section .text.\name, "ax", %progbits
     .globl  \name
     .thumb_func
     .type   \name, %function
@@ -354,51 +358,52 @@ te_pairs_one:
     bic     r4, r4, #3
     subs    r3, r3, r4
     stm     sp, {r1-r9}
+    .if     \words == 3
+    mov     r5, r9
+    mov     r6, r3
+    .else
     ldr     r4, [r8]
     .if     \lanes == 2
     ldr     r5, [r8, #4]
     .endif
     mvn     r6, #127                /* halves of -128 */
     pkhbt   r6, r6, r6, lsl #16
+    .endif
 1:  ldr     lr, [sp, #ROWS]
-2:  ldr     r3, [sp, #WHOLE]
-    add     r3, r3, r1
-3:  ldr     r7, [r1], #4
+2:  .if     \words == 3
+    adds    r3, r1, r4
+    tst     r4, #4
+    .else
+    ldr     r7, [sp, #WHOLE]
+    adds    r3, r1, r7
+    tst     r7, #4
+    .endif
+    beq     3f
+    ldr     r7, [r1], #4
     .if     \lanes == 2
     ldr     r8, [r2], #4
     .endif
-    extend  \lanes, \words
-    put     r9, r10, \lanes
-    put     r11, r12, \lanes
+    extend_word r7, r8, \lanes, \words
+    cmp     r1, r3
+    beq     4f
+3:  ldr     r7, [r1], #8
+    ldr     r11, [r1, #-4]
+    .if     \lanes == 2
+    ldr     r8, [r2], #8
+    ldr     r12, [r2, #-4]
+    .endif
+    extend_word r7, r8, \lanes, \words
+    extend_word r11, r12, \lanes, \words
     cmp     r1, r3
     bne     3b
+4:  .if     \words == 3
+    cmp     r5, #1
+    .else
     ldr     r3, [sp, #REST]
-    cmp     r3, #2
-    blt     6f
-    sub     r7, r3, #4              /* a word that ends where the run does */
-    rsb     r3, r7, #0
-    lsl     r3, r3, #3
-    .if     \lanes == 2
-    ldr     r8, [r2, r7]
-    lsr     r8, r8, r3
+    cmp     r3, #1
     .endif
-    ldr     r7, [r1, r7]
-    lsr     r7, r7, r3
-    extend  \lanes, \words
-    beq     4f
-    .if     \lanes == 2             /* three bytes */
-    str     r10, [r0, #4]
-    .endif
-    str     r9, [r0], #4 * \lanes
-    put     r11, r12, \lanes
-    b       5f
-4:  pkhbt   r9, r9, r11, lsl #16
-    .if     \lanes == 2
-    pkhbt   r10, r10, r12, lsl #16
-    .endif
-    put     r9, r10, \lanes
-    b       5f
-6:  cbz     r3, 5f
+    blo     6f
+    bhi     5f
     ldrsb   r9, [r1]                /* one byte */
     .if     \lanes == 2
     ldrsb   r10, [r2]
@@ -408,33 +413,65 @@ te_pairs_one:
     uxth    r9, r9
     subtract r4, r9, \words
     put     r9, r10, \lanes
-5:  ldr     r3, [sp, #TO_NEXT]
-    add     r1, r1, r3
+    b       6f
+5:  .if     \words == 3             /* a word that ends where the run does */
+    subs    r7, r5, #4
+    .else
+    subs    r7, r3, #4
+    .endif
+    rsb     r3, r7, #0
+    lsl     r3, r3, #3
     .if     \lanes == 2
+    ldr     r8, [r2, r7]
+    lsr     r8, r8, r3
+    .endif
+    ldr     r7, [r1, r7]
+    lsr     r7, r7, r3
+    cmp     r3, #8                  /* bits that are not of the run: of three bytes */
+    beq     7f
+    extend  r7, r8, \lanes, \words
+    mov     r11, r9
+    mov     r12, r10
+    extend  r7, r8, \lanes, \words, ", ror #8"
+    pkhbt   r9, r11, r9, lsl #16    /* two bytes are one step */
+    pkhbt   r10, r12, r10, lsl #16
+    put     r9, r10, \lanes
+    b       6f
+7:  extend_word r7, r8, \lanes, \words
+6:  .if     \words == 3
+    add     r1, r1, r6
+    add     r2, r2, r6
+    .else
+    ldr     r3, [sp, #TO_NEXT]
+    add     r1, r1, r3
     add     r2, r2, r3
     .endif
     subs    lr, lr, #1
     bne     2b
+    .if     \words == 2
     ldr     r3, [sp, #STARTS]
     str     r4, [r3]
     .if     \lanes == 2
     str     r5, [r3, #4]
     .endif
+    .endif
     ldr     r7, [sp, #TILES]
     subs    r7, r7, #1
-    beq     7f
+    beq     8f
     str     r7, [sp, #TILES]
     ldm     sp, {r1, r2}            /* SOURCES */
     ldr     r3, [sp, #STEP]
+    .if     \words == 2
     movs    r4, #0
     movs    r5, #0
+    str     r0, [sp, #STARTS]
+    .endif
+    add     r0, r0, #4 * \lanes
     add     r1, r1, r3
     add     r2, r2, r3
     strd    r1, r2, [sp, #SOURCES]
-    str     r0, [sp, #STARTS]
-    add     r0, r0, #4 * \lanes
     b       1b
-7:  add     sp, #EXPAND_LOCALS
+8:  add     sp, #EXPAND_LOCALS
     pop     {r4-r11, pc}
     .size   \name, . - \name
     .set    frame.\name, SAVED + EXPAND_LOCALS
