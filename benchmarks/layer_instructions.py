@@ -93,7 +93,7 @@ LAYERS = (
         build=lambda builder, x: builder.fully_connected(x, 32, "RELU", zero_point=-128),
     ),
     Layer(
-        "average pool 2x2 on 48x48x24",
+        "average pool 2x2, stride 2, on 48x48x24",
         586_360,
         shape=(1, 48, 48, 24),
         build=lambda builder, x: builder.pool("AVERAGE_POOL_2D", x, (2, 2), (2, 2)),
